@@ -1,0 +1,31 @@
+"""Every error that hexviz raises on purpose. Each also inherits the builtin that it resembles."""
+
+from __future__ import annotations
+
+
+class HexvizError(Exception):
+    """The base of all errors of hexviz: ``except HexvizError`` catches every one of them."""
+
+
+class MissingExtraError(HexvizError, ImportError):
+    """An optional package is not installed; the message names the extra that brings it."""
+
+    def __init__(self, package: str, extra: str, *, purpose: str) -> None:
+        super().__init__(
+            f"{purpose} needs the package {package!r}, which is not installed. "
+            f"Install it with: pip install 'hexviz[{extra}]'",
+            name=package,
+        )
+        self.extra = extra
+
+
+class RegistrationError(HexvizError, ValueError):
+    """A handler was registered in a way that cannot work."""
+
+
+class RegistrationTypeError(HexvizError, TypeError):
+    """A handler, an event type or a topic of the wrong type was given to ``register``."""
+
+
+class SourceError(HexvizError, ValueError):
+    """Input data (a table, a file) lacks something or holds something that cannot be used."""

@@ -1,0 +1,412 @@
+"""Asks the control handlers, in order of priority, whether a step should go on and how."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+from bisect import insort
+from collections.abc import Awaitable, Iterable
+from time import perf_counter_ns
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
+
+import msgspec
+
+from hexviz.errors import RegistrationError
+from hexviz.events.config import (
+    CRITICAL_HANDLER_PRIORITY_THRESHOLD,
+    DEFAULT_HANDLER_PRIORITY,
+    DEFAULT_HANDLER_TIMEOUT,
+    LoggingErrorHandler,
+)
+from hexviz.events.events import Event, Vote
+from hexviz.events.models import (
+    PROCEED,
+    BaseEventManager,
+    ControlResponse,
+    ControlSignal,
+    ErrorHandler,
+    ExecutionContext,
+    HandlerMetadata,
+)
+from hexviz.events.registration import callable_of, event_types_of, is_async, name_of, weakly
+from hexviz.events.stepping import AbandonedError, Continued
+from hexviz.events.topics import compile_topics
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+_log = logging.getLogger("hexviz.control")
+_CANCEL_GRACE_S = 0.5
+
+
+class HandlerEntry(msgspec.Struct, frozen=True, eq=False):
+    """One registered handler, as it stands in the row of those that are asked."""
+
+    priority: int
+    order: int
+    handler: Callable[[Event, ExecutionContext], Any]
+    asynchronous: bool
+    metadata: HandlerMetadata
+    event_types: tuple[type[Event], ...] | None = None
+    topics: tuple[Callable[[str], bool], ...] | None = None
+    critical: bool = False
+    timeout_s: float = DEFAULT_HANDLER_TIMEOUT
+    shadow: bool = False
+
+    @property
+    def name(self) -> str:
+        """What it is called in decisions, and unregistered by."""
+        return self.metadata.name
+
+    def wants(self, event_class: type[Event]) -> bool:
+        """Whether it is to be asked about this class of events."""
+        return self.event_types is None or issubclass(event_class, self.event_types)
+
+    def __lt__(self, other: HandlerEntry) -> bool:
+        return (self.priority, self.order) < (other.priority, other.order)
+
+
+class Decision(NamedTuple):
+    """The outcome of one check: the answer that stands, who gave it (None: nobody objected), and every vote."""
+
+    response: ControlResponse
+    decided_by: HandlerEntry | None = None
+    votes: tuple[Vote, ...] = ()
+
+    @property
+    def noteworthy(self) -> bool:
+        """Whether somebody interfered, would have interfered, or failed."""
+        return self.decided_by is not None or any(v.error or (v.shadow and v.signal != "proceed") for v in self.votes)
+
+
+_NOTHING_TO_SAY = Decision(PROCEED)
+
+
+class ControlManager(BaseEventManager):
+    """Priority and veto: the first handler whose answer is not PROCEED decides.
+
+    Handlers are asked in order of (priority, registration), a lower number first; a check works on the registrations
+    that stood when it began. A handler that raises, overruns its ``timeout_s`` or answers with anything but a
+    :class:`ControlResponse` is reported; where it is critical (by default: priority below 50) the check answers ERROR,
+    otherwise the next handler is asked. Handlers may be registered from any thread; a check belongs to the event loop
+    that awaits it.
+    """
+
+    def __init__(self, error_handler: ErrorHandler | None = None, use_weak_refs: bool = False) -> None:  # noqa: FBT001, FBT002 - the contract's signature
+        self._error_handler = error_handler or LoggingErrorHandler(_log)
+        self._use_weak_refs = use_weak_refs
+        self._entries: list[HandlerEntry] = []
+        self._names: dict[str, HandlerEntry] = {}
+        self._orders = itertools.count()
+        self._table: dict[type[Event], tuple[HandlerEntry, ...]] = {}
+
+    def register(
+        self,
+        handler: Any,
+        *,
+        priority: int = DEFAULT_HANDLER_PRIORITY,
+        name: str | None = None,
+        description: str = "",
+        event_types: Iterable[type[Event]] | type[Event] | None = None,
+        topics: str | Iterable[str] | None = None,
+        critical: bool | None = None,
+        timeout_s: float = DEFAULT_HANDLER_TIMEOUT,
+        shadow: bool = False,
+        keep_alive: bool = False,
+        replace: bool = False,
+    ) -> str:
+        """Add a handler: a function of ``(event, context)``, sync or async, or an object with a ``handle`` method.
+
+        A lower ``priority`` is asked earlier. ``shadow=True`` asks and records the handler, and never obeys it.
+        ``timeout_s`` bounds a handler that waits. Returns the name to unregister it by.
+
+        Raises :class:`~hexviz.errors.RegistrationError` where the name is taken and ``replace`` is not set, and
+        :class:`~hexviz.errors.RegistrationTypeError` for a handler or an event type that cannot work.
+        """
+        call = callable_of(handler)
+        order = next(self._orders)
+        name = name or self._free_name(handler, order)
+        if name in self._names and not replace:
+            msg = f"a control handler named {name!r} is registered already; pass replace=True, or another name="
+            raise RegistrationError(msg)
+        if not timeout_s > 0:
+            msg = f"timeout_s of control handler {name!r} must be a positive number of seconds, not {timeout_s!r}"
+            raise RegistrationError(msg)
+        entry = HandlerEntry(
+            priority=priority,
+            order=order,
+            handler=weakly(handler, lambda: self._vanished(name)) if self._use_weak_refs and not keep_alive else call,
+            asynchronous=is_async(call),
+            metadata=HandlerMetadata(priority, name, description),
+            event_types=event_types_of(event_types),
+            topics=compile_topics(topics),
+            critical=priority < CRITICAL_HANDLER_PRIORITY_THRESHOLD if critical is None else critical,
+            timeout_s=timeout_s,
+            shadow=shadow,
+        )
+        self.unregister(name)
+        entries = self._entries.copy()
+        insort(entries, entry)
+        self._names[name] = entry
+        self._set(entries)
+        return name
+
+    def _free_name(self, handler: Any, order: int) -> str:
+        name = name_of(handler)
+        own = getattr(handler, "__name__", "")
+        return f"handler_{order}" if own == "<lambda>" or (name in self._names and name != own) else name
+
+    def _vanished(self, name: str) -> None:
+        if self.unregister(name):
+            _log.warning("control handler %r was garbage-collected and is asked no more; pass keep_alive=True", name)
+
+    def unregister(self, handler_id: str) -> bool:
+        """Remove the handler of that name; False where there is none."""
+        entry = self._names.pop(handler_id, None)
+        if entry is not None:
+            self._set([e for e in self._entries if e is not entry])
+        return entry is not None
+
+    def clear(self) -> None:
+        """Remove every handler."""
+        self._names = {}
+        self._set([])
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    @property
+    def handlers(self) -> tuple[HandlerMetadata, ...]:
+        """The registered handlers, in the order in which they are asked."""
+        return tuple(entry.metadata for entry in self._entries)
+
+    def _set(self, entries: list[HandlerEntry]) -> None:
+        self._entries = entries
+        self._table = {}
+
+    def asks(self, event_class: type[Event]) -> tuple[HandlerEntry, ...]:
+        """The handlers for a class of events, in order: one look-up, made anew when the registrations change."""
+        table = self._table
+        entries = table.get(event_class)
+        if entries is None:
+            entries = table[event_class] = tuple(entry for entry in self._entries if entry.wants(event_class))
+        return entries
+
+    async def check(self, event: Event, context: ExecutionContext) -> ControlResponse:
+        """Ask every handler that is registered for ``event``; answers PROCEED where nobody objects."""
+        entries = self._table.get(type(event))
+        if entries is None:
+            entries = self.asks(type(event))
+        if not entries:
+            return PROCEED
+        return (await self._ask(_Check(entries, event, context))).response
+
+    async def decide(self, event: Event, context: ExecutionContext) -> Decision:
+        """Like :meth:`check`, with the votes: what a run records."""
+        entries = self.asks(type(event))
+        return await self._ask(_Check(entries, event, context)) if entries else _NOTHING_TO_SAY
+
+    async def _ask(self, check: _Check) -> Decision:
+        while True:
+            asking = self._ask_in_turn(check)
+            try:
+                waiting_on = asking.send(None)
+            except StopIteration as done:
+                return done.value  # type: ignore[no-any-return]
+            decision = await self._wait(check, asking, waiting_on)
+            if decision is not None:
+                return decision
+
+    async def _wait(self, check: _Check, asking: Coroutine[Any, Any, Decision], waiting_on: Any) -> Decision | None:
+        """A handler really waits: now a timer is worth its price. None: it had to be abandoned, ask the rest."""
+        guard = _Overrun(check, Continued(asking, waiting_on))
+        try:
+            return await guard.continued  # type: ignore[no-any-return]
+        except AbandonedError:
+            guard.forgive()
+            return self._overran(check, check.current)
+        finally:
+            guard.stop()
+
+    # The hot loop: written once, kept whole.
+    async def _ask_in_turn(self, check: _Check) -> Decision:
+        event, context, ask = check.event, check.context, check.rest
+        times, answers = check.times, check.answers
+        for entry in ask:
+            check.current = entry
+            if entry.topics is not None and not any(matches(event.topic) for matches in entry.topics):
+                continue
+            try:
+                response = entry.handler(event, context)
+                if entry.asynchronous or (type(response) is not ControlResponse and isinstance(response, Awaitable)):
+                    response = await response
+            except GeneratorExit:
+                raise
+            except BaseException as error:  # noqa: BLE001 - a handler may raise anything
+                decided = self._raised(check, entry, error)
+                if decided is not None:
+                    return decided
+                continue
+            times.append(perf_counter_ns())
+            if response is not PROCEED:
+                decided = self._objected(check, entry, response)
+                if decided is not None:
+                    return decided
+                continue
+            answers.append((entry, PROCEED, ""))
+        return Decision(PROCEED, None, check.votes())
+
+    def _objected(self, check: _Check, entry: HandlerEntry, response: Any) -> Decision | None:
+        problem = _problem_with(response)
+        if problem:
+            error = TypeError(f"control handler {entry.name!r} {problem}")
+            check.times.pop()
+            return self._failed(check, entry, error)
+        check.answers.append((entry, response, ""))
+        if response.signal is ControlSignal.PROCEED or entry.shadow:
+            return None
+        return Decision(response, entry, check.votes())
+
+    def _raised(self, check: _Check, entry: HandlerEntry, error: BaseException) -> Decision | None:
+        if check.overrun is not None and check.overrun.fired:
+            check.overrun.forgive()
+            return self._overran(check, entry)
+        if isinstance(error, asyncio.CancelledError) and _being_cancelled():
+            raise error
+        return self._failed(check, entry, error)
+
+    def _overran(self, check: _Check, entry: HandlerEntry) -> Decision | None:
+        late = TimeoutError(f"control handler {entry.name!r} took over {entry.timeout_s:g} s")
+        return self._failed(check, entry, late)
+
+    def _failed(self, check: _Check, entry: HandlerEntry, error: BaseException) -> Decision | None:
+        """Report a handler's own fault; a critical one ends the check with ERROR."""
+        self._report(error, entry, check.event)
+        check.times.append(perf_counter_ns())
+        critical = entry.critical and not entry.shadow
+        reason = f"{type(error).__name__} in control handler {entry.name!r}"
+        response = ControlResponse(ControlSignal.ERROR, error, reason) if critical else PROCEED
+        check.answers.append((entry, response, _message(error)))
+        return Decision(response, entry, check.votes()) if critical else None
+
+    def _report(self, error: BaseException, entry: HandlerEntry, event: Event) -> None:
+        context = {
+            "handler_name": entry.name,
+            "event_type": type(event).__name__,
+            "is_critical": entry.critical,
+            "priority": entry.priority,
+        }
+        try:
+            self._error_handler.handle_error(error, context)
+        except Exception:  # noqa: BLE001 - an error handler may raise anything
+            _log.exception("the error handler of the control manager failed")
+
+    async def close(self) -> None:
+        """Let go of every handler; closing twice is fine."""
+        self.clear()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.clear()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        self.clear()
+
+    def __repr__(self) -> str:
+        return f"<ControlManager: {', '.join(f'{e.name} ({e.priority})' for e in self._entries) or 'no handlers'}>"
+
+
+class _Check:
+    """One check under way: what is asked, who is still to be asked, what was answered and when."""
+
+    __slots__ = ("answers", "context", "current", "event", "overrun", "rest", "started_ns", "times")
+
+    def __init__(self, entries: tuple[HandlerEntry, ...], event: Event, context: ExecutionContext) -> None:
+        self.event = event
+        self.context = context
+        self.rest = iter(entries)
+        self.current = entries[0]
+        self.answers: list[tuple[HandlerEntry, ControlResponse, str]] = []
+        self.times: list[int] = []
+        self.overrun: _Overrun | None = None
+        self.started_ns = perf_counter_ns()
+
+    def votes(self) -> tuple[Vote, ...]:
+        starts = (self.started_ns, *self.times)
+        return tuple(
+            Vote(
+                entry.name,
+                entry.priority,
+                response.signal.value,
+                response.reason,
+                (ended - started) / 1000,
+                entry.shadow,
+                error,
+            )
+            for (entry, response, error), started, ended in zip(self.answers, starts, self.times, strict=False)
+        )
+
+
+class _Overrun:
+    """Watches the handlers of one check that wait: cancels one that overruns, abandons one that ignores that."""
+
+    def __init__(self, check: _Check, continued: Continued) -> None:
+        task = asyncio.current_task()
+        if task is None:
+            msg = "ControlManager.check must be awaited inside a task"
+            raise RuntimeError(msg)
+        self.check, self.continued, self.task = check, continued, task
+        self.loop = asyncio.get_running_loop()
+        self.entry = check.current
+        self.fired = 0
+        self.timer = self.loop.call_later(self.entry.timeout_s, self._fire)
+        check.overrun = self
+
+    def _fire(self) -> None:
+        entry = self.check.current
+        if entry is not self.entry:  # another handler waits by now: it gets its own full time
+            self.entry = entry
+            self.timer = self.loop.call_later(entry.timeout_s, self._fire)
+            return
+        self.continued.abandoned = self.fired > 0
+        self.fired += 1
+        self.task.cancel()
+        self.timer = self.loop.call_later(_CANCEL_GRACE_S, self._fire)
+
+    def forgive(self) -> None:
+        """Take back our own cancellations, so that the task goes on, and watch whoever is asked next."""
+        while self.fired:
+            self.task.uncancel()
+            self.fired -= 1
+        self.timer.cancel()
+        self.timer = self.loop.call_later(self.entry.timeout_s, self._fire)
+
+    def stop(self) -> None:
+        self.timer.cancel()
+        self.check.overrun = None
+
+
+def _problem_with(response: Any) -> str:
+    if not isinstance(response, ControlResponse):
+        return f"answered with {type(response).__name__}, not a ControlResponse"
+    if not isinstance(response.signal, ControlSignal):
+        return f"answered with the signal {type(response.signal).__name__}, not a ControlSignal"
+    return ""
+
+
+def _being_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
+def _message(error: BaseException) -> str:
+    try:
+        return f"{type(error).__name__}: {error}"[:500]
+    except Exception:  # noqa: BLE001 - a user's __str__ may raise anything
+        return type(error).__name__

@@ -1,0 +1,178 @@
+"""Runs sync observers off the event loop: daemon threads, one call at a time for each observer.
+
+One router thread takes ``(event, observers)`` from the emitters, so that telling fifty observers costs the emitter one
+put. It also watches: an observer whose call overruns is marked as stuck and its events are dropped as such, and a
+thread that it holds is replaced, so that it delays nobody else.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+import weakref
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from collections import deque
+    from collections.abc import Sequence
+
+    from hexviz.events.events import Event
+
+_BATCH = 64
+_PATIENCE_S = 0.05
+_STOP: Any = object()
+
+
+class ThreadedObserver(Protocol):
+    """What the crew needs of a registered observer."""
+
+    backlog: deque[Event]
+    scheduled: bool
+    started: float
+    stuck: bool
+    removed: bool
+
+    def run(self, event: Event) -> None:
+        """Call the observer's function; counts and reports what it raises, never raises itself."""
+
+    def enqueue(self, event: Event) -> None:
+        """Put ``event`` into the backlog, or count it as dropped."""
+
+    def overran(self) -> None:
+        """Count the call that overran, and everything that waits behind it."""
+
+
+class Crew:
+    """The threads of one manager: a router, and workers that come when there is work."""
+
+    def __init__(self, *, max_workers: int, call_timeout_s: float) -> None:
+        self._max_workers = max_workers
+        self._call_timeout_s = call_timeout_s
+        self._reset()
+        _crews.add(self)
+
+    def _reset(self) -> None:
+        self._lock = threading.Lock()
+        self._inbox: SimpleQueue[tuple[Event, Sequence[ThreadedObserver]]] = SimpleQueue()
+        self._ready: SimpleQueue[ThreadedObserver] = SimpleQueue()
+        self._running: set[ThreadedObserver] = set()
+        self._workers = 0
+        self._router: threading.Thread | None = None
+        self._routing = False
+
+    def put(self, event: Event, observers: Sequence[ThreadedObserver]) -> None:
+        """Hand ``event`` to ``observers``; never waits for any of them."""
+        if self._router is None:
+            self._start()
+        self._inbox.put((event, observers))
+
+    def _start(self) -> None:
+        with self._lock:
+            if self._router is None:
+                self._router = threading.Thread(target=self._route, name="hexviz-observers", daemon=True)
+                self._router.start()
+
+    def idle(self) -> bool:
+        """Whether every event has been handled, as far as that can be: stuck observers do not count."""
+        if self._routing or not self._inbox.empty() or not self._ready.empty():
+            return False
+        return all(observer.stuck for observer in tuple(self._running))
+
+    def close(self) -> None:
+        """Send the threads home. What a stuck observer holds is left behind: it is a daemon and holds nobody up."""
+        with self._lock:
+            router, self._router = self._router, None
+            if router is None:
+                return
+            self._inbox.put(_STOP)
+            for _ in range(self._workers):
+                self._ready.put(_STOP)
+
+    # --- router thread
+
+    def _route(self) -> None:
+        inbox = self._inbox
+        while True:
+            try:
+                item = inbox.get(timeout=_PATIENCE_S if self._running or not self._ready.empty() else None)
+            except Empty:
+                self._watch()
+                continue
+            if item is _STOP:
+                return
+            self._routing = True
+            for observer in item[1]:
+                self._assign(observer, item[0])
+            self._routing = False
+
+    def _assign(self, observer: ThreadedObserver, event: Event) -> None:
+        observer.enqueue(event)
+        with self._lock:
+            if observer.scheduled or not observer.backlog:
+                return
+            observer.scheduled = True
+            self._running.add(observer)
+            if self._workers < self._max_workers and self._workers < len(self._running):
+                self._hire()
+        self._ready.put(observer)
+
+    def _watch(self) -> None:
+        """Replace the threads of calls that take long; call an observer stuck when its call overruns."""
+        now = time.monotonic()
+        slow = 0
+        for observer in tuple(self._running):
+            if observer.started and now - observer.started > _PATIENCE_S:
+                slow += 1
+            if observer.started and not observer.stuck and now - observer.started > self._call_timeout_s:
+                observer.overran()
+        with self._lock:
+            if not self._ready.empty() and self._workers < self._max_workers + slow:
+                self._hire()
+
+    def _hire(self) -> None:
+        self._workers += 1
+        threading.Thread(target=self._work, name=f"hexviz-observer-{self._workers}", daemon=True).start()
+
+    # --- worker threads
+
+    def _work(self) -> None:
+        ready = self._ready
+        while (observer := ready.get()) is not _STOP:
+            self._serve(observer)
+            with self._lock:
+                if self._workers > self._max_workers:
+                    break
+        with self._lock:
+            self._workers -= 1
+
+    def _serve(self, observer: ThreadedObserver) -> None:
+        backlog = observer.backlog
+        for _ in range(_BATCH):
+            try:
+                event = backlog.popleft()
+            except IndexError:
+                break
+            observer.started = time.monotonic()
+            observer.run(event)
+            observer.started = 0.0
+        with self._lock:
+            if backlog:
+                self._ready.put(observer)
+                return
+            observer.scheduled = False
+            self._running.discard(observer)
+
+
+_crews: weakref.WeakSet[Crew] = weakref.WeakSet()
+
+
+def _forget_threads() -> None:
+    """A forked child has none of its parent's threads: what was queued stays with the parent."""
+    for crew in tuple(_crews):
+        crew._reset()  # noqa: SLF001 - this module's own
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_threads)

@@ -1,0 +1,360 @@
+"""Tells async observers, on one event loop and inside real tasks, without a task or a timer for each event.
+
+A *teller* is a task that works off the inbox: it awaits one observer after the other. The first time that an observer
+really waits, the teller becomes that observer's own, works off what gathers for it meanwhile, and a new teller goes on
+with everybody else. So an observer that answers at once costs one await, and one that hangs costs one task.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from asyncio import _enter_task, _get_running_loop, _leave_task
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from hexviz.events.stepping import AbandonedError, Continued
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from hexviz.events.events import Event
+    from hexviz.events.observer_manager import ObserverEntry, ObserverManager
+
+_log = logging.getLogger("hexviz.observers")
+_BURST = 256
+_CANCEL_GRACE_S = 0.5
+
+
+class Desk:
+    """The inbox of the async observers of one manager, and the tellers that work it off."""
+
+    def __init__(self, manager: ObserverManager) -> None:
+        self._manager = manager
+        self.loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+        self._inbox: deque[tuple[Event, Sequence[ObserverEntry]]] = deque()
+        self._rest: Iterator[ObserverEntry] = iter(())
+        self._event: Any = None
+        self._current: Any = None
+        self._teller: _Teller | None = None
+        self._waiting: set[_Teller] = set()
+        self._working = False
+        self._awake = False
+
+    def put(self, event: Event, observers: Sequence[ObserverEntry]) -> None:
+        """Take ``event`` for ``observers``; from any thread."""
+        self._inbox.append((event, observers))
+        if not self._awake:
+            self._awake = True
+            self._wake()
+
+    def _wake(self) -> None:
+        running = _get_running_loop()
+        if running is not None and running is self.loop:
+            self._call_teller()
+            return
+        home = self._home(running)
+        if home is running:
+            self._call_teller()
+        else:
+            home.call_soon_threadsafe(self._call_teller)
+
+    def _home(self, running: asyncio.AbstractEventLoop | None) -> asyncio.AbstractEventLoop:
+        """The loop that the observers run on: the first one seen, for as long as it runs; else one of our own."""
+        if self.loop is not None and self.loop.is_running():
+            return self.loop
+        self._forget_loop()
+        self.loop = running or self._own_loop()
+        return self.loop
+
+    def _own_loop(self) -> asyncio.AbstractEventLoop:
+        loop = asyncio.new_event_loop()
+        started = threading.Event()
+        loop.call_soon(started.set)
+        self._thread = threading.Thread(target=_run_loop, args=(loop,), name="hexviz-observer-loop", daemon=True)
+        self._thread.start()
+        started.wait()
+        return loop
+
+    def _forget_loop(self) -> None:
+        """The loop is gone, and with it the tasks of the observers that were waiting on it."""
+        for teller in self._waiting:
+            teller.entry.busy = False
+        self._waiting.clear()
+        self._teller = None
+        self._working = False
+        self._rest = iter(())
+
+    def _call_teller(self) -> None:
+        if not self._inbox:
+            self._awake = False
+            return
+        self._ready_teller().call()
+
+    def _ready_teller(self) -> _Teller:
+        teller = self._teller
+        if teller is None or teller.task.done():
+            assert self.loop is not None  # noqa: S101 - _home() has set it
+            teller = self._teller = _Teller(self, self.loop)
+        return teller
+
+    def catch_up(self) -> None:
+        """Work off the inbox where a burst has gathered: no observer falls behind a loop that never idles."""
+        if len(self._inbox) > _BURST:
+            self.work_off()
+
+    def work_off(self) -> None:
+        """Tell everything in the inbox now, in the name of the teller's task, to each observer up to its first wait."""
+        loop = _get_running_loop()
+        if not self._inbox or loop is None or loop is not self.loop or self._working:
+            return
+        caller = asyncio.current_task(loop)
+        while self._inbox:
+            teller = self._ready_teller()
+            if caller is not None:
+                _leave_task(loop, caller)
+            _enter_task(loop, teller.task)
+            try:
+                suspended = self._step()
+            finally:
+                _leave_task(loop, teller.task)
+                if caller is not None:
+                    _enter_task(loop, caller)
+            if suspended is None:
+                return
+            teller.take_over(self._current, *suspended)
+
+    def _step(self) -> tuple[Any, Any] | None:
+        """Tell until all is told (None), or until an observer waits: then its coroutine and what it waits for."""
+        telling = self._tell()
+        self._working = True
+        try:
+            waiting_on = telling.send(None)
+        except StopIteration:
+            return None
+        finally:
+            self._working = False
+        return telling, waiting_on
+
+    # The hot loop: written once, kept whole.
+    async def _tell(self) -> None:
+        inbox = self._inbox
+        while True:
+            for entry in self._rest:
+                event = self._event
+                if entry.busy or entry.removed:
+                    entry.enqueue(event)
+                    continue
+                self._current = entry
+                try:
+                    await entry.call(event)
+                except GeneratorExit:
+                    raise
+                except BaseException as error:  # noqa: BLE001 - an observer may raise anything
+                    self._failed(entry, event, error)
+                else:
+                    entry.count_success()
+                if entry.busy:  # it had to wait, so this teller is its own by now
+                    await self._work_off_backlog(entry)
+                    return
+            try:
+                self._event, observers = inbox.popleft()
+            except IndexError:
+                self._event = None
+                return
+            self._rest = iter(observers)
+
+    async def _work_off_backlog(self, entry: ObserverEntry) -> None:
+        backlog = entry.backlog
+        loop = asyncio.get_running_loop()
+        while backlog:
+            event = backlog.popleft()
+            entry.started = loop.time()
+            try:
+                await entry.call(event)
+            except GeneratorExit:
+                raise
+            except BaseException as error:  # noqa: BLE001 - an observer may raise anything
+                self._failed(entry, event, error)
+            else:
+                entry.count_success()
+        entry.busy = False
+
+    def _failed(self, entry: ObserverEntry, event: Event, error: BaseException) -> None:
+        if isinstance(error, asyncio.CancelledError) and not entry.stuck:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling() and entry.busy:
+                entry.dropped["cancelled"] += 1
+                entry.drop_backlog("cancelled")
+                raise error
+        entry.count_failure(event, error)
+        entry.started = asyncio.get_running_loop().time()
+
+    # --- tellers
+
+    def hold(self, teller: _Teller) -> None:
+        """``teller`` waits with its observer; from now on another one serves the rest."""
+        self._waiting.add(teller)
+        if self._teller is teller:
+            self._teller = None
+        if len(self._waiting) == self._manager.max_concurrent_observers + 1:
+            _log.warning("more than %d async observers are waiting at once", self._manager.max_concurrent_observers)
+        if self._inbox or self._event is not None:
+            self._awake = True
+            self._ready_teller().call()
+
+    def release(self, teller: _Teller) -> None:
+        """``teller`` is done with its observer, and ends."""
+        self._waiting.discard(teller)
+
+    @property
+    def observer_timeout(self) -> float:
+        """The seconds that one call may take."""
+        return self._manager.observer_timeout
+
+    def rest(self) -> None:
+        """The teller found nothing more to do."""
+        self._awake = False
+        if self._inbox:  # put by another thread in between
+            self._awake = True
+            self._call_teller()
+
+    def idle(self) -> bool:
+        """Whether everything was told; observers that are stuck do not count."""
+        return not self._inbox and self._event is None and all(t.entry.stuck for t in tuple(self._waiting))
+
+    def close(self) -> None:
+        """End the tellers, abandoning observers that still wait, and the loop where it is our own."""
+        loop, self.loop = self.loop, None
+        self._inbox.clear()
+        self._awake = False
+        if loop is None or loop.is_closed():
+            return
+        tellers = [*self._waiting, *([self._teller] if self._teller else [])]
+        thread, self._thread = self._thread, None
+        self._forget_loop()
+
+        def end() -> None:
+            for teller in tellers:
+                teller.end()
+            if thread is not None:
+                loop.call_later(0, loop.stop)
+
+        if _get_running_loop() is loop:
+            end()
+        elif loop.is_running():
+            loop.call_soon_threadsafe(end)
+
+
+class _Teller:
+    """One task: idle and on call, or with one observer that made it wait."""
+
+    def __init__(self, desk: Desk, loop: asyncio.AbstractEventLoop) -> None:
+        self._desk = desk
+        self._loop = loop
+        self._called: asyncio.Future[None] = loop.create_future()
+        self._continued: Continued | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._ended = False
+        self.entry: Any = None
+        self.task = loop.create_task(self._serve(), name="hexviz-teller")
+        self.task._log_destroy_pending = False  # type: ignore[attr-defined]  # noqa: SLF001 - an idle teller holds nothing
+
+    def call(self) -> None:
+        if not self._called.done():
+            self._called.set_result(None)
+
+    def take_over(self, entry: ObserverEntry, telling: Any, waiting_on: Any) -> None:
+        """Stay with ``entry``, whose coroutine was stepped in the name of this task and now waits."""
+        self._begin(entry, Continued(telling, waiting_on))
+        self.call()
+
+    def _begin(self, entry: ObserverEntry, continued: Continued) -> None:
+        self.entry, self._continued = entry, continued
+        entry.busy = True
+        entry.started = self._loop.time()
+        self._timer = self._loop.call_later(self._desk.observer_timeout, self._watch)
+        self._desk.hold(self)
+
+    async def _serve(self) -> None:
+        try:
+            while not self._ended:
+                await self._wait_for_call()
+                if self._continued is None:
+                    suspended = self._desk._step() if not self._desk._working else None  # noqa: SLF001 - two halves of one thing
+                    if suspended is None:
+                        self._called = self._loop.create_future()
+                        self._desk.rest()
+                        continue
+                    self._begin(self._desk._current, Continued(*suspended))  # noqa: SLF001
+                await self._stay()
+                return
+        except asyncio.CancelledError:
+            if self._ended or self.task.cancelling():
+                return  # the loop shuts down, or somebody cancelled every task
+            raise
+
+    async def _wait_for_call(self) -> None:
+        try:
+            await self._called
+        except asyncio.CancelledError:
+            if self._continued is None:
+                raise
+            # an observer asked for its own cancellation before this task came to stay with it
+            self.task.uncancel()
+            self._loop.call_soon(self.task.cancel)
+
+    async def _stay(self) -> None:
+        continued = self._continued
+        assert continued is not None  # noqa: S101 - _begin() has set it
+        try:
+            await continued
+        except AbandonedError:
+            pass
+        finally:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._desk.release(self)
+
+    def _watch(self) -> None:
+        """Cancel a call that overruns; abandon one that does not care."""
+        late = self._loop.time() - self.entry.started
+        if late < self._desk.observer_timeout:
+            self._timer = self._loop.call_later(self._desk.observer_timeout - late, self._watch)
+            return
+        assert self._continued is not None  # noqa: S101
+        if self.entry.stuck:
+            self._continued.abandoned = True
+            self.task.cancel()
+            return
+        self.entry.overran()
+        self.task.cancel()
+        self._timer = self._loop.call_later(_CANCEL_GRACE_S, self._abandon)
+
+    def _abandon(self) -> None:
+        if self.entry.stuck and self._continued is not None:
+            self._continued.abandoned = True
+            self.task.cancel()
+        elif not self.task.done():
+            self.task.uncancel()
+            self._timer = self._loop.call_later(self._desk.observer_timeout, self._watch)
+
+    def end(self) -> None:
+        self._ended = True
+        if self._continued is not None:
+            self._continued.abandoned = True
+        self.task.cancel()
+
+
+def _run_loop(loop: asyncio.AbstractEventLoop) -> None:
+    asyncio.set_event_loop(loop)
+    try:
+        loop.run_forever()
+    finally:
+        pending = asyncio.all_tasks(loop)
+        for task in pending:
+            task.cancel()
+        loop.run_until_complete(asyncio.gather(*pending, return_exceptions=True))
+        loop.close()

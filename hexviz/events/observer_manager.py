@@ -1,0 +1,468 @@
+"""Tells observers what happened. Their failures and their slowness stay theirs."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import threading
+import time
+import uuid
+from asyncio import _get_running_loop
+from collections import Counter, deque
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
+
+from hexviz.errors import RegistrationError, RegistrationTypeError
+from hexviz.events.config import (
+    DEFAULT_MAX_CONCURRENT_OBSERVERS,
+    DEFAULT_MAX_SYNC_WORKERS,
+    DEFAULT_OBSERVER_TIMEOUT,
+    DEFAULT_QUEUE_SIZE,
+    LoggingErrorHandler,
+)
+from hexviz.events.crew import Crew
+from hexviz.events.desk import Desk
+from hexviz.events.events import Event, EventsDropped, ObserverFailed
+from hexviz.events.models import BaseEventManager, ErrorHandler
+from hexviz.events.registration import callable_of, event_types_of, is_async, name_of, weakly
+from hexviz.events.topics import compile_topics
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+_log = logging.getLogger("hexviz.observers")
+_POLL_S = 0.002
+_REPORT_EVERY_S = 1.0
+
+Overflow = Literal["drop_oldest", "drop_newest"]
+
+
+class ObserverEntry:
+    """One registered observer: what to call, what it hears, what waits for it, and what became of its events."""
+
+    def __init__(
+        self,
+        observer_id: str,
+        call: Callable[[Event], Any],
+        manager: ObserverManager,
+        *,
+        event_types: tuple[type[Event], ...] | None,
+        topics: tuple[Callable[[str], bool], ...] | None,
+        queue_size: int,
+        overflow: Overflow,
+    ) -> None:
+        self.id = observer_id
+        self.call = call
+        self.event_types = event_types
+        self.topics = topics
+        self.queue_size = queue_size
+        self.overflow: Overflow = overflow
+        self.backlog: deque[Event] = deque()
+        self.busy = False
+        self.scheduled = False
+        self.started = 0.0
+        self.stuck = False
+        self.removed = False
+        self.delivered = 0
+        self.failed = 0
+        self.timed_out = 0
+        self.dropped: Counter[str] = Counter()
+        self._manager = manager
+        self._lock = threading.Lock()
+
+    def wants(self, event_class: type[Event]) -> bool:
+        """Whether it hears this class of events."""
+        return self.event_types is None or issubclass(event_class, self.event_types)
+
+    def hears(self, event: Event) -> bool:
+        """Whether the topic of ``event`` is one of those asked for."""
+        return self.topics is None or any(matches(event.topic) for matches in self.topics)
+
+    def enqueue(self, event: Event) -> None:
+        """Keep ``event`` for later; where that cannot be, count what is lost, by reason."""
+        with self._lock:
+            if self.stuck or self.removed:
+                lost, reason = event, "stuck" if self.stuck else "unregistered"
+            elif len(self.backlog) < self.queue_size:
+                self.backlog.append(event)
+                return
+            else:
+                reason = "queue_full"
+                lost = event
+                if self.overflow == "drop_oldest":
+                    self.backlog.append(event)
+                    lost = self.backlog.popleft()
+            self.dropped[reason] += 1
+        self._manager.dropped(self, lost, reason)
+
+    def drop_backlog(self, reason: str) -> None:
+        """Count everything that waits as lost."""
+        with self._lock:
+            lost = tuple(self.backlog)
+            self.backlog.clear()
+            self.dropped[reason] += len(lost)
+        for event in lost:
+            self._manager.dropped(self, event, reason)
+
+    def overran(self) -> None:
+        """The call under way takes too long: count it, and lose what waits behind it until it comes back."""
+        self.stuck = True
+        self.timed_out += 1
+        self._manager.failed(self, None, TimeoutError(f"observer {self.id!r} did not return in time"))
+        self.drop_backlog("stuck")
+
+    def run(self, event: Event) -> None:
+        """Call a sync observer, in a thread of the crew."""
+        try:
+            outcome = self.call(event)
+            if outcome.__class__ is not None.__class__ and hasattr(outcome, "__await__"):
+                self._manager.await_elsewhere(outcome)
+        except BaseException as error:  # noqa: BLE001 - an observer may raise anything; the run must not notice
+            self.count_failure(event, error)
+        else:
+            self.count_success()
+
+    def count_success(self) -> None:
+        """The call under way returned."""
+        if self.stuck:
+            self.stuck = False  # counted as timed out already
+        else:
+            self.delivered += 1
+
+    def count_failure(self, event: Event, error: BaseException) -> None:
+        """The call under way raised."""
+        if self.stuck:
+            self.stuck = False
+            return
+        self.failed += 1
+        self._manager.failed(self, event, error)
+
+    def statistics(self) -> dict[str, Any]:
+        """What became of the events so far."""
+        return {
+            "delivered": self.delivered,
+            "failed": self.failed,
+            "timed_out": self.timed_out,
+            "dropped": dict(self.dropped),
+            "queued": len(self.backlog),
+            "stuck": self.stuck,
+        }
+
+
+class _Plan(NamedTuple):
+    """Who hears a class of events, found in one step."""
+
+    lossless: tuple[Callable[[Event], Any], ...]
+    awaited: tuple[ObserverEntry, ...]
+    threaded: tuple[ObserverEntry, ...]
+    by_topic: bool
+
+
+class ObserverManager(BaseEventManager):
+    """Fire and forget: tells every observer that wants an event, and waits for none.
+
+    The order per observer is the order of ``notify``; each observer has its own bounded queue, so a slow one delays
+    nobody else, and what it loses is counted by reason and told with an ``EventsDropped`` event. Async observers run on
+    one event loop (the first one that notifies), sync ones in daemon threads, each one call at a time. What an observer
+    raises is counted, logged at most once a second, and told with an ``ObserverFailed`` event; it never reaches the
+    caller. May be used from any thread and from several loops.
+
+    ``observer_timeout`` (seconds) bounds one call. ``max_sync_workers`` is the number of threads for sync observers;
+    calls that overrun get a replacement. ``max_concurrent_observers`` is the number of async observers that may wait at
+    a time before that is logged; none is held back, because a slow one must not delay the others.
+    """
+
+    def __init__(
+        self,
+        max_concurrent_observers: int = DEFAULT_MAX_CONCURRENT_OBSERVERS,
+        observer_timeout: float = DEFAULT_OBSERVER_TIMEOUT,
+        max_sync_workers: int = DEFAULT_MAX_SYNC_WORKERS,
+        error_handler: ErrorHandler | None = None,
+        use_weak_refs: bool = False,  # noqa: FBT001, FBT002 - the contract's signature
+    ) -> None:
+        for name, value in (
+            ("max_concurrent_observers", max_concurrent_observers),
+            ("observer_timeout", observer_timeout),
+            ("max_sync_workers", max_sync_workers),
+        ):
+            if not (value > 0 and math.isfinite(value)):
+                msg = f"{name} must be a positive number, not {value!r}"
+                raise RegistrationError(msg)
+        self.observer_timeout = observer_timeout
+        self.max_concurrent_observers = max_concurrent_observers
+        self._error_handler = error_handler or LoggingErrorHandler(_log)
+        self._use_weak_refs = use_weak_refs
+        self._entries: dict[str, ObserverEntry] = {}
+        self._lossless: dict[str, tuple[Callable[[Event], Any], ObserverEntry]] = {}
+        self._plans: dict[type[Event], _Plan] = {}
+        self._crew = Crew(max_workers=max_sync_workers, call_timeout_s=observer_timeout)
+        self._desk = Desk(self)
+        self._emitters: dict[str, Callable[..., Any]] = {}
+        self._reports: dict[tuple[str, str, str], list[Any]] = {}
+        self._reports_lock = threading.RLock()
+        self._closed = False
+        self._ignored = 0
+
+    # --- registering
+
+    def register(
+        self,
+        handler: Any,
+        *,
+        observer_id: str | None = None,
+        event_types: Iterable[type[Event]] | type[Event] | None = None,
+        topics: str | Iterable[str] | None = None,
+        lossless: bool = False,
+        queue_size: int = DEFAULT_QUEUE_SIZE,
+        overflow: Overflow = "drop_newest",
+        keep_alive: bool = False,
+        replace: bool = False,
+    ) -> str:
+        """Add an observer: a function of ``(event)``, sync or async, or an object with a ``handle`` method.
+
+        ``event_types`` (subclasses included) and ``topics`` (patterns, see :mod:`hexviz.events.topics`) select what it
+        hears. ``queue_size`` events may wait for it while it is busy; ``overflow`` says which are lost beyond that.
+        ``lossless=True`` calls a sync function in line, in the thread of the emitter: for recorders, whose cost is a
+        fraction of a microsecond. Returns the id to unregister it by.
+
+        Raises :class:`~hexviz.errors.RegistrationError` where the id is taken and ``replace`` is not set, and
+        :class:`~hexviz.errors.RegistrationTypeError` for a handler or an event type that cannot work.
+        """
+        call = callable_of(handler)
+        observer_id = observer_id or str(uuid.uuid4())
+        if observer_id in self._entries and not replace:
+            msg = f"an observer {observer_id!r} is registered already; pass replace=True, or another observer_id="
+            raise RegistrationError(msg)
+        if queue_size < 1:
+            msg = f"queue_size of observer {name_of(handler)!r} must be at least 1, not {queue_size!r}"
+            raise RegistrationError(msg)
+        if overflow not in {"drop_oldest", "drop_newest"}:
+            msg = f"overflow of observer {name_of(handler)!r} is 'drop_oldest' or 'drop_newest', not {overflow!r}"
+            raise RegistrationError(msg)
+        if lossless and is_async(call):
+            msg = f"a lossless observer is called in line, so {name_of(handler)!r} cannot be async"
+            raise RegistrationTypeError(msg)
+        if self._use_weak_refs and not keep_alive:
+            call = weakly(handler, lambda: self._vanished(observer_id))
+        types, patterns = event_types_of(event_types), compile_topics(topics)
+        self.unregister(observer_id)
+        entry = ObserverEntry(
+            observer_id, call, self, event_types=types, topics=patterns, queue_size=queue_size, overflow=overflow
+        )
+        self._entries[observer_id] = entry
+        if lossless:
+            self._lossless[observer_id] = (self._guarded(entry) if patterns else call, entry)
+        self._plans = {}
+        self._closed = False
+        return observer_id
+
+    def _guarded(self, entry: ObserverEntry) -> Callable[[Event], Any]:
+        return lambda event: entry.call(event) if entry.hears(event) else None
+
+    def _vanished(self, observer_id: str) -> None:
+        if self.unregister(observer_id):
+            _log.warning("observer %r was garbage-collected and hears no more; pass keep_alive=True", observer_id)
+
+    def unregister(self, handler_id: str) -> bool:
+        """Remove the observer of that id; what still waits for it is dropped. False where there is none."""
+        entry = self._entries.pop(handler_id, None)
+        if entry is None:
+            return False
+        self._lossless.pop(handler_id, None)
+        self._plans = {}
+        entry.removed = True
+        entry.drop_backlog("unregistered")
+        return True
+
+    def clear(self) -> None:
+        """Remove every observer."""
+        for observer_id in tuple(self._entries):
+            self.unregister(observer_id)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def _plan(self, event_class: type[Event]) -> _Plan:
+        wanted = [entry for entry in tuple(self._entries.values()) if entry.wants(event_class)]
+        queued = [entry for entry in wanted if entry.id not in self._lossless]
+        plan = self._plans[event_class] = _Plan(
+            tuple(self._lossless[entry.id][0] for entry in wanted if entry.id in self._lossless),
+            tuple(entry for entry in queued if is_async(entry.call)),
+            tuple(entry for entry in queued if not is_async(entry.call)),
+            any(entry.topics is not None for entry in queued),
+        )
+        return plan
+
+    # --- telling
+
+    async def notify(self, event: Event) -> None:
+        """Tell the observers of ``event``. Idle async observers are started at once, none is waited for."""
+        self.notify_nowait(event)
+        self._desk.work_off()
+
+    # The hot path: written once, kept whole.
+    def notify_nowait(self, event: Event) -> None:
+        """Tell the observers of ``event``; async ones hear it when the loop comes round. From any thread."""
+        plan = self._plans.get(type(event))
+        if plan is None:
+            plan = self._plan(type(event))
+        for put in plan.lossless:
+            try:
+                put(event)
+            except BaseException as error:  # noqa: BLE001 - a recorder's fault must not end the run
+                self._lossless_failed(put, event, error)
+        awaited, threaded = plan.awaited, plan.threaded
+        if plan.by_topic:
+            awaited = tuple(entry for entry in awaited if entry.hears(event))
+            threaded = tuple(entry for entry in threaded if entry.hears(event))
+        if threaded:
+            self._crew.put(event, threaded)
+        if awaited:
+            self._desk.put(event, awaited)
+
+    def catch_up(self) -> None:
+        """Tell async observers what has gathered, if that is a burst: for emitters that seldom let the loop run."""
+        self._desk.catch_up()
+
+    def _lossless_failed(self, put: Callable[[Event], Any], event: Event, error: BaseException) -> None:
+        for call, entry in tuple(self._lossless.values()):
+            if call is put:
+                entry.failed += 1
+                self.failed(entry, event, error)
+
+    def wants(self, event_class: type[Event]) -> bool:
+        """Whether anybody hears this class of events."""
+        plan = self._plans.get(event_class) or self._plan(event_class)
+        return bool(plan.lossless or plan.awaited or plan.threaded)
+
+    def await_elsewhere(self, awaitable: Any) -> None:
+        """Wait, in the calling thread, for what a sync observer returned: on the async observers' loop, if it runs."""
+
+        async def waited() -> None:
+            await awaitable
+
+        loop = self._desk.loop
+        if loop is not None and loop.is_running():
+            asyncio.run_coroutine_threadsafe(waited(), loop).result()
+        else:
+            asyncio.run(waited())
+
+    # --- watching itself
+
+    def number_events_of(self, run_id: str, emit: Callable[..., Any] | None) -> None:
+        """Let the run itself number and tell what this layer has to say about the run; None when the run is over."""
+        if emit is None:
+            self._emitters.pop(run_id, None)
+        else:
+            self._emitters[run_id] = emit
+
+    def failed(self, entry: ObserverEntry, event: Event | None, error: BaseException) -> None:
+        """Take note that an observer failed; the log and the event are rate-limited, the count is exact."""
+        context = {"handler_name": entry.id, "event_type": type(event).__name__ if event else "an event"}
+        try:
+            self._error_handler.handle_error(error, {**context, "is_critical": False, "priority": None})
+        except Exception:  # noqa: BLE001 - an error handler may raise anything
+            _log.exception("the error handler of the observer manager failed")
+        self._tell_about(ObserverFailed, entry, event, type(error).__name__)
+
+    def dropped(self, entry: ObserverEntry, event: Event, reason: str) -> None:
+        """Take note that an event was lost for an observer."""
+        self._tell_about(EventsDropped, entry, event, reason)
+
+    def _tell_about(self, kind: type[Any], entry: ObserverEntry, event: Event | None, reason: str) -> None:
+        if isinstance(event, (ObserverFailed, EventsDropped)):
+            return  # what goes wrong with news of this kind is counted, and makes no news
+        run_id, seq = (event.run_id, event.seq) if event else ("", 0)
+        key = (kind.__name__, entry.id, f"{reason}\0{run_id}")
+        with self._reports_lock:
+            report = self._reports.get(key)
+            if report is None:
+                report = self._reports[key] = [kind, entry.id, reason, run_id, 0, seq, seq, -math.inf]
+            report[4] += 1
+            report[6] = seq
+            if time.monotonic() - report[7] < _REPORT_EVERY_S:
+                return
+        self._publish(report)
+
+    def _publish(self, report: list[Any]) -> None:
+        kind, observer, reason, run_id, count, first, last, _ = report
+        with self._reports_lock:
+            report[4], report[5], report[7] = 0, last + 1, time.monotonic()
+        if not count:
+            return
+        emit = self._emitters.get(run_id)
+        fields = {"observer": observer, "reason": reason, "count": count, "first_seq": first, "last_seq": last}
+        if emit is not None:
+            emit(kind, **fields)
+        else:
+            self.notify_nowait(kind(**fields, run_id=run_id))
+
+    def publish_reports(self, run_id: str | None = None) -> None:
+        """Tell now what is still held back about failures and drops (of one run)."""
+        with self._reports_lock:
+            held = [report for report in self._reports.values() if run_id in (None, report[3])]
+            if run_id is not None:
+                self._reports = {k: r for k, r in self._reports.items() if r[3] != run_id}
+        for report in held:
+            self._publish(report)
+
+    def statistics(self) -> dict[str, dict[str, Any]]:
+        """For each observer: delivered, failed, timed_out, dropped (by reason), queued, stuck."""
+        return {entry.id: entry.statistics() for entry in tuple(self._entries.values())}
+
+    # --- ending
+
+    def _idle(self) -> bool:
+        return self._desk.idle() and self._crew.idle()
+
+    async def flush(self, timeout: float = 5.0) -> bool:  # noqa: ASYNC109 - the contract's signature
+        """Wait until every observer has heard everything; False where ``timeout`` seconds were not enough."""
+        deadline = time.monotonic() + timeout
+        self._desk.work_off()
+        while not self._idle():
+            if time.monotonic() >= deadline:
+                return False
+            await asyncio.sleep(_POLL_S)
+            self._desk.work_off()
+        self.publish_reports()
+        self._desk.work_off()
+        return True
+
+    async def close(self, timeout: float = 1.0) -> bool:  # noqa: ASYNC109 - the contract's signature
+        """Flush for at most ``timeout`` seconds, then let go of every observer. Closing twice is fine.
+
+        Returns whether everything was delivered. May be used again afterwards, like a new manager.
+        """
+        complete = await self.flush(timeout) if self._entries else True
+        self._let_go()
+        return complete
+
+    def _let_go(self) -> None:
+        self.clear()
+        self._desk.close()
+        self._crew.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._flush_from_thread(1.0)
+        self._let_go()
+
+    def _flush_from_thread(self, timeout_s: float) -> None:
+        """Wait for the sync observers; async ones of a loop that runs in this very thread cannot be waited for."""
+        self._desk.work_off()
+        same_loop = self._desk.loop is _get_running_loop()
+        deadline = time.monotonic() + timeout_s
+        while not (self._crew.idle() and (same_loop or self._desk.idle())) and time.monotonic() < deadline:
+            time.sleep(_POLL_S)
+        self.publish_reports()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self.close()
+
+    def __repr__(self) -> str:
+        return f"<ObserverManager: {len(self._entries)} observers>"
