@@ -1,0 +1,1 @@
+"""Where node code runs."""
