@@ -1,0 +1,94 @@
+"""hexviz: see, steer, keep and replay the runs of a DAG, from a notebook or from code.
+
+``await hexviz.run(graph, ...)`` runs a :class:`Graph`; ``hexviz.start`` does so in the background,
+``hexviz.run_sync`` in scripts. Everything that a first user needs stands here; rooms that load pandas, plotly or
+ipywidgets are imported when they are first touched.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "Graph": "hexviz.dag",
+    "Orchestrator": "hexviz.dag",
+    "PipelineError": "hexviz.dag",
+    "llm_call": "hexviz.dag",
+    "tool_call": "hexviz.dag",
+    "HexvizError": "hexviz.errors",
+    "ControlManager": "hexviz.events",
+    "ControlResponse": "hexviz.events",
+    "ControlSignal": "hexviz.events",
+    "ObserverManager": "hexviz.events",
+    "RunHandle": "hexviz.face",
+    "dashboard": "hexviz.face",
+    "open_store": "hexviz.face",
+    "report": "hexviz.face",
+    "run": "hexviz.face",
+    "run_sync": "hexviz.face",
+    "start": "hexviz.face",
+    "Recorder": "hexviz.recording.recorder",
+    "Recording": "hexviz.recording.recording",
+    "Replay": "hexviz.recording.replay",
+}
+_ROOMS = frozenset({"analysis", "dag", "events", "figures", "policies", "recording", "stores", "testing", "widgets"})
+
+__all__ = [
+    "ControlManager",
+    "ControlResponse",
+    "ControlSignal",
+    "Graph",
+    "HexvizError",
+    "ObserverManager",
+    "Orchestrator",
+    "PipelineError",
+    "Recorder",
+    "Recording",
+    "Replay",
+    "RunHandle",
+    "analysis",
+    "dag",
+    "dashboard",
+    "events",
+    "figures",
+    "llm_call",
+    "open_store",
+    "policies",
+    "recording",
+    "report",
+    "run",
+    "run_sync",
+    "start",
+    "stores",
+    "testing",
+    "tool_call",
+    "widgets",
+]
+
+if TYPE_CHECKING:
+    from hexviz import analysis, dag, events, figures, policies, recording, stores, testing, widgets
+    from hexviz.dag import Graph, Orchestrator, PipelineError, llm_call, tool_call
+    from hexviz.errors import HexvizError
+    from hexviz.events import ControlManager, ControlResponse, ControlSignal, ObserverManager
+    from hexviz.face import RunHandle, dashboard, open_store, report, run, run_sync, start
+    from hexviz.recording.recorder import Recorder
+    from hexviz.recording.recording import Recording
+    from hexviz.recording.replay import Replay
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        value = getattr(importlib.import_module(_HOME[name]), name)
+    elif name in _ROOMS:
+        value = importlib.import_module(f"hexviz.{name}")
+    else:
+        raise AttributeError(f"module 'hexviz' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

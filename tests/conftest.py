@@ -1,0 +1,21 @@
+"""What holds for every test."""
+
+import os
+
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def store_of_its_own(tmp_path, monkeypatch):
+    """No test reads or writes the store of the person who runs it."""
+    monkeypatch.setenv("HEXVIZ_STORE", str(tmp_path / "runs.db"))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    """Under CI=true a skipped browser test is a failed one: nothing is shown by a test that did not run."""
+    report = yield
+    if report.skipped and os.environ.get("CI") == "true" and item.get_closest_marker("browser"):
+        report.outcome = "failed"
+        report.longrepr = f"a browser test must not be skipped under CI=true: {report.longrepr}"
+    return report

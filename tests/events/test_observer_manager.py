@@ -1,0 +1,396 @@
+"""Fire and forget: what observers do stays theirs, and nothing is lost without being counted."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import gc
+import threading
+import time
+
+import pytest
+
+from hexviz.errors import HexvizError
+from hexviz.events import Event, EventsDropped, NodeFailed, NodeStarted, ObserverFailed, ObserverManager
+
+
+class Quiet:
+    def __init__(self):
+        self.seen = []
+
+    def handle_error(self, error, context):
+        self.seen.append((context["handler_name"], type(error).__name__))
+
+
+def numbered(count):
+    return [NodeStarted(str(i), 1, seq=i + 1) for i in range(count)]
+
+
+def tell(manager, events, *, timeout=5.0):
+    async def main():
+        for event in events:
+            await manager.notify(event)
+        return await manager.flush(timeout)
+
+    return asyncio.run(main())
+
+
+def balance(statistics):
+    return (
+        statistics["delivered"]
+        + statistics["failed"]
+        + statistics["timed_out"]
+        + sum(statistics["dropped"].values())
+        + statistics["queued"]
+    )
+
+
+class Handling:
+    def __init__(self):
+        self.seen = []
+
+    async def handle(self, event):
+        self.seen.append(event)
+
+
+class Calling:
+    def __init__(self):
+        self.seen = []
+
+    async def __call__(self, event):
+        await asyncio.sleep(0)
+        self.seen.append(event)
+
+    def method(self, event):
+        self.seen.append(event)
+
+
+def _returning_a_coroutine(observer):
+    return lambda event: observer(event)
+
+
+@pytest.mark.parametrize("kind", ["object", "async callable", "method", "partial", "lambda with coroutine", "append"])
+def test_every_kind_of_observer_hears_every_event_in_order(kind):
+    events = numbered(300)
+    observer = Handling() if kind == "object" else Calling()
+    handler = {
+        "object": observer,
+        "async callable": observer,
+        "method": getattr(observer, "method", None),
+        "partial": functools.partial(Calling.method, observer),
+        "lambda with coroutine": _returning_a_coroutine(observer),
+        "append": observer.seen.append,
+    }[kind]
+    manager = ObserverManager()
+    manager.register(handler)
+    assert tell(manager, events)
+    assert observer.seen == events
+
+
+def test_an_idle_async_observer_has_heard_when_notify_returns():
+    manager, observer = ObserverManager(), Handling()
+    manager.register(observer)
+
+    async def main():
+        await manager.notify(NodeStarted("a", 1))
+        assert len(observer.seen) == 1
+
+    asyncio.run(main())
+
+
+def test_one_slow_observer_delays_nobody_else():
+    manager, quick, order = ObserverManager(), Handling(), []
+
+    async def slow(event):
+        await asyncio.sleep(0.05)
+        order.append(event.name)
+
+    manager.register(slow)
+    manager.register(quick)
+
+    async def main():
+        for event in numbered(5):
+            await manager.notify(event)
+        heard_at_once = len(quick.seen)
+        assert await manager.flush(5)
+        return heard_at_once
+
+    assert asyncio.run(main()) == 5
+    assert order == list("01234")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ValueError("x"),
+        KeyboardInterrupt(),
+        SystemExit(3),
+        asyncio.CancelledError(),
+        GeneratorExit(),
+        ExceptionGroup("g", [ValueError()]),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+@pytest.mark.parametrize("asynchronous", [True, False])
+def test_what_an_observer_raises_is_counted_and_reaches_nobody(error, asynchronous):
+    async def broken_async(event):
+        raise error
+
+    def broken_sync(event):
+        raise error
+
+    reports, observer = Quiet(), Handling()
+    manager = ObserverManager(error_handler=reports)
+    manager.register(broken_async if asynchronous else broken_sync, observer_id="broken", event_types=[NodeStarted])
+    manager.register(observer, event_types=[NodeStarted])
+    assert tell(manager, numbered(10))
+    assert manager.statistics()["broken"]["failed"] == 10
+    assert len(observer.seen) == 10
+    assert reports.seen[0] == ("broken", type(error).__name__)
+
+
+@pytest.mark.parametrize("kind", ["sleeps", "swallows cancellation", "blocks its thread"])
+def test_an_observer_that_hangs_is_given_up_and_everything_is_accounted_for(kind):
+    release = threading.Event()
+
+    async def sleeps(event):
+        await asyncio.sleep(3600)
+
+    async def swallows(event):
+        while not release.is_set():
+            try:
+                await asyncio.sleep(3600)
+            except asyncio.CancelledError:
+                continue
+
+    def blocks(event):
+        release.wait(60)
+
+    handler = {"sleeps": sleeps, "swallows cancellation": swallows, "blocks its thread": blocks}[kind]
+    manager, healthy = ObserverManager(observer_timeout=0.1, error_handler=Quiet()), Handling()
+    manager.register(handler, observer_id="hung", event_types=[NodeStarted])
+    manager.register(healthy, event_types=[NodeStarted])
+
+    async def main():
+        for event in numbered(50):
+            await manager.notify(event)
+        assert await manager.flush(5)
+        statistics = manager.statistics()["hung"]
+        assert await manager.close(1) is True
+        await asyncio.sleep(0)
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+        return statistics
+
+    statistics = asyncio.run(main())
+    release.set()
+    assert len(healthy.seen) == 50
+    assert statistics["timed_out"] >= 1
+    assert balance(statistics) == 50
+
+
+def test_hung_sync_observers_do_not_use_up_the_threads():
+    release, heard = threading.Event(), []
+    manager = ObserverManager(observer_timeout=30, max_sync_workers=2)
+    for _ in range(8):
+        manager.register(lambda event: release.wait(30))
+    manager.register(heard.append)
+
+    async def main():
+        for event in numbered(20):
+            await manager.notify(event)
+        deadline = time.monotonic() + 20
+        while len(heard) < 20 and time.monotonic() < deadline:
+            await asyncio.sleep(0.02)
+
+    asyncio.run(main())
+    release.set()
+    assert len(heard) == 20
+
+
+@pytest.mark.parametrize(("overflow", "kept"), [("drop_newest", list("012")), ("drop_oldest", list("078"))])
+def test_a_full_queue_drops_by_its_rule_and_counts(overflow, kept):
+    manager, heard, gate = ObserverManager(), [], asyncio.Event()
+
+    async def slow(event):
+        await gate.wait()
+        heard.append(event.name)
+
+    manager.register(slow, observer_id="slow", queue_size=2, overflow=overflow, event_types=[NodeStarted])
+    news = []
+    manager.register(news.append, lossless=True, event_types=[EventsDropped])
+
+    async def main():
+        for event in numbered(9):
+            await manager.notify(event)
+        gate.set()
+        await manager.flush(5)
+
+    asyncio.run(main())
+    assert heard == kept
+    assert manager.statistics()["slow"]["dropped"] == {"queue_full": 6}
+    assert sum(event.count for event in news) == 6
+    assert {event.reason for event in news} == {"queue_full"}
+
+
+def test_failures_are_told_as_events_whose_counts_add_up():
+    def broken(event):
+        raise ValueError("x")
+
+    manager, news = ObserverManager(error_handler=Quiet()), []
+    manager.register(broken, observer_id="broken", event_types=[NodeStarted])
+    manager.register(news.append, lossless=True, event_types=[ObserverFailed])
+    assert tell(manager, numbered(40))
+    assert sum(event.count for event in news) == 40
+    assert len(news) <= 4
+
+
+def test_a_lossless_observer_hears_in_line_and_its_fault_reaches_nobody():
+    manager, heard = ObserverManager(error_handler=Quiet()), []
+
+    def recorder(event):
+        heard.append(event)
+        raise RuntimeError("disk full")
+
+    manager.register(recorder, lossless=True, observer_id="recorder", event_types=[NodeStarted])
+    manager.notify_nowait(NodeStarted("a", 1))
+    assert len(heard) == 1
+    assert manager.statistics()["recorder"]["failed"] == 1
+
+
+def test_filters_match_subclasses_and_topics():
+    manager = ObserverManager()
+    heard = {name: [] for name in ("failed", "all", "none", "topic")}
+    manager.register(heard["failed"].append, event_types=[NodeFailed])
+    manager.register(heard["all"].append, event_types=[Event])
+    manager.register(heard["none"].append, event_types=[])
+    manager.register(heard["topic"].append, topics="pipeline.*.**.failed")
+    assert tell(manager, [NodeStarted("a", 1), NodeFailed("a", 1, ValueError("x"))])
+    assert {name: len(events) for name, events in heard.items()} == {"failed": 1, "all": 2, "none": 0, "topic": 1}
+
+
+def test_events_from_many_threads_all_arrive():
+    manager, observer, heard = ObserverManager(), Handling(), []
+    manager.register(observer)
+    manager.register(heard.append)
+
+    def emit(start):
+        for event in numbered(200):
+            manager.notify_nowait(event)
+
+    async def main():
+        threads = [threading.Thread(target=emit, args=(i,)) for i in range(8)]
+        for thread in threads:
+            thread.start()
+        await asyncio.to_thread(lambda: [thread.join() for thread in threads])
+        assert await manager.flush(10)
+
+    asyncio.run(main())
+    assert (len(observer.seen), len(heard)) == (1600, 1600)
+
+
+def test_without_any_loop_async_observers_hear_all_the_same():
+    observer = Handling()
+    with ObserverManager() as manager:
+        manager.register(observer)
+        for event in numbered(20):
+            manager.notify_nowait(event)
+    assert len(observer.seen) == 20
+
+
+def test_one_manager_serves_one_loop_after_the_other():
+    manager, observer = ObserverManager(), Handling()
+    manager.register(observer)
+    assert tell(manager, numbered(3))
+    assert tell(manager, numbered(3))
+    assert len(observer.seen) == 6
+
+
+def test_an_observer_may_use_timeouts_and_task_groups_of_its_own():
+    heard = []
+
+    async def careful(event):
+        async with asyncio.timeout(5), asyncio.TaskGroup() as group:
+            group.create_task(asyncio.sleep(0.001))
+        heard.append(event.name)
+
+    manager = ObserverManager()
+    manager.register(careful)
+
+    async def main():
+        for event in numbered(10):
+            await manager.notify(event)
+        assert await manager.flush(5)
+        assert asyncio.current_task().cancelling() == 0
+
+    asyncio.run(main())
+    assert heard == [str(i) for i in range(10)]
+
+
+def test_an_observer_may_register_unregister_and_tell_from_inside():
+    manager, heard = ObserverManager(), []
+
+    async def meddler(event):
+        manager.register(lambda _: None)
+        manager.unregister("victim")
+        if event.name == "0":
+            await manager.notify(NodeStarted("inner", 1))
+        heard.append(event.name)
+
+    manager.register(meddler)
+    manager.register(lambda event: None, observer_id="victim")
+    assert tell(manager, numbered(2))
+    assert sorted(heard) == ["0", "1", "inner"]
+
+
+def test_strong_references_by_default_and_weak_ones_are_missed_aloud(caplog):
+    strong, weak = ObserverManager(), ObserverManager(use_weak_refs=True)
+    strong.register(Handling())
+    weak.register(Handling())
+    gc.collect()
+    assert (len(strong), len(weak)) == (1, 0)
+    assert "garbage-collected" in caplog.text
+
+
+def test_close_honours_its_timeout_and_says_whether_all_was_delivered():
+    async def main():
+        manager = ObserverManager()
+        manager.register(lambda event: time.sleep(0.3))
+        for event in numbered(20):
+            await manager.notify(event)
+        complete = await manager.close(0.05)
+        assert complete is False
+        assert await manager.close(0.05) is True
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"event_types": "NodeStarted"},
+        {"event_types": [int]},
+        {"topics": "a..b"},
+        {"queue_size": 0},
+        {"overflow": "no"},
+        {"event_type": 1},
+    ],
+)
+def test_a_registration_that_cannot_work_is_refused_at_once(options):
+    with pytest.raises((HexvizError, TypeError)):
+        ObserverManager().register(lambda event: None, **options)
+
+
+def _generator(event):
+    yield event
+
+
+@pytest.mark.parametrize("handler", [3, None, "text", Handling, _generator])
+def test_what_cannot_hear_is_refused_at_once(handler):
+    with pytest.raises(TypeError):
+        ObserverManager().register(handler)
+
+
+@pytest.mark.parametrize("option", ["max_concurrent_observers", "observer_timeout", "max_sync_workers"])
+def test_settings_that_make_no_sense_are_refused(option):
+    with pytest.raises(HexvizError, match=option):
+        ObserverManager(**{option: 0})
