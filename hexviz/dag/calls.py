@@ -14,8 +14,8 @@ from time import monotonic_ns
 from typing import TYPE_CHECKING, Any, Self
 
 from hexviz.dag.current import CURRENT, CurrentNode
+from hexviz.dag.detach import detached
 from hexviz.dag.errors import OrchestratorError
-from hexviz.dag.run import detached
 from hexviz.dag.signals import delay_of, veto
 from hexviz.events.events import (
     LLMFailed,

@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
+
+import msgspec
 
 if TYPE_CHECKING:
-    from hexviz.dag.run import Run
+    from hexviz.dag.run import Run  # noqa: TC004 - only for readers: the struct does not check it
 
 
-class CurrentNode(NamedTuple):
-    """The attempt in whose context code runs."""
+class CurrentNode(msgspec.Struct, frozen=True):
+    """The attempt in whose context code runs: the run, the number of the node in its plan, the attempt."""
 
     run: Run
-    name: str
-    wave_index: int
+    index: int
     attempt: int
+
+    @property
+    def name(self) -> str:
+        """The node's name."""
+        return self.run.plan.names[self.index]
+
+    @property
+    def wave_index(self) -> int:
+        """The node's wave."""
+        return self.run.plan.waves[self.index]
 
 
 CURRENT: ContextVar[CurrentNode | None] = ContextVar("hexviz_current_node", default=None)

@@ -79,7 +79,7 @@ class NodeVetoedError(OrchestratorError):
         self.decided_by = decided_by
 
 
-class PipelineError(OrchestratorError, ExceptionGroup):
+class PipelineError(ExceptionGroup, OrchestratorError):
     """A run failed: holds every failure, the run's id, and the results of the nodes that ended well.
 
     ``results`` is a dict of node -> result, ``run_id`` names the run in the store, ``recording`` is its recording where

@@ -81,6 +81,8 @@ class Graph:
         self.name = name
         self._nodes: dict[str, NodeSpec] = {}
         self._waves: list[list[str]] | None = None
+        self.revision = 0
+        """Counts the changes: what was compiled from another revision is stale."""
         self.add_many(nodes or ())
 
     # --- building
@@ -146,6 +148,7 @@ class Graph:
             raise DuplicateNodeError(self.name, node.name)
         self._nodes[node.name] = node
         self._waves = None
+        self.revision += 1
 
     def add_many(self, nodes: Iterable[NodeSpec]) -> None:
         """Add several nodes, in order."""

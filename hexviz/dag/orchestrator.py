@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
+import weakref
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -14,7 +15,7 @@ from hexviz.dag.plan import Plan
 from hexviz.dag.result import RunResult
 from hexviz.dag.run import Run
 from hexviz.dag.runners.local import ThreadRunner
-from hexviz.dag.signals import decider, delay_of, mapping_of, veto
+from hexviz.dag.signals import decider, mapping_of, veto
 from hexviz.errors import HexvizError
 from hexviz.events.config import get_control_manager, get_observer_manager
 from hexviz.events.control_manager import ControlManager
@@ -148,7 +149,7 @@ class Orchestrator:
             msg = f"a run with the id {run_id!r} is under way already"
             raise OrchestratorError(msg)
         return Run(
-            Plan(graph, ports),
+            _plan_of(graph, ports),
             initial_input,
             run_id=run_id,
             observers=observers if isinstance(observers, ObserverManager) else ObserverManager(),
@@ -181,7 +182,7 @@ class Orchestrator:
             self.settings.max_concurrent_nodes,
         )
         try:
-            decision = await self._ask_to_start(run, started)
+            decision = await run.ask_until_answered(started, run.context)
             if decision is not None:
                 return self._answer_for(run, decision)
             await run.execute()
@@ -192,17 +193,6 @@ class Orchestrator:
         except NodeVetoedError as error:
             run.failures.append(error)
         return self._conclude(run)
-
-    async def _ask_to_start(self, run: Run, started: PipelineStarted) -> Decision | None:
-        """What control makes of the start; a RETRY waits and asks again, as often as attempts are allowed."""
-        if not run.control.asks(PipelineStarted):
-            return None
-        for _ in range(self.settings.max_attempts):
-            decision = await run.ask(started, run.context)
-            if decision is None or decision.response.signal is not ControlSignal.RETRY:
-                return decision
-            await asyncio.sleep(delay_of(decision))
-        return decision
 
     def _answer_for(self, run: Run, decision: Decision) -> RunResult:
         """Control took the whole run out of our hands."""
@@ -265,6 +255,20 @@ class Orchestrator:
 
 class OrchestratorSettingError(HexvizError, ValueError):
     """An orchestrator was given a setting that it does not know."""
+
+
+_plans: weakref.WeakKeyDictionary[Graph, tuple[int, Plan]] = weakref.WeakKeyDictionary()
+
+
+def _plan_of(graph: Graph, ports: Mapping[str, Any]) -> Plan:
+    """The plan of ``graph``; one without ports is kept for the next run of the same graph."""
+    if ports:
+        return Plan(graph, ports)
+    revision, plan = _plans.get(graph, (-1, None))
+    if plan is None or revision != graph.revision:
+        plan = Plan(graph, ports)
+        _plans[graph] = graph.revision, plan
+    return plan
 
 
 def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:

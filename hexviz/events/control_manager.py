@@ -34,7 +34,7 @@ from hexviz.events.stepping import AbandonedError, Continued
 from hexviz.events.topics import compile_topics
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Coroutine  # noqa: TC004 - only for readers: the struct does not check it
 
 _log = logging.getLogger("hexviz.control")
 _CANCEL_GRACE_S = 0.5
@@ -68,19 +68,19 @@ class HandlerEntry(msgspec.Struct, frozen=True, eq=False):
 
 
 class Decision(NamedTuple):
-    """The outcome of one check: the answer that stands, who gave it (None: nobody objected), and every vote."""
+    """The outcome of one check: the answer that stands, who gave it (None: nobody objected), and every vote.
+
+    ``noteworthy``: somebody interfered, would have interfered (a shadow handler), or failed.
+    """
 
     response: ControlResponse
     decided_by: HandlerEntry | None = None
     votes: tuple[Vote, ...] = ()
-
-    @property
-    def noteworthy(self) -> bool:
-        """Whether somebody interfered, would have interfered, or failed."""
-        return self.decided_by is not None or any(v.error or (v.shadow and v.signal != "proceed") for v in self.votes)
+    noteworthy: bool = False
 
 
-_NOTHING_TO_SAY = Decision(PROCEED)
+NO_OBJECTION = Decision(PROCEED)
+"""The outcome of a check in which nothing happened that is worth telling; it carries no votes."""
 
 
 class ControlManager(BaseEventManager):
@@ -200,23 +200,43 @@ class ControlManager(BaseEventManager):
             entries = self.asks(type(event))
         if not entries:
             return PROCEED
-        return (await self._ask(_Check(entries, event, context))).response
+        decision = self.begin(event, context)
+        return (decision if type(decision) is Decision else await decision).response  # type: ignore[misc]
 
-    async def decide(self, event: Event, context: ExecutionContext) -> Decision:
+    async def decide(self, event: Event, context: ExecutionContext, *, all_votes: bool = False) -> Decision:
         """Like :meth:`check`, with the votes: what a run records."""
-        entries = self.asks(type(event))
-        return await self._ask(_Check(entries, event, context)) if entries else _NOTHING_TO_SAY
+        decision = self.begin(event, context, all_votes=all_votes)
+        return decision if isinstance(decision, Decision) else await decision
 
-    async def _ask(self, check: _Check) -> Decision:
+    def begin(
+        self, event: Event, context: ExecutionContext, *, all_votes: bool = False
+    ) -> Decision | Coroutine[Any, Any, Decision]:
+        """Ask the handlers up to the first one that waits: the decision, or what to await for it.
+
+        Must be called in the task that will await. A decision that is not noteworthy carries votes only with
+        ``all_votes``.
+        """
+        entries = self.asks(type(event))
+        if not entries:
+            return NO_OBJECTION
+        check = _Check(entries, event, context, all_votes=all_votes)
+        asking = self._ask_in_turn(check)
+        try:
+            waiting_on = asking.send(None)
+        except StopIteration as done:
+            return done.value  # type: ignore[no-any-return]
+        return self._finish(check, asking, waiting_on)
+
+    async def _finish(self, check: _Check, asking: Coroutine[Any, Any, Decision], waiting_on: Any) -> Decision:
         while True:
+            decision = await self._wait(check, asking, waiting_on)
+            if decision is not None:
+                return decision
             asking = self._ask_in_turn(check)
             try:
                 waiting_on = asking.send(None)
             except StopIteration as done:
                 return done.value  # type: ignore[no-any-return]
-            decision = await self._wait(check, asking, waiting_on)
-            if decision is not None:
-                return decision
 
     async def _wait(self, check: _Check, asking: Coroutine[Any, Any, Decision], waiting_on: Any) -> Decision | None:
         """A handler really waits: now a timer is worth its price. None: it had to be abandoned, ask the rest."""
@@ -255,7 +275,7 @@ class ControlManager(BaseEventManager):
                     return decided
                 continue
             answers.append((entry, PROCEED, ""))
-        return Decision(PROCEED, None, check.votes())
+        return check.no_objection()
 
     def _objected(self, check: _Check, entry: HandlerEntry, response: Any) -> Decision | None:
         problem = _problem_with(response)
@@ -264,9 +284,10 @@ class ControlManager(BaseEventManager):
             check.times.pop()
             return self._failed(check, entry, error)
         check.answers.append((entry, response, ""))
-        if response.signal is ControlSignal.PROCEED or entry.shadow:
+        if response.signal is ControlSignal.PROCEED:
             return None
-        return Decision(response, entry, check.votes())
+        check.noteworthy = True
+        return None if entry.shadow else Decision(response, entry, check.votes(), noteworthy=True)
 
     def _raised(self, check: _Check, entry: HandlerEntry, error: BaseException) -> Decision | None:
         if check.overrun is not None and check.overrun.fired:
@@ -288,7 +309,8 @@ class ControlManager(BaseEventManager):
         reason = f"{type(error).__name__} in control handler {entry.name!r}"
         response = ControlResponse(ControlSignal.ERROR, error, reason) if critical else PROCEED
         check.answers.append((entry, response, _message(error)))
-        return Decision(response, entry, check.votes()) if critical else None
+        check.noteworthy = True
+        return Decision(response, entry, check.votes(), noteworthy=True) if critical else None
 
     def _report(self, error: BaseException, entry: HandlerEntry, event: Event) -> None:
         context = {
@@ -325,17 +347,37 @@ class ControlManager(BaseEventManager):
 class _Check:
     """One check under way: what is asked, who is still to be asked, what was answered and when."""
 
-    __slots__ = ("answers", "context", "current", "event", "overrun", "rest", "started_ns", "times")
+    __slots__ = (
+        "all_votes",
+        "answers",
+        "context",
+        "current",
+        "event",
+        "noteworthy",
+        "overrun",
+        "rest",
+        "started_ns",
+        "times",
+    )
 
-    def __init__(self, entries: tuple[HandlerEntry, ...], event: Event, context: ExecutionContext) -> None:
+    def __init__(
+        self, entries: tuple[HandlerEntry, ...], event: Event, context: ExecutionContext, *, all_votes: bool
+    ) -> None:
         self.event = event
         self.context = context
+        self.all_votes = all_votes
+        self.noteworthy = False
         self.rest = iter(entries)
         self.current = entries[0]
         self.answers: list[tuple[HandlerEntry, ControlResponse, str]] = []
         self.times: list[int] = []
         self.overrun: _Overrun | None = None
         self.started_ns = perf_counter_ns()
+
+    def no_objection(self) -> Decision:
+        if not (self.noteworthy or self.all_votes):
+            return NO_OBJECTION
+        return Decision(PROCEED, None, self.votes(), self.noteworthy)
 
     def votes(self) -> tuple[Vote, ...]:
         starts = (self.started_ns, *self.times)

@@ -150,9 +150,9 @@ class Desk:
                 self._current = entry
                 try:
                     await entry.call(event)
-                except GeneratorExit:
-                    raise
-                except BaseException as error:  # noqa: BLE001 - an observer may raise anything
+                except BaseException as error:
+                    if isinstance(error, GeneratorExit) and not self._working:
+                        raise  # not the observer's own: this coroutine is being closed
                     self._failed(entry, event, error)
                 else:
                     entry.count_success()
@@ -313,6 +313,11 @@ class _Teller:
             await continued
         except AbandonedError:
             pass
+        except GeneratorExit as error:
+            if continued.closed:
+                raise
+            self.entry.count_failure(None, error)  # the observer raised it, after it had waited
+            self.entry.busy = False
         finally:
             if self._timer is not None:
                 self._timer.cancel()

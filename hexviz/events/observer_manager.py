@@ -129,7 +129,7 @@ class ObserverEntry:
         else:
             self.delivered += 1
 
-    def count_failure(self, event: Event, error: BaseException) -> None:
+    def count_failure(self, event: Event | None, error: BaseException) -> None:
         """The call under way raised."""
         if self.stuck:
             self.stuck = False
@@ -329,6 +329,11 @@ class ObserverManager(BaseEventManager):
             if call is put:
                 entry.failed += 1
                 self.failed(entry, event, error)
+
+    @property
+    def active(self) -> bool:
+        """Whether anybody is registered: an emitter may save itself the events otherwise."""
+        return bool(self._entries)
 
     def wants(self, event_class: type[Event]) -> bool:
         """Whether anybody hears this class of events."""

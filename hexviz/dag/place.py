@@ -1,0 +1,75 @@
+"""Where one worker of a run stands, and how it is made to leave a node that takes too long."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from hexviz.events.stepping import Continued
+
+
+class Place:
+    """One worker: its task, the coroutine of its node once that waits, and the timer that bounds it."""
+
+    __slots__ = ("_fired", "_grace_s", "_timer", "began", "closed", "continued", "task")
+
+    def __init__(self, grace_s: float) -> None:
+        self.task: asyncio.Task[None] | None = None
+        self.began = False
+        self.closed = False
+        self.continued: Continued | None = None
+        self._grace_s = grace_s
+        self._fired = 0
+        self._timer: asyncio.TimerHandle | None = None
+
+    def stay(self, continued: Continued, timeout_s: float | None) -> None:
+        """The node waits: it may do so for ``timeout_s`` seconds."""
+        self.continued = continued
+        if timeout_s is not None:
+            self._timer = asyncio.get_running_loop().call_later(timeout_s, self._overrun)
+
+    def leave(self) -> None:
+        """The node ended."""
+        if self.continued is not None:
+            self.closed, self.continued = self.continued.closed, None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _overrun(self) -> None:
+        """The node's time is up: cancel it, and let go of it where it does not end within the grace time."""
+        if self.task is None or self.continued is None:
+            return
+        self.continued.abandoned = self._fired > 0
+        self._fired += 1
+        self.task.cancel()
+        self._timer = asyncio.get_running_loop().call_later(self._grace_s, self._overrun)
+
+    def forgive(self) -> bool:
+        """Take back our own cancellations; whether there were any."""
+        fired, self._fired = self._fired, 0
+        for _ in range(fired):
+            if self.task is not None:
+                self.task.uncancel()
+        return fired > 0
+
+    def cancelled_itself(self) -> bool:
+        """Take back a cancellation that nobody here asked for: the node's own, or one of every task in the loop."""
+        if self.task is None or not self.task.cancelling():
+            return False
+        self.task.uncancel()
+        return True
+
+    def abandon(self) -> None:
+        """Let go of a node that ignores its cancellation."""
+        if self.continued is not None:
+            self.continued.abandoned = True
+        if self.task is not None:
+            self.task.cancel()
+
+
+def first_step(variable: Any, here: Any, coroutine: Any) -> Any:
+    """Step ``coroutine`` once, with ``variable`` set to ``here`` in the context that this is run in."""
+    variable.set(here)
+    return coroutine.send(None)

@@ -1,0 +1,414 @@
+"""What people type: short functions that join the rooms."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import inspect
+import os
+import sys
+import threading
+import warnings
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from hexviz.dag.errors import PipelineError
+from hexviz.dag.orchestrator import Orchestrator, new_run_id
+from hexviz.errors import HexvizError
+from hexviz.events.control_manager import ControlManager
+from hexviz.events.observer_manager import ObserverManager
+from hexviz.recording.recorder import Recorder
+from hexviz.recording.recording import Recording
+from hexviz.stores.sqlite import SQLiteStore, default_path
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterable, Sequence
+    from pathlib import Path
+
+    from hexviz.dag.graph import Graph
+    from hexviz.dag.orchestrator import OnError, Schedule
+    from hexviz.dag.result import RunResult
+
+    StoreLike: TypeAlias = SQLiteStore | str | Path | bool | None
+
+
+class WrongCallError(HexvizError, RuntimeError):
+    """One of hexviz's functions was called where another one belongs; the message names it."""
+
+
+def run(
+    graph: Graph,
+    initial_input: Any = None,
+    *,
+    policies: Iterable[Any] = (),
+    observers: Iterable[Any] = (),
+    live: bool = False,
+    store: StoreLike = None,
+    schedule: Schedule = "ready",
+    on_error: OnError = "fail_fast",
+    max_concurrent_nodes: int = 10,
+    tags: Sequence[str] = (),
+    run_id: str | None = None,
+    **ports: Any,
+) -> PendingRun:
+    """Run ``graph`` on this event loop: ``result = await hexviz.run(graph, "data.csv", live=True)``.
+
+    ``policies`` are control handlers, asked in the order of their ``priority``; ``observers`` hear every event.
+    ``live=True`` shows the dashboard under the cell. Each run is kept in the default store (see :func:`open_store`)
+    unless ``store`` is another one, a path, or False. Further keyword arguments reach the nodes that take them. The
+    other arguments are those of :class:`hexviz.Orchestrator`.
+
+    The result is a dict of node -> result with ``run_id``, ``status`` and ``recording``. Raises
+    :class:`hexviz.PipelineError` for a run that failed; it carries ``run_id``, ``results`` and ``recording`` too.
+    """
+    arguments = {"initial_input": initial_input, "tags": tags, "ports": ports}
+    settings = {"schedule": schedule, "on_error": on_error, "max_concurrent_nodes": max_concurrent_nodes}
+    return PendingRun(
+        lambda: _Session(
+            graph, arguments, settings, policies, observers, live=live, store=store, run_id=run_id
+        ).execute()
+    )
+
+
+def start(graph: Graph, initial_input: Any = None, *, live: bool = False, **options: Any) -> RunHandle:
+    """Run ``graph`` in the background, in a thread with an event loop of its own; returns at once.
+
+    Takes what :func:`run` takes. ``await handle`` or ``handle.result()`` gives the result; ``handle.cancel()``,
+    ``handle.pause()`` and ``handle.resume()`` steer the run. In a notebook this keeps the kernel free for other cells.
+    """
+    arguments, settings, rest = _sorted_options(initial_input, options)
+    session = _Session(graph, arguments, settings, **rest, live=live)
+    return RunHandle(session)
+
+
+def run_sync(graph: Graph, initial_input: Any = None, *, loop: str = "thread", **options: Any) -> RunResult:
+    """Run ``graph`` and wait for it: for scripts, and for cells without ``await``. Takes what :func:`run` takes.
+
+    The run gets an event loop and a thread of its own; ``loop="nested"`` runs it on the notebook's own loop instead,
+    for nodes that are bound to that loop. Raises :class:`WrongCallError` inside a coroutine, where it would block the
+    loop.
+    """
+    _refuse_in_coroutine()
+    if loop == "nested":
+        from hexviz.notebook import run_nested  # noqa: PLC0415 - touches the kernel's loop, so only on request
+
+        return run_nested(run(graph, initial_input, **options))  # type: ignore[no-any-return]
+    if loop != "thread":
+        raise WrongCallError(f"run_sync(loop=...) is 'thread' or 'nested', not {loop!r}")
+    handle = start(graph, initial_input, **options)
+    try:
+        return handle.result()
+    except BaseException:
+        handle.cancel()
+        raise
+
+
+def _sorted_options(
+    initial_input: Any, options: dict[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+    settings: dict[str, Any] = {
+        name: options.pop(name) for name in ("schedule", "on_error", "max_concurrent_nodes") if name in options
+    }
+    rest = {
+        "policies": options.pop("policies", ()),
+        "observers": options.pop("observers", ()),
+        "store": options.pop("store", None),
+        "run_id": options.pop("run_id", None),
+    }
+    return {"initial_input": initial_input, "tags": options.pop("tags", ()), "ports": options}, settings, rest
+
+
+def _refuse_in_coroutine() -> None:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return
+    frame = sys._getframe(2)  # noqa: SLF001 - the documented way to look at one's callers
+    while frame is not None:
+        code = frame.f_code
+        if code.co_flags & inspect.CO_COROUTINE and code.co_name != "<module>":
+            module = frame.f_globals.get("__name__", "")
+            if module.partition(".")[0] in {"IPython", "ipykernel"}:
+                return  # a plain cell: the kernel waits for it as it waits for any other code
+            raise WrongCallError(
+                f"hexviz.run_sync was called inside the coroutine {code.co_name!r}, where it would block its event "
+                "loop. Write: await hexviz.run(...)"
+            )
+        frame = frame.f_back  # type: ignore[assignment]
+
+
+class PendingRun(Coroutine[Any, Any, Any]):
+    """A run that has not begun: await it, or give it to ``asyncio.run`` or ``asyncio.create_task``."""
+
+    def __init__(self, begin: Any) -> None:
+        self._begin = begin
+        self._coroutine: Coroutine[Any, Any, Any] | None = None
+
+    def _begun(self) -> Coroutine[Any, Any, Any]:
+        if self._coroutine is None:
+            self._coroutine = self._begin()
+        return self._coroutine
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        return self._begun().__await__()
+
+    def send(self, value: Any) -> Any:
+        """Step the run, as an event loop does."""
+        return self._begun().send(value)
+
+    def throw(self, *error: Any) -> Any:
+        """Raise an exception where the run waits, as an event loop does."""
+        return self._begun().throw(*error)
+
+    def close(self) -> None:
+        """Give up a run that has not ended."""
+        if self._coroutine is None:
+            self._begin = None
+        else:
+            self._coroutine.close()
+
+    def __del__(self) -> None:
+        if self._coroutine is None and self._begin is not None:
+            warnings.warn(
+                "hexviz.run(...) was never awaited, so nothing ran. Write: await hexviz.run(...), "
+                "or in a script without async code: hexviz.run_sync(...)",
+                RuntimeWarning,
+                stacklevel=2,
+                source=self,
+            )
+
+    def __repr__(self) -> str:
+        return "<hexviz run that was not awaited yet: write await hexviz.run(...)>"
+
+
+class _Session:
+    """One call of :func:`run` or :func:`start`: fresh managers, a recorder, a view, and who closes what."""
+
+    def __init__(
+        self,
+        graph: Graph,
+        arguments: dict[str, Any],
+        settings: dict[str, Any],
+        policies: Iterable[Any],
+        observers: Iterable[Any],
+        *,
+        live: bool,
+        store: StoreLike,
+        run_id: str | None,
+    ) -> None:
+        graph.validate()
+        self.graph = graph
+        self.arguments = arguments
+        self.run_id = run_id or new_run_id()
+        self.status = "pending"
+        self.observers = ObserverManager()
+        self.control = ControlManager()
+        for observer in observers:
+            self.observers.register(observer)
+        for policy in policies:
+            _register_policy(self.control, policy)
+        self.orchestrator = Orchestrator(observers=self.observers, control=self.control, **settings)
+        self.controls = RunControls(self.orchestrator, self.run_id)
+        self._own_store = not isinstance(store, SQLiteStore)
+        self.store = _store_of(store)
+        self.recorder = Recorder(store=self.store)
+        self.recorder.attach(self.observers)
+        self.view = self._show() if live and os.environ.get("HEXVIZ_DISPLAY", "").lower() != "off" else None
+
+    def _show(self) -> Any:
+        from hexviz.widgets.dashboard import LiveView  # noqa: PLC0415 - loads ipywidgets, so only on request
+
+        view = LiveView(self.observers, title=self.graph.name, controls=self.controls)
+        view.display()
+        return view
+
+    async def execute(self) -> RunResult:
+        """Run the graph; whatever happens, everything is flushed and closed."""
+        self.status = "running"
+        try:
+            result = await self.orchestrator.run(
+                self.graph,
+                self.arguments["initial_input"],
+                self.arguments["ports"],
+                validate=False,
+                run_id=self.run_id,
+                tags=tuple(self.arguments["tags"]),
+            )
+        except BaseException as error:
+            self.status = "cancelled" if isinstance(error, asyncio.CancelledError) else "failed"
+            if isinstance(error, PipelineError):
+                error.recording = self.recorder.recording
+            raise
+        else:
+            self.status = result.status
+            result.recording = self.recorder.recording
+            return result
+        finally:
+            await self._close()
+
+    async def _close(self) -> None:
+        try:
+            if self.view is not None:
+                await asyncio.to_thread(self.view.close)
+        finally:
+            await self.observers.close()
+            await asyncio.to_thread(self._close_store)
+
+    def _close_store(self) -> None:
+        self.recorder.close()
+        if self._own_store and self.store is not None:
+            self.store.close()
+
+
+def _register_policy(control: ControlManager, policy: Any) -> None:
+    taken = {handler.name for handler in control.handlers}
+    base = getattr(policy, "name", None) or getattr(policy, "__name__", None) or type(policy).__name__
+    name = next(n for n in (base, *(f"{base}_{i}" for i in range(2, len(taken) + 3))) if n not in taken)
+    known = {key: getattr(policy, key) for key in ("priority", "event_types", "shadow") if hasattr(policy, key)}
+    control.register(policy, name=str(name), **known)
+
+
+def _store_of(store: StoreLike) -> SQLiteStore | None:
+    if store is False:
+        return None
+    if isinstance(store, SQLiteStore):
+        return store
+    return open_store(None if store is None or store is True else store)
+
+
+class RunControls:
+    """Steers a run under way, from any thread: what the buttons of the dashboard do."""
+
+    def __init__(self, orchestrator: Orchestrator, run_id: str) -> None:
+        self._orchestrator = orchestrator
+        self._run_id = run_id
+        self.paused = False
+
+    def cancel(self) -> bool:
+        """Cancel the run; False where it is over."""
+        return self._orchestrator.cancel(self._run_id)
+
+    def pause(self) -> bool:
+        """Start no new node; what runs goes on. False where the run is over."""
+        self.paused = self._orchestrator.hold(self._run_id, held=True)
+        return self.paused
+
+    def resume(self) -> bool:
+        """Start nodes again; False where the run is over."""
+        self.paused = False
+        return self._orchestrator.hold(self._run_id, held=False)
+
+
+class RunHandle:
+    """A run in the background: ``await`` it, or ask for its :meth:`result`."""
+
+    def __init__(self, session: _Session) -> None:
+        self._session = session
+        self._future: concurrent.futures.Future[RunResult] = concurrent.futures.Future()
+        self._begun = threading.Event()
+        threading.Thread(target=self._work, name=f"hexviz-run-{session.run_id}", daemon=True).start()
+        self._begun.wait()
+
+    def _work(self) -> None:
+        async def main() -> RunResult:
+            asyncio.get_running_loop().call_soon(self._begun.set)
+            return await self._session.execute()
+
+        try:
+            result = asyncio.run(main())
+        except asyncio.CancelledError:
+            self._future.set_exception(concurrent.futures.CancelledError(f"run {self.run_id} was cancelled"))
+        except BaseException as error:  # noqa: BLE001 - handed to whoever asks for the result
+            self._future.set_exception(error)
+        else:
+            self._future.set_result(result)
+        finally:
+            self._begun.set()
+
+    def __await__(self) -> Generator[Any, Any, RunResult]:
+        return asyncio.shield(asyncio.wrap_future(self._future)).__await__()
+
+    def result(self, timeout: float | None = None) -> RunResult:
+        """Wait for the result, at most ``timeout`` seconds; raises what the run raised, or TimeoutError."""
+        return self._future.result(timeout)
+
+    def done(self) -> bool:
+        """Whether the run is over."""
+        return self._future.done()
+
+    def cancel(self) -> bool:
+        """Cancel the run; False where it is over."""
+        return self._session.controls.cancel()
+
+    def pause(self) -> bool:
+        """Start no new node; what runs goes on. False where the run is over."""
+        return self._session.controls.pause()
+
+    def resume(self) -> bool:
+        """Start nodes again; False where the run is over."""
+        return self._session.controls.resume()
+
+    @property
+    def paused(self) -> bool:
+        """Whether new nodes are held back."""
+        return self._session.controls.paused
+
+    @property
+    def run_id(self) -> str:
+        """The id of the run, also in the store."""
+        return self._session.run_id
+
+    @property
+    def status(self) -> str:
+        """pending, running, succeeded, skipped, failed or cancelled."""
+        return self._session.status
+
+    @property
+    def recording(self) -> Recording:
+        """What was recorded so far."""
+        return self._session.recorder.recording
+
+    def __repr__(self) -> str:
+        return f"<RunHandle {self.run_id} {self.status}>"
+
+
+def open_store(path: str | Path | None = None) -> SQLiteStore:
+    """Open the store at ``path``; by default ``$HEXVIZ_STORE``, or ``runs.db`` in the user's data directory.
+
+    ``store.runs()`` lists the runs, ``store.recording(run_id)`` gives one back.
+    """
+    return SQLiteStore(default_path() if path is None else path, recording_factory=Recording.from_records)
+
+
+def dashboard(source: Any, *, live_observers: ObserverManager | None = None) -> Any:
+    """Show a run: a :class:`Recorder` (live), a :class:`Recording`, a :class:`RunHandle`, a result, or a run id."""
+    from hexviz.widgets.dashboard import LiveView, static_view  # noqa: PLC0415 - loads ipywidgets, so only on request
+
+    if isinstance(source, Recorder):
+        observers = live_observers or source.observers
+        if observers is None:
+            raise WrongCallError("this recorder hears no run yet: call recorder.attach(observers) first")
+        return LiveView(observers)
+    return static_view(_recording_of(source))
+
+
+def report(source: Any, path: str | Path) -> Path:
+    """Write one self-contained HTML file about a run: timeline, graph, decisions, tables; it needs no network to open.
+
+    ``source`` is a recording, a result, a :class:`RunHandle`, or a run id of the default store.
+    """
+    from hexviz.widgets.report import write_report  # noqa: PLC0415 - loads the view, so only on request
+
+    return write_report(_recording_of(source), path)
+
+
+def _recording_of(source: Any) -> Recording:
+    if isinstance(source, Recording):
+        return source
+    if isinstance(source, str):
+        with open_store() as store:
+            return store.recording(source)  # type: ignore[no-any-return]
+    recording = getattr(source, "recording", None)
+    if isinstance(recording, Recording):
+        return recording
+    raise WrongCallError(f"expected a recording, a result, a run handle or a run id, not {type(source).__name__}")
