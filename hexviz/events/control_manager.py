@@ -53,6 +53,8 @@ class HandlerEntry(msgspec.Struct, frozen=True, eq=False):
     critical: bool = False
     timeout_s: float = DEFAULT_HANDLER_TIMEOUT
     shadow: bool = False
+    ask: tuple[Any, Any, bool] = (None, None, False)
+    """This entry, its handler, and whether that is async: what the hot loop unpacks in one step."""
 
     @property
     def name(self) -> str:
@@ -62,6 +64,10 @@ class HandlerEntry(msgspec.Struct, frozen=True, eq=False):
     def wants(self, event_class: type[Event]) -> bool:
         """Whether it is to be asked about this class of events."""
         return self.event_types is None or issubclass(event_class, self.event_types)
+
+    def hears(self, event: Event) -> bool:
+        """Whether the topic of ``event`` is one of those asked for."""
+        return self.topics is None or any(matches(event.topic) for matches in self.topics)
 
     def __lt__(self, other: HandlerEntry) -> bool:
         return (self.priority, self.order) < (other.priority, other.order)
@@ -100,6 +106,7 @@ class ControlManager(BaseEventManager):
         self._names: dict[str, HandlerEntry] = {}
         self._orders = itertools.count()
         self._table: dict[type[Event], tuple[HandlerEntry, ...]] = {}
+        self._asks: dict[type[Event], tuple[tuple[HandlerEntry, Any, bool], ...]] = {}
 
     def register(
         self,
@@ -145,6 +152,7 @@ class ControlManager(BaseEventManager):
             timeout_s=timeout_s,
             shadow=shadow,
         )
+        msgspec.structs.force_setattr(entry, "ask", (entry, entry.handler, entry.asynchronous))
         self.unregister(name)
         entries = self._entries.copy()
         insort(entries, entry)
@@ -184,6 +192,7 @@ class ControlManager(BaseEventManager):
     def _set(self, entries: list[HandlerEntry]) -> None:
         self._entries = entries
         self._table = {}
+        self._asks = {}
 
     def asks(self, event_class: type[Event]) -> tuple[HandlerEntry, ...]:
         """The handlers for a class of events, in order: one look-up, made anew when the registrations change."""
@@ -191,6 +200,8 @@ class ControlManager(BaseEventManager):
         entries = table.get(event_class)
         if entries is None:
             entries = table[event_class] = tuple(entry for entry in self._entries if entry.wants(event_class))
+            if all(entry.topics is None for entry in entries):
+                self._asks[event_class] = tuple(entry.ask for entry in entries)
         return entries
 
     async def check(self, event: Event, context: ExecutionContext) -> ControlResponse:
@@ -217,9 +228,13 @@ class ControlManager(BaseEventManager):
         ``all_votes``.
         """
         entries = self.asks(type(event))
+        asks = self._asks.get(type(event))
+        if asks is None:  # topics matter
+            entries = tuple([entry for entry in entries if entry.hears(event)])
+            asks = tuple([entry.ask for entry in entries])
         if not entries:
             return NO_OBJECTION
-        check = _Check(entries, event, context, all_votes=all_votes)
+        check = _Check(entries, asks, event, context, all_votes=all_votes)
         asking = self._ask_in_turn(check)
         try:
             waiting_on = asking.send(None)
@@ -251,15 +266,11 @@ class ControlManager(BaseEventManager):
 
     # The hot loop: written once, kept whole.
     async def _ask_in_turn(self, check: _Check) -> Decision:
-        event, context, ask = check.event, check.context, check.rest
-        times, answers = check.times, check.answers
-        for entry in ask:
-            check.current = entry
-            if entry.topics is not None and not any(matches(event.topic) for matches in entry.topics):
-                continue
+        event, context, times = check.event, check.context, check.times
+        for entry, handler, asynchronous in check.rest:
             try:
-                response = entry.handler(event, context)
-                if entry.asynchronous or (type(response) is not ControlResponse and isinstance(response, Awaitable)):
+                response = handler(event, context)
+                if asynchronous or (type(response) is not ControlResponse and isinstance(response, Awaitable)):
                     response = await response
             except GeneratorExit:
                 raise
@@ -273,17 +284,14 @@ class ControlManager(BaseEventManager):
                 decided = self._objected(check, entry, response)
                 if decided is not None:
                     return decided
-                continue
-            answers.append((entry, PROCEED, ""))
         return check.no_objection()
 
     def _objected(self, check: _Check, entry: HandlerEntry, response: Any) -> Decision | None:
         problem = _problem_with(response)
         if problem:
-            error = TypeError(f"control handler {entry.name!r} {problem}")
             check.times.pop()
-            return self._failed(check, entry, error)
-        check.answers.append((entry, response, ""))
+            return self._failed(check, entry, TypeError(f"control handler {entry.name!r} {problem}"))
+        check.answers[entry] = (response, "")
         if response.signal is ControlSignal.PROCEED:
             return None
         check.noteworthy = True
@@ -308,7 +316,7 @@ class ControlManager(BaseEventManager):
         critical = entry.critical and not entry.shadow
         reason = f"{type(error).__name__} in control handler {entry.name!r}"
         response = ControlResponse(ControlSignal.ERROR, error, reason) if critical else PROCEED
-        check.answers.append((entry, response, _message(error)))
+        check.answers[entry] = (response, _message(error))
         check.noteworthy = True
         return Decision(response, entry, check.votes(), noteworthy=True) if critical else None
 
@@ -345,13 +353,13 @@ class ControlManager(BaseEventManager):
 
 
 class _Check:
-    """One check under way: what is asked, who is still to be asked, what was answered and when."""
+    """One check under way: who is asked, what was answered other than PROCEED, and when each answer came."""
 
     __slots__ = (
         "all_votes",
         "answers",
         "context",
-        "current",
+        "entries",
         "event",
         "noteworthy",
         "overrun",
@@ -361,18 +369,29 @@ class _Check:
     )
 
     def __init__(
-        self, entries: tuple[HandlerEntry, ...], event: Event, context: ExecutionContext, *, all_votes: bool
+        self,
+        entries: tuple[HandlerEntry, ...],
+        asks: Iterable[tuple[HandlerEntry, Any, bool]],
+        event: Event,
+        context: ExecutionContext,
+        *,
+        all_votes: bool,
     ) -> None:
+        self.entries = entries
         self.event = event
         self.context = context
         self.all_votes = all_votes
         self.noteworthy = False
-        self.rest = iter(entries)
-        self.current = entries[0]
-        self.answers: list[tuple[HandlerEntry, ControlResponse, str]] = []
+        self.rest = iter(asks)
+        self.answers: dict[HandlerEntry, tuple[ControlResponse, str]] = {}
         self.times: list[int] = []
         self.overrun: _Overrun | None = None
         self.started_ns = perf_counter_ns()
+
+    @property
+    def current(self) -> HandlerEntry:
+        """Who is being asked: every answer before this one has its time."""
+        return self.entries[min(len(self.times), len(self.entries) - 1)]
 
     def no_objection(self) -> Decision:
         if not (self.noteworthy or self.all_votes):
@@ -380,19 +399,15 @@ class _Check:
         return Decision(PROCEED, None, self.votes(), self.noteworthy)
 
     def votes(self) -> tuple[Vote, ...]:
-        starts = (self.started_ns, *self.times)
-        return tuple(
-            Vote(
-                entry.name,
-                entry.priority,
-                response.signal.value,
-                response.reason,
-                (ended - started) / 1000,
-                entry.shadow,
-                error,
-            )
-            for (entry, response, error), started, ended in zip(self.answers, starts, self.times, strict=False)
-        )
+        """What each handler answered, with its own time, in the order in which they were asked."""
+        votes = []
+        started = self.started_ns
+        for entry, ended in zip(self.entries, self.times, strict=False):
+            response, error = self.answers.get(entry, (PROCEED, ""))
+            facts = (response.signal.value, response.reason, (ended - started) / 1000)
+            votes.append(Vote(entry.name, entry.priority, *facts, entry.shadow, error))
+            started = ended
+        return tuple(votes)
 
 
 class _Overrun:

@@ -30,6 +30,20 @@ _CANCEL_GRACE_S = 0.5
 class Desk:
     """The inbox of the async observers of one manager, and the tellers that work it off."""
 
+    __slots__ = (
+        "_awake",
+        "_current",
+        "_event",
+        "_inbox",
+        "_manager",
+        "_rest",
+        "_teller",
+        "_thread",
+        "_waiting",
+        "_working",
+        "loop",
+    )
+
     def __init__(self, manager: ObserverManager) -> None:
         self._manager = manager
         self.loop: asyncio.AbstractEventLoop | None = None
@@ -81,7 +95,7 @@ class Desk:
     def _forget_loop(self) -> None:
         """The loop is gone, and with it the tasks of the observers that were waiting on it."""
         for teller in self._waiting:
-            teller.entry.busy = False
+            teller.entry.set_busy(busy=False)
         self._waiting.clear()
         self._teller = None
         self._working = False
@@ -140,11 +154,10 @@ class Desk:
 
     # The hot loop: written once, kept whole.
     async def _tell(self) -> None:
-        inbox = self._inbox
+        inbox, event = self._inbox, self._event
         while True:
             for entry in self._rest:
-                event = self._event
-                if entry.busy or entry.removed:
+                if entry.held:
                     entry.enqueue(event)
                     continue
                 self._current = entry
@@ -155,16 +168,19 @@ class Desk:
                         raise  # not the observer's own: this coroutine is being closed
                     self._failed(entry, event, error)
                 else:
+                    if not entry.held:
+                        entry.delivered += 1
+                        continue
                     entry.count_success()
                 if entry.busy:  # it had to wait, so this teller is its own by now
                     await self._work_off_backlog(entry)
                     return
             try:
-                self._event, observers = inbox.popleft()
+                event, observers = inbox.popleft()
             except IndexError:
                 self._event = None
                 return
-            self._rest = iter(observers)
+            self._event, self._rest = event, iter(observers)
 
     async def _work_off_backlog(self, entry: ObserverEntry) -> None:
         backlog = entry.backlog
@@ -180,7 +196,7 @@ class Desk:
                 self._failed(entry, event, error)
             else:
                 entry.count_success()
-        entry.busy = False
+        entry.set_busy(busy=False)
 
     def _failed(self, entry: ObserverEntry, event: Event, error: BaseException) -> None:
         if isinstance(error, asyncio.CancelledError) and not entry.stuck:
@@ -273,7 +289,7 @@ class _Teller:
 
     def _begin(self, entry: ObserverEntry, continued: Continued) -> None:
         self.entry, self._continued = entry, continued
-        entry.busy = True
+        entry.set_busy(busy=True)
         entry.started = self._loop.time()
         self._timer = self._loop.call_later(self._desk.observer_timeout, self._watch)
         self._desk.hold(self)
@@ -317,7 +333,7 @@ class _Teller:
             if continued.closed:
                 raise
             self.entry.count_failure(None, error)  # the observer raised it, after it had waited
-            self.entry.busy = False
+            self.entry.set_busy(busy=False)
         finally:
             if self._timer is not None:
                 self._timer.cancel()

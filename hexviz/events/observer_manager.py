@@ -40,6 +40,28 @@ Overflow = Literal["drop_oldest", "drop_newest"]
 class ObserverEntry:
     """One registered observer: what to call, what it hears, what waits for it, and what became of its events."""
 
+    __slots__ = (
+        "_lock",
+        "_manager",
+        "backlog",
+        "busy",
+        "call",
+        "delivered",
+        "dropped",
+        "event_types",
+        "failed",
+        "held",
+        "id",
+        "overflow",
+        "queue_size",
+        "removed",
+        "scheduled",
+        "started",
+        "stuck",
+        "timed_out",
+        "topics",
+    )
+
     def __init__(
         self,
         observer_id: str,
@@ -59,6 +81,7 @@ class ObserverEntry:
         self.overflow: Overflow = overflow
         self.backlog: deque[Event] = deque()
         self.busy = False
+        self.held = False
         self.scheduled = False
         self.started = 0.0
         self.stuck = False
@@ -121,6 +144,11 @@ class ObserverEntry:
             self.count_failure(event, error)
         else:
             self.count_success()
+
+    def set_busy(self, *, busy: bool) -> None:
+        """Whether a call waits. While it is ``held``, events go to its backlog: busy, or not registered any more."""
+        self.busy = busy
+        self.held = busy or self.removed
 
     def count_success(self) -> None:
         """The call under way returned."""
@@ -270,7 +298,7 @@ class ObserverManager(BaseEventManager):
             return False
         self._lossless.pop(handler_id, None)
         self._plans = {}
-        entry.removed = True
+        entry.removed = entry.held = True
         entry.drop_backlog("unregistered")
         return True
 
