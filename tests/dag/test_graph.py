@@ -52,7 +52,7 @@ def test_a_cycle_is_named_along_its_path():
     graph = Graph("loop")
     for name, after in (("a", ["c"]), ("b", ["a"]), ("c", ["b"])):
         graph.node(nothing, name=name, after=after)
-    with pytest.raises(CycleDetectedError, match="'loop' has a cycle: .* -> .* -> .* -> ") as caught:
+    with pytest.raises(CycleDetectedError, match=r"'loop' has a cycle: .* -> .* -> .* -> ") as caught:
         graph.validate()
     assert caught.value.path[0] == caught.value.path[-1]
     assert set(caught.value.path) == {"a", "b", "c"}
@@ -60,7 +60,7 @@ def test_a_cycle_is_named_along_its_path():
 
 def test_an_unknown_parent_is_named_with_the_ones_that_there_are():
     graph = Graph("etl", [NodeSpec("a", nothing), NodeSpec("b", nothing, deps=["aa"])])
-    with pytest.raises(MissingDependencyError, match="node 'b' of graph 'etl' comes after 'aa'.*there are: 'a', 'b'"):
+    with pytest.raises(MissingDependencyError, match=r"node 'b' of graph 'etl' comes after 'aa'.*there are: 'a', 'b'"):
         graph.validate()
 
 

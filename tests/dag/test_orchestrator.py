@@ -130,7 +130,7 @@ async def _retry_once(event, context):
     st.integers(1, 4),
 )
 def test_every_run_of_every_graph_is_well_formed(graph, schedule, on_error, limit):
-    outcome, events = run(
+    _outcome, events = run(
         graph, schedule=schedule, on_error=on_error, max_concurrent_nodes=limit, policies=[_retry_once]
     )
     check_well_formed(events)

@@ -56,7 +56,7 @@ def build(kind, *, fails=False, calls=None):
 
 
 def play(event_class, response, kind, *, fails=False, node="node", always=False, graph=None):
-    """Run once with a handler for one event class; returns results or the error, the events, the calls and the handler."""
+    """Run once with a handler for one event class; returns the outcome, the events, the calls and the handler."""
     calls = []
     observers, control = ObserverManager(), ControlManager()
     handler = Once(response, node=node, always=always)
@@ -95,7 +95,7 @@ def test_skip_at_node_started(kind, data):
 @KINDS
 @pytest.mark.parametrize("data", [None, {"delay": 0.001}])
 def test_retry_at_node_started_asks_again_and_counts_no_attempt(kind, data):
-    outcome, events, calls, handler = play(NodeStarted, ControlResponse(ControlSignal.RETRY, data), kind)
+    outcome, events, _calls, handler = play(NodeStarted, ControlResponse(ControlSignal.RETRY, data), kind)
     assert outcome["node"] == 7
     assert handler.asked == 2
     assert [e.attempt for e in events.of(NodeStarted) if e.name == "node"] == [1]
@@ -181,7 +181,7 @@ def test_fallback_at_node_completed_replaces_the_result(kind, data):
 @pytest.mark.parametrize("signal", ["SKIP", "FALLBACK", "RETRY", "FAIL", "PROCEED"])
 def test_signals_at_node_failed(kind, data, signal):
     response = ControlResponse(SIGNALS[signal], None if signal == "RETRY" else data)
-    outcome, events, calls, _ = play(NodeFailed, response, kind, fails=True)
+    outcome, events, _calls, _ = play(NodeFailed, response, kind, fails=True)
     if signal == "SKIP":
         assert ended(events, "node") == "NodeSkipped"
         assert outcome.get("node") == data
@@ -222,7 +222,7 @@ def test_signals_at_pipeline_started(signal, data):
 @pytest.mark.parametrize("data", [None, {"first": "stand-in"}])
 def test_signals_at_wave_started(kind, signal, data):
     given = data if signal in {"SKIP", "FALLBACK"} else None
-    outcome, events, calls, handler = play(WaveStarted, ControlResponse(SIGNALS[signal], given), kind, node=None)
+    outcome, events, calls, _handler = play(WaveStarted, ControlResponse(SIGNALS[signal], given), kind, node=None)
     if signal in {"SKIP", "FALLBACK"}:
         expected = "NodeFellBack" if signal == "FALLBACK" and data else "NodeSkipped"
         assert ended(events, "first") == expected
