@@ -56,7 +56,7 @@ def build(kind, *, fails=False, calls=None):
 
 
 def play(event_class, response, kind, *, fails=False, node="node", always=False, graph=None):
-    """Run once with a handler for one event class; returns the outcome, the events, the calls and the handler."""
+    """Run once with a handler for one event class: the outcome, the events, the calls, and the handler."""
     calls = []
     observers, control = ObserverManager(), ControlManager()
     handler = Once(response, node=node, always=always)

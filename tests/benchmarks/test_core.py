@@ -1,0 +1,158 @@
+"""What the core costs, each beside its limit in the same process: a ratio, not a time (see docs/performance.md).
+
+Run with ``python -m pytest tests/benchmarks --benchmark-enable``. Each figure is the median of interleaved repeats and
+stands in the ``extra_info`` of the benchmark as ``ratio``; nothing is asserted of it, because machines are noisy.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+from time import perf_counter
+
+import pytest
+
+from hexviz.dag import Graph, NodeSpec, Orchestrator
+from hexviz.events import PROCEED, ControlManager, ExecutionContext, NodeFailed, NodeStarted, ObserverManager
+from hexviz.recording.recorder import Recorder
+
+REPEATS = 15
+EVENT = NodeStarted("a", 1)
+CONTEXT = ExecutionContext("dag")
+
+
+async def proceed(event, context):
+    return PROCEED
+
+
+async def hear(event):
+    return None
+
+
+async def nothing(value=None):
+    return None
+
+
+async def timed(work, times):
+    started = perf_counter()
+    for _ in range(times):
+        await work()
+    return (perf_counter() - started) / times
+
+
+def compare(benchmark, work, limit, *, times=1, per=1):
+    """Run ``work`` and its ``limit`` in turn; the benchmark's own figure is of ``work`` alone."""
+
+    async def main():
+        pairs = [(await timed(work, times), await timed(limit, times)) for _ in range(REPEATS)]
+        measured, bound = (statistics.median(column) for column in zip(*pairs, strict=True))
+        benchmark.extra_info.update(
+            us=round(measured / per * 1e6, 2), limit_us=round(bound / per * 1e6, 2), ratio=round(measured / bound, 2)
+        )
+        return pairs[0][0]
+
+    benchmark.pedantic(lambda: asyncio.run(main()), rounds=1, iterations=1)
+
+
+def chain():
+    return Graph("chain", [NodeSpec(f"n{i:03}", nothing, deps=[f"n{i - 1:03}"] if i else []) for i in range(200)])
+
+
+def wide():
+    middle = [NodeSpec(f"n{i}", nothing, deps=["first"]) for i in range(500)]
+    return Graph(
+        "wide", [NodeSpec("first", nothing), *middle, NodeSpec("last", nothing, deps=[f"n{i}" for i in range(500)])]
+    )
+
+
+def layered():
+    def parents(layer, i):
+        return [f"l{layer - 1}n{i}", f"l{layer - 1}n{(i + 1) % 50}"] if layer else []
+
+    return Graph("layered", [NodeSpec(f"l{j}n{i}", nothing, deps=parents(j, i)) for j in range(10) for i in range(50)])
+
+
+@pytest.mark.parametrize("shape", [chain, wide, layered])
+@pytest.mark.parametrize("watched", [False, True], ids=["bare", "recorded-observed-policed"])
+def test_a_run_against_a_gather_for_each_wave(benchmark, shape, watched):
+    graph = shape()
+    waves = graph.waves()
+    observers, control = ObserverManager(), ControlManager()
+    if watched:
+        for i in range(3):
+            observers.register(hear, observer_id=f"o{i}")
+            control.register(proceed, name=f"h{i}")
+
+    async def run():
+        recorder = Recorder()
+        if watched:
+            recorder.attach(observers)
+        await Orchestrator(observers=observers, control=control).run(graph)
+        recorder.detach()
+
+    async def gather():
+        for wave in waves:
+            await asyncio.gather(*[nothing() for _ in wave])
+
+    compare(benchmark, run, gather, per=len(graph))
+
+
+def test_check_of_100_handlers_against_awaiting_them(benchmark):
+    control = ControlManager()
+    for i in range(100):
+        control.register(proceed, name=str(i))
+
+    async def loop():
+        for _ in range(100):
+            await proceed(EVENT, CONTEXT)
+
+    compare(benchmark, lambda: control.check(EVENT, CONTEXT), loop, times=100)
+
+
+def test_check_of_100_handlers_of_which_10_match(benchmark):
+    control = ControlManager()
+    for i in range(100):
+        control.register(proceed, name=str(i), event_types=[NodeStarted] if i % 10 == 0 else [NodeFailed])
+
+    async def loop():
+        for _ in range(10):
+            await proceed(EVENT, CONTEXT)
+
+    compare(benchmark, lambda: control.check(EVENT, CONTEXT), loop, times=100)
+
+
+def test_check_with_nobody_to_ask(benchmark):
+    control = ControlManager()
+    compare(benchmark, lambda: control.check(EVENT, CONTEXT), lambda: nothing(EVENT), times=1000)
+
+
+def test_notify_of_50_async_observers_against_awaiting_them(benchmark):
+    observers = ObserverManager()
+    for _ in range(50):
+        observers.register(hear)
+
+    async def loop():
+        for _ in range(50):
+            await hear(EVENT)
+
+    compare(benchmark, lambda: observers.notify(EVENT), loop, times=100)
+
+
+def test_notify_of_50_observers_of_which_none_matches(benchmark):
+    observers = ObserverManager()
+    for _ in range(50):
+        observers.register(hear, event_types=[NodeFailed])
+    compare(benchmark, lambda: observers.notify(EVENT), lambda: nothing(EVENT), times=1000)
+
+
+def test_notify_of_50_sync_observers_until_it_returns(benchmark):
+    observers = ObserverManager()
+    for _ in range(50):
+        observers.register(lambda event: None)
+
+    async def loop():
+        for _ in range(50):
+            await hear(EVENT)
+
+    compare(benchmark, lambda: observers.notify(EVENT), loop, times=20)
+    observers.clear()
