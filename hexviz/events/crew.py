@@ -31,6 +31,7 @@ class ThreadedObserver(Protocol):
     backlog: deque[Event]
     scheduled: bool
     started: float
+    now: Event | None
     stuck: bool
     removed: bool
 
@@ -154,9 +155,9 @@ class Crew:
                 event = backlog.popleft()
             except IndexError:
                 break
-            observer.started = time.monotonic()
+            observer.now, observer.started = event, time.monotonic()
             observer.run(event)
-            observer.started = 0.0
+            observer.now, observer.started = None, 0.0
         with self._lock:
             if backlog:
                 self._ready.put(observer)

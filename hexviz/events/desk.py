@@ -187,7 +187,7 @@ class Desk:
         loop = asyncio.get_running_loop()
         while backlog:
             event = backlog.popleft()
-            entry.started = loop.time()
+            entry.now, entry.started = event, loop.time()
             try:
                 await entry.call(event)
             except GeneratorExit:
@@ -196,6 +196,7 @@ class Desk:
                 self._failed(entry, event, error)
             else:
                 entry.count_success()
+        entry.now = None
         entry.set_busy(busy=False)
 
     def _failed(self, entry: ObserverEntry, event: Event, error: BaseException) -> None:
@@ -226,6 +227,11 @@ class Desk:
         self._waiting.discard(teller)
 
     @property
+    def event(self) -> Any:
+        """The event that is being told."""
+        return self._event
+
+    @property
     def observer_timeout(self) -> float:
         """The seconds that one call may take."""
         return self._manager.observer_timeout
@@ -241,13 +247,16 @@ class Desk:
         """Whether everything was told; observers that are stuck do not count."""
         return not self._inbox and self._event is None and all(t.entry.stuck for t in tuple(self._waiting))
 
-    def close(self) -> None:
-        """End the tellers, abandoning observers that still wait, and the loop where it is our own."""
+    def close(self) -> list[asyncio.Task[None]]:
+        """End the tellers, abandoning observers that still wait, and the loop where it is our own.
+
+        Returns the tasks that are ending on the loop of the caller.
+        """
         loop, self.loop = self.loop, None
         self._inbox.clear()
         self._awake = False
         if loop is None or loop.is_closed():
-            return
+            return []
         tellers = [*self._waiting, *([self._teller] if self._teller else [])]
         thread, self._thread = self._thread, None
         self._forget_loop()
@@ -260,8 +269,10 @@ class Desk:
 
         if _get_running_loop() is loop:
             end()
-        elif loop.is_running():
+            return [teller.task for teller in tellers]
+        if loop.is_running():
             loop.call_soon_threadsafe(end)
+        return []
 
 
 class _Teller:
@@ -290,6 +301,7 @@ class _Teller:
     def _begin(self, entry: ObserverEntry, continued: Continued) -> None:
         self.entry, self._continued = entry, continued
         entry.set_busy(busy=True)
+        entry.now = self._desk.event
         entry.started = self._loop.time()
         self._timer = self._loop.call_later(self._desk.observer_timeout, self._watch)
         self._desk.hold(self)

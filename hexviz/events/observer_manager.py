@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("hexviz.observers")
 _POLL_S = 0.002
+_ENDING_S = 0.5
 _REPORT_EVERY_S = 1.0
 
 Overflow = Literal["drop_oldest", "drop_newest"]
@@ -52,6 +53,7 @@ class ObserverEntry:
         "failed",
         "held",
         "id",
+        "now",
         "overflow",
         "queue_size",
         "removed",
@@ -80,6 +82,7 @@ class ObserverEntry:
         self.queue_size = queue_size
         self.overflow: Overflow = overflow
         self.backlog: deque[Event] = deque()
+        self.now: Event | None = None
         self.busy = False
         self.held = False
         self.scheduled = False
@@ -131,7 +134,7 @@ class ObserverEntry:
         """The call under way takes too long: count it, and lose what waits behind it until it comes back."""
         self.stuck = True
         self.timed_out += 1
-        self._manager.failed(self, None, TimeoutError(f"observer {self.id!r} did not return in time"))
+        self._manager.failed(self, self.now, TimeoutError(f"observer {self.id!r} did not return in time"))
         self.drop_backlog("stuck")
 
     def run(self, event: Event) -> None:
@@ -467,13 +470,15 @@ class ObserverManager(BaseEventManager):
         Returns whether everything was delivered. May be used again afterwards, like a new manager.
         """
         complete = await self.flush(timeout) if self._entries else True
-        self._let_go()
+        ending = self._let_go()
+        if ending:
+            await asyncio.wait(ending, timeout=_ENDING_S)
         return complete
 
-    def _let_go(self) -> None:
+    def _let_go(self) -> list[asyncio.Task[None]]:
         self.clear()
-        self._desk.close()
         self._crew.close()
+        return self._desk.close()
 
     def __enter__(self) -> Self:
         return self
