@@ -90,7 +90,7 @@ def run_sync(graph: Graph, initial_input: Any = None, *, loop: str = "thread", *
     """
     _refuse_in_coroutine()
     if loop == "nested":
-        from hexviz.notebook import run_nested  # noqa: PLC0415 - touches the kernel's loop, so only on request
+        from hexviz.nested import run_nested  # noqa: PLC0415 - touches the kernel's loop, so only on request
 
         return run_nested(run(graph, initial_input, **options))  # type: ignore[no-any-return]
     if loop != "thread":
@@ -146,7 +146,10 @@ class PendingRun(Coroutine[Any, Any, Any]):
 
     def _begun(self) -> Coroutine[Any, Any, Any]:
         if self._coroutine is None:
-            self._coroutine = self._begin()
+            begin, self._begin = self._begin, None
+            if begin is None:
+                raise WrongCallError("this run was closed before it began: call hexviz.run(...) again")
+            self._coroutine = begin()
         return self._coroutine
 
     def __await__(self) -> Generator[Any, Any, Any]:
@@ -168,7 +171,7 @@ class PendingRun(Coroutine[Any, Any, Any]):
             self._coroutine.close()
 
     def __del__(self) -> None:
-        if self._coroutine is None and self._begin is not None:
+        if self._begin is not None:
             warnings.warn(
                 "hexviz.run(...) was never awaited, so nothing ran. Write: await hexviz.run(...), "
                 "or in a script without async code: hexviz.run_sync(...)",
@@ -206,7 +209,7 @@ class _Session:
         for observer in observers:
             self.observers.register(observer)
         for policy in policies:
-            _register_policy(self.control, policy)
+            _register_policy(self.control, self.observers, policy)
         self.orchestrator = Orchestrator(observers=self.observers, control=self.control, **settings)
         self.controls = RunControls(self.orchestrator, self.run_id)
         self._own_store = not isinstance(store, SQLiteStore)
@@ -255,17 +258,24 @@ class _Session:
             await asyncio.to_thread(self._close_store)
 
     def _close_store(self) -> None:
-        self.recorder.close()
-        if self._own_store and self.store is not None:
-            self.store.close()
+        """Keep what there is to keep; a store that fails is told aloud and does not change how the run ended."""
+        try:
+            self.recorder.close()
+            if self._own_store and self.store is not None:
+                self.store.close()
+        except HexvizError as error:
+            warnings.warn(f"run {self.run_id} is not wholly kept: {error}", RuntimeWarning, stacklevel=2)
 
 
-def _register_policy(control: ControlManager, policy: Any) -> None:
+def _register_policy(control: ControlManager, observers: ObserverManager, policy: Any) -> None:
+    """Ask ``policy`` by its own priority; one that must hear events as well (``observe``) hears them in line."""
     taken = {handler.name for handler in control.handlers}
     base = getattr(policy, "name", None) or getattr(policy, "__name__", None) or type(policy).__name__
     name = next(n for n in (base, *(f"{base}_{i}" for i in range(2, len(taken) + 3))) if n not in taken)
     known = {key: getattr(policy, key) for key in ("priority", "event_types", "shadow") if hasattr(policy, key)}
     control.register(policy, name=str(name), **known)
+    if hasattr(policy, "observe") and hasattr(policy, "observed_types"):
+        observers.register(policy.observe, event_types=policy.observed_types, lossless=True)
 
 
 def _store_of(store: StoreLike) -> SQLiteStore | None:
@@ -380,15 +390,14 @@ def open_store(path: str | Path | None = None) -> SQLiteStore:
     return SQLiteStore(default_path() if path is None else path, recording_factory=Recording.from_records)
 
 
-def dashboard(source: Any, *, live_observers: ObserverManager | None = None) -> Any:
+def dashboard(source: Any) -> Any:
     """Show a run: a :class:`Recorder` (live), a :class:`Recording`, a :class:`RunHandle`, a result, or a run id."""
     from hexviz.widgets.dashboard import LiveView, static_view  # noqa: PLC0415 - loads ipywidgets, so only on request
 
     if isinstance(source, Recorder):
-        observers = live_observers or source.observers
-        if observers is None:
+        if source.observers is None:
             raise WrongCallError("this recorder hears no run yet: call recorder.attach(observers) first")
-        return LiveView(observers)
+        return LiveView(source.observers, history=source.recording.events())
     return static_view(_recording_of(source))
 
 
