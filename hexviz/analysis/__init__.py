@@ -1,0 +1,34 @@
+"""What a run means: frame in, frame out, nothing drawn and nothing changed.
+
+Each function takes the ``frames`` of a recording (and ``run_id`` where they hold several runs) and returns a new frame,
+its columns documented in the function, its totals in ``attrs``.
+"""
+
+from hexviz.analysis.calls import calls
+from hexviz.analysis.compare import compare
+from hexviz.analysis.concurrency import concurrency
+from hexviz.analysis.critical_path import critical_path, slack, wave_barrier
+from hexviz.analysis.decisions import decision_counts, decisions, handler_votes
+from hexviz.analysis.failures import failure_counts, failures
+from hexviz.analysis.palette import SIGNAL_COLORS, STATUS_COLORS
+from hexviz.analysis.waits import waits
+from hexviz.analysis.what_if import scaling, what_if
+
+__all__ = [
+    "SIGNAL_COLORS",
+    "STATUS_COLORS",
+    "calls",
+    "compare",
+    "concurrency",
+    "critical_path",
+    "decision_counts",
+    "decisions",
+    "failure_counts",
+    "failures",
+    "handler_votes",
+    "scaling",
+    "slack",
+    "waits",
+    "wave_barrier",
+    "what_if",
+]

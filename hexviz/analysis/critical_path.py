@@ -1,0 +1,143 @@
+"""The critical path: the chain of nodes that kept the run from being shorter."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from hexviz.analysis.shape import Shape, shape_of
+from hexviz.analysis.source import FramesLike, chosen_run, milliseconds, table
+
+WEIGHTS = ("duration_ms", "total_ms")
+_TIMES = ("start_ms", "end_ms")
+
+
+def critical_path(frames: FramesLike, *, run_id: str | None = None, weight: str = "duration_ms") -> pd.DataFrame:
+    """The heaviest path through the graph, from a node without parents to one without children.
+
+    ``weight`` is the column of ``frames.nodes`` that weighs a node: ``duration_ms`` (its last attempt) or ``total_ms``
+    (all its attempts); a node that never ran weighs 0. One row per node of the path, in its order:
+
+    - ``order`` (int64, from 1), ``node``, ``wave``, ``status``
+    - ``start_ms``, ``end_ms``: when it really ran, since the start of the run; ``duration_ms``: its weight
+    - ``earliest_ms``: the weight of the path before it; ``gap_ms``: from its predecessor's end on the path to its start
+    - ``share``: its part of the whole path, 0 to 1; ``slack_ms``: 0 on this path; ``on_path``: True
+
+    ``attrs["total_ms"]`` is the weight of the path, ``attrs["run_ms"]`` the time from the first start to the last end.
+    """
+    nodes, places = _solve(frames, run_id, weight)
+    path: pd.DataFrame = nodes.iloc[places].reset_index(drop=True)
+    total = nodes.attrs["total_ms"]
+    path.insert(0, "order", np.arange(1, len(path) + 1))
+    path["gap_ms"] = (path["start_ms"] - path["end_ms"].shift(1)).astype("float64")
+    path["share"] = path["duration_ms"] / total if total else 0.0
+    path.attrs = nodes.attrs | {"hexviz_frame": "critical_path"}
+    return path
+
+
+def slack(frames: FramesLike, *, run_id: str | None = None, weight: str = "duration_ms") -> pd.DataFrame:
+    """How much longer each node could have taken without making the critical path longer.
+
+    One row per node, in the order of ``frames.nodes``: ``node``, ``wave``, ``status``, ``start_ms``, ``end_ms``,
+    ``duration_ms`` (the weight), ``earliest_ms`` and ``latest_ms`` (earliest and latest start that the weights allow),
+    ``slack_ms`` (their difference), ``on_path`` (bool: on the critical path that :func:`critical_path` names).
+    """
+    return _solve(frames, run_id, weight)[0]
+
+
+def _solve(frames: FramesLike, run_id: str | None, weight: str) -> tuple[pd.DataFrame, list[int]]:
+    """The frame of :func:`slack`, and the positions of the critical path in it, first to last."""
+    _check_weight(weight)
+    shape = shape_of(frames, ("wave", "status", weight, *_TIMES), run_id)
+    weights = milliseconds(shape.nodes, weight)
+    finish, came_from, tail = _longest(shape, weights.tolist())
+    path = _walk_back(finish, came_from)
+    total = finish[path[-1]] if path else 0.0
+    result = shape.nodes[["node", "wave", "status", *_TIMES]].copy()
+    result["duration_ms"] = weights
+    result["earliest_ms"] = np.asarray(finish, dtype="float64") - weights
+    result["latest_ms"] = (total - np.asarray(tail, dtype="float64")).clip(min=0.0)
+    result["slack_ms"] = (result["latest_ms"] - result["earliest_ms"]).clip(lower=0.0)
+    result["on_path"] = np.isin(np.arange(len(result)), path)
+    result.loc[result["on_path"], "slack_ms"] = 0.0
+    result.attrs = {
+        "hexviz_frame": "slack",
+        "run_id": chosen_run(frames, run_id),
+        "weight": weight,
+        "total_ms": total,
+        "run_ms": _span(shape.nodes),
+    }
+    return result, path
+
+
+def wave_barrier(frames: FramesLike, *, run_id: str | None = None, weight: str = "duration_ms") -> pd.DataFrame:
+    """What the run would have cost at least, had each wave waited for the whole wave before it.
+
+    One row per wave: ``wave``, ``nodes`` (count), ``longest_node``, ``longest_ms`` (its weight), ``work_ms`` (sum of
+    weights), ``barrier_start_ms`` and ``barrier_end_ms`` (with unlimited workers). ``attrs`` hold ``barrier_ms`` (the
+    sum of ``longest_ms``), ``critical_path_ms`` and their ``ratio`` (1.0 where the barrier costs nothing).
+    """
+    _check_weight(weight)
+    nodes = table(frames, "nodes", ("node", "wave", weight), run_id)
+    weighed = nodes.assign(weight=milliseconds(nodes, weight))
+    waves = (
+        weighed.groupby("wave", sort=True, observed=True)["weight"].agg(["size", "max", "sum", "idxmax"]).reset_index()
+    )
+    result = pd.DataFrame(
+        {
+            "wave": waves["wave"],
+            "nodes": waves["size"].astype("int64"),
+            "longest_node": nodes["node"].loc[waves["idxmax"]].reset_index(drop=True),
+            "longest_ms": waves["max"].astype("float64"),
+            "work_ms": waves["sum"].astype("float64"),
+        }
+    )
+    result["barrier_end_ms"] = result["longest_ms"].cumsum()
+    result["barrier_start_ms"] = result["barrier_end_ms"] - result["longest_ms"]
+    barrier = float(result["longest_ms"].sum())
+    path = float(slack(frames, run_id=run_id, weight=weight).attrs["total_ms"])
+    result.attrs = {
+        "hexviz_frame": "wave_barrier",
+        "barrier_ms": barrier,
+        "critical_path_ms": path,
+        "ratio": barrier / path if path else 1.0,
+    }
+    return result
+
+
+def _check_weight(weight: str) -> None:
+    if weight not in WEIGHTS:
+        raise ValueError(f"weight must be one of {', '.join(WEIGHTS)}, not {weight!r}")
+
+
+def _longest(shape: Shape, weights: list[float]) -> tuple[list[float], list[int], list[float]]:
+    """Per node: the weight of the heaviest path that ends with it, the parent on it, and the same from it on."""
+    finish, tail = weights.copy(), weights.copy()
+    came_from = [-1] * len(weights)
+    for node in shape.order:
+        best = -1.0
+        for parent in shape.parents[node]:
+            if finish[parent] > best:
+                best, came_from[node] = finish[parent], parent
+        if best > 0:
+            finish[node] += best
+    for node in reversed(shape.order):
+        tail[node] += max((tail[child] for child in shape.children[node]), default=0.0)
+    return finish, came_from, tail
+
+
+def _walk_back(finish: list[float], came_from: list[int]) -> list[int]:
+    """The positions of the heaviest path, first to last."""
+    if not finish:
+        return []
+    node = max(range(len(finish)), key=finish.__getitem__)
+    path = [node]
+    while came_from[node] >= 0:
+        node = came_from[node]
+        path.append(node)
+    return path[::-1]
+
+
+def _span(nodes: pd.DataFrame) -> float:
+    span = pd.to_numeric(nodes["end_ms"]).max() - pd.to_numeric(nodes["start_ms"]).min()
+    return float(span) if pd.notna(span) else 0.0
