@@ -1,0 +1,425 @@
+"""Event <-> record: one event as one line of canonical JSON, and back.
+
+A record is ``{"type": ..., "v": 1, "data": {...}}``. Equal events give equal bytes. Values are summaries (see
+:mod:`hexviz.events.summary`). Where JSON has no word for a value (NaN, infinity, lone surrogates, bytes, very long
+integers) the record says ``"tagged": true`` and holds ``{"$float": "nan"}``, ``{"$str": base64}``,
+``{"$bytes": base64}``, ``{"$int": hex}``, ``{"$map": [[key, value], ...]}`` in its place. Reading runs no code from
+data: nothing is imported by name, nothing unpickled.
+"""
+
+from __future__ import annotations
+
+import base64
+from datetime import UTC, datetime
+from math import isfinite
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, get_type_hints
+
+import msgspec
+
+from hexviz.errors import HexvizError
+from hexviz.events.events import EVENT_CLASSES, Event, NodeStarted, RecordedError
+from hexviz.events.summary import GenericEvent, Summariser, Summary, utc
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+__all__ = [
+    "BASE_FIELDS",
+    "CODECS",
+    "SCHEMA_VERSION",
+    "ErrorRecord",
+    "GenericEvent",
+    "NewerRecordError",
+    "RecordError",
+    "field_types",
+    "from_parts",
+    "from_record",
+    "from_records",
+    "open_record",
+    "own_fields",
+    "to_parts",
+    "to_record",
+    "type_name_of",
+]
+
+SCHEMA_VERSION = 1
+
+BASE_FIELDS: tuple[str, ...] = Event.__struct_fields__
+_ERROR_FIELDS = ("type_name", "message", "traceback_text")
+_MAX_JSON_INT_BITS = 4000
+_CONTENT_FIELDS = frozenset({"result", "node_results", "params", "messages", "response"})
+
+
+class RecordError(HexvizError, ValueError):
+    """A record cannot be read: it is damaged, or not a record of hexviz."""
+
+
+class NewerRecordError(RecordError):
+    """A record was written by a newer hexviz with another record format."""
+
+
+class ErrorRecord(msgspec.Struct, frozen=True):
+    """A :class:`~hexviz.events.events.RecordedError` as it stands in a record."""
+
+    type_name: str
+    message: str = ""
+    traceback_text: str = ""
+
+
+class _Envelope(msgspec.Struct):
+    type: str
+    v: int
+    data: msgspec.Raw
+    tagged: bool = False
+
+
+class _Base(msgspec.Struct):
+    timestamp: datetime
+    run_id: str
+    seq: int
+    monotonic_ns: int
+    pipeline: str
+
+
+def own_fields(cls: type[Event]) -> tuple[str, ...]:
+    """The fields of an event class beside the five of :class:`Event`, in order."""
+    return tuple(name for name in cls.__struct_fields__ if name not in BASE_FIELDS)
+
+
+def field_types(cls: type[Event]) -> dict[str, Any]:
+    """The type of each own field of one of our classes as it is recorded (values are :class:`Summary` or None)."""
+    hints = get_type_hints(cls)
+    types: dict[str, Any] = {}
+    for name in own_fields(cls):
+        hint = hints[name]
+        if name in _CONTENT_FIELDS:
+            hint = Summary | None
+        elif name == "error":
+            hint = ErrorRecord | None
+        elif name in {"nodes", "dependencies"} and hint is not None and cls.__name__ != "PipelineStarted":
+            hint = tuple[str, ...]
+        types[name] = hint
+    return types
+
+
+def from_parts(value: Any) -> Any:
+    """A field's value as events hold it: an :class:`ErrorRecord` becomes a RecordedError, others stay."""
+    if type(value) is ErrorRecord:
+        return RecordedError(value.type_name, value.message, value.traceback_text)
+    return value
+
+
+def to_parts(value: Any) -> Any:
+    """The ``enc_hook`` of records."""
+    if type(value) is RecordedError:
+        return ErrorRecord(value.type_name, value.message, value.traceback_text)
+    raise TypeError(f"a {type(value).__qualname__} has no place in a record")
+
+
+class _Codec:
+    """How one of our own event classes is written and read."""
+
+    def __init__(self, cls: type[Event]) -> None:
+        self.cls = cls
+        self.head = b'{"type":"' + cls.__name__.encode() + b'","v":1,"data":'
+        types = field_types(cls)
+        self.floats = tuple(name for name, hint in types.items() if hint is float)
+        self.get_floats: Callable[[Any], Any] | None = attrgetter(*self.floats) if self.floats else None
+        fields: list[Any] = []
+        known = {field.name: field for field in msgspec.structs.fields(cls)}
+        for name in cls.__struct_fields__:
+            hint = types.get(name) or _Base.__annotations__[name]
+            fields.append((name, _BASE_TYPES[name] if name in BASE_FIELDS else hint, *_default(known[name])))
+        self.row = msgspec.defstruct(f"{cls.__name__}Row", fields, kw_only=True)
+        self.decode = msgspec.json.Decoder(self.row).decode
+        self.has_error = "error" in types
+
+    def event(self, row: msgspec.Struct) -> Event:
+        values = msgspec.structs.asdict(row)
+        if self.has_error:
+            values["error"] = from_parts(values["error"])
+        return self.cls(**values)
+
+
+_BASE_TYPES: dict[str, Any] = {"timestamp": datetime, "run_id": str, "seq": int, "monotonic_ns": int, "pipeline": str}
+
+
+def _default(field: msgspec.structs.FieldInfo) -> tuple[Any, ...]:
+    if field.name in {"timestamp", "monotonic_ns"} or field.required:
+        return ()
+    if field.default is not msgspec.NODEFAULT:
+        return (field.default,)
+    return (msgspec.field(default_factory=dict),) if field.name not in _CONTENT_FIELDS else (None,)
+
+
+CODECS: dict[str, _Codec] = {cls.__name__: _Codec(cls) for cls in EVENT_CLASSES}
+_BY_CLASS: dict[type[Event], _Codec] = {codec.cls: codec for codec in CODECS.values()}
+_encode = msgspec.json.Encoder(enc_hook=to_parts).encode
+_envelope = msgspec.json.Decoder(_Envelope).decode
+_summarised = Summariser()
+
+
+# --- writing ------------------------------------------------------------------------------------------------------
+
+
+def type_name_of(event: Event) -> str:
+    """The word for the event's class in a record: its name for our classes, module and name for others."""
+    cls = type(event)
+    if cls in _BY_CLASS:
+        return cls.__name__
+    return event.type_name if isinstance(event, GenericEvent) else _name_of(cls)
+
+
+def _name_of(cls: type[Event]) -> str:
+    return f"{cls.__module__}.{cls.__qualname__}"
+
+
+def to_record(event: Event) -> bytes:
+    """The canonical bytes of ``event``. Values not summarised yet are summarised first (type and size only)."""
+    cls = type(event)
+    event = _summarised(event)
+    if event.timestamp.tzinfo is not UTC or cls is NodeStarted:
+        event = _in_utc(event)
+    codec = _BY_CLASS.get(cls)
+    if codec is None:
+        return _tagged_record(event)
+    if codec.get_floats is not None:
+        found = codec.get_floats(event)
+        for number in found if type(found) is tuple else (found,):
+            if type(number) is not float:
+                event = _with_floats(event, codec)
+            elif not isfinite(number):
+                return _tagged_record(event)
+    try:
+        body = _encode(event)
+    except (UnicodeEncodeError, OverflowError, ValueError, TypeError):
+        return _tagged_record(event)
+    if b"null" in body and cls.__name__ == "ControlDecided":  # a vote's latency may be NaN, which JSON writes as null
+        return _tagged_record(event, only_if_needed=codec.head + body + b"}")
+    return codec.head + body + b"}"
+
+
+def _in_utc(event: Event) -> Event:
+    ready = getattr(event, "ready_at", None)
+    if utc(ready) is not ready:
+        event = msgspec.structs.replace(event, ready_at=utc(ready))
+    moment = utc(event.timestamp)
+    return event if moment is event.timestamp else msgspec.structs.replace(event, timestamp=moment)
+
+
+def _with_floats(event: Event, codec: _Codec) -> Event:
+    """Whole numbers given for floats become floats, so that equal events give equal bytes."""
+    whole = {name: getattr(event, name) for name in codec.floats if type(getattr(event, name)) is int}
+    try:
+        return msgspec.structs.replace(event, **{name: float(value) for name, value in whole.items()})
+    except OverflowError:
+        return event
+
+
+def _tagged_record(event: Event, only_if_needed: bytes = b"") -> bytes:
+    writer = _Tagger(summaries_marked=type(event) not in _BY_CLASS)
+    if isinstance(event, GenericEvent):
+        data = {**event.data, **{name: writer.tag(getattr(event, name)) for name in BASE_FIELDS}}
+        tagged = writer.used or _has_tags(event.data)
+    else:
+        data = {name: writer.tag(getattr(event, name)) for name in type(event).__struct_fields__}
+        tagged = writer.used
+    if only_if_needed and not tagged:
+        return only_if_needed
+    name = type_name_of(event)
+    record = {"type": name, "v": SCHEMA_VERSION, "data": data}
+    if tagged:
+        record["tagged"] = True
+    try:
+        return msgspec.json.encode(record)
+    except UnicodeEncodeError:  # the class itself has an unwritable name
+        record["type"] = name.encode("utf-8", "backslashreplace").decode()
+        return msgspec.json.encode(record)
+
+
+def _has_tags(value: Any) -> bool:
+    if type(value) is dict:
+        return any(type(key) is str and key.startswith("$") for key in value) or any(map(_has_tags, value.values()))
+    return type(value) is list and any(map(_has_tags, value))
+
+
+class _Tagger:
+    """Puts what JSON cannot say into words of our own; ``used`` tells whether any was needed."""
+
+    def __init__(self, *, summaries_marked: bool) -> None:
+        self.used = False
+        self._marked = summaries_marked
+
+    def tag(self, value: Any) -> Any:  # noqa: PLR0911 - one return per kind of value
+        kind = type(value)
+        if kind is str:
+            return value if _writable(value) else self._word("$str", _b64(value.encode("utf-16-le", "surrogatepass")))
+        if value is None or kind is bool:
+            return value
+        if kind is int:
+            return value if value.bit_length() <= _MAX_JSON_INT_BITS else self._word("$int", hex(value))
+        if kind is float:
+            return value if isfinite(value) else self._word("$float", repr(value))
+        if kind is datetime:
+            text = utc(value).isoformat().replace("+00:00", "Z")
+            return self._word("$time", text) if self._marked and value is not None and self._inside else text
+        if kind is bytes:
+            return self._word("$bytes", _b64(value))
+        if kind in {list, tuple}:
+            return [self._tag_inside(item) for item in value]
+        if kind is dict:
+            return self._tag_dict(value)
+        return self._tag_object(value)
+
+    _inside = False
+
+    def _tag_inside(self, value: Any) -> Any:
+        before, self._inside = self._inside, True
+        try:
+            return self.tag(value)
+        finally:
+            self._inside = before
+
+    def _word(self, word: str, value: Any) -> dict[str, Any]:
+        self.used = True
+        return {word: value}
+
+    def _tag_dict(self, value: dict[Any, Any]) -> dict[str, Any]:
+        if all(type(key) is str and _writable(key) and not key.startswith("$") for key in value):
+            return {key: self._tag_inside(item) for key, item in value.items()}
+        return self._word("$map", [[self._tag_inside(key), self._tag_inside(item)] for key, item in value.items()])
+
+    def _tag_object(self, value: Any) -> Any:
+        if type(value) is RecordedError:
+            facts = {name: self.tag(getattr(value, name)) for name in _ERROR_FIELDS}
+            return self._word("$error", facts) if self._marked else facts
+        if issubclass(type(value), msgspec.Struct):
+            facts = {name: self.tag(getattr(value, name)) for name in value.__struct_fields__}
+            if type(value) is Summary:
+                facts = {name: fact for name, fact in facts.items() if name == "type" or fact not in (None, "", [])}
+                return self._word("$summary", facts) if self._marked else facts
+            return facts
+        return self._word("$summary", {"type": type(value).__qualname__})
+
+
+def _writable(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _b64(data: bytes) -> str:
+    return base64.b64encode(data).decode("ascii")
+
+
+# --- reading ------------------------------------------------------------------------------------------------------
+
+
+def from_record(record: bytes) -> Event:
+    """The event of one record.
+
+    Raises :class:`NewerRecordError` for a record of a later format and :class:`RecordError` for anything else that
+    is not a record. An unknown class gives a :class:`GenericEvent`.
+    """
+    return next(from_records((record,)))
+
+
+def from_records(records: Iterable[bytes]) -> Iterator[Event]:
+    """The events of many records, lazily; classes of users are looked up once for all of them."""
+    users: dict[str, type[Event]] | None = None
+    for record in records:
+        envelope = open_record(record)
+        codec = CODECS.get(envelope.type)
+        try:
+            if codec is not None:
+                yield codec.event(codec.decode(envelope.data) if not envelope.tagged else _convert(envelope, codec.row))
+                continue
+            if users is None:
+                users = {_name_of(cls): cls for cls in _subclasses(Event) if cls not in _BY_CLASS}
+            yield _user_event(envelope, users.get(envelope.type))
+        except (msgspec.DecodeError, ValueError, TypeError, KeyError, RecursionError) as error:
+            raise RecordError(f"a record of type {envelope.type!r} cannot be read: {error}") from error
+
+
+def open_record(record: bytes) -> _Envelope:
+    """The type, version and undecoded data of a record; errors as in :func:`from_record`."""
+    try:
+        envelope = _envelope(record)
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
+        raise RecordError(f"this is not a record of hexviz: {error}") from error
+    if envelope.v > SCHEMA_VERSION:
+        raise NewerRecordError(
+            f"a record of type {envelope.type!r} has format {envelope.v}, this hexviz reads up to {SCHEMA_VERSION}. "
+            "It was written by a newer version: update hexviz to read it."
+        )
+    return envelope
+
+
+def _subclasses(cls: type[Event]) -> Iterator[type[Event]]:
+    for child in cls.__subclasses__():
+        yield child
+        yield from _subclasses(child)
+
+
+def _convert(envelope: _Envelope, row: type[Any]) -> Any:
+    return msgspec.convert(_untag(msgspec.json.decode(envelope.data)), row)
+
+
+def _user_event(envelope: _Envelope, cls: type[Event] | None) -> Event:
+    data = msgspec.json.decode(envelope.data)
+    if type(data) is not dict:
+        raise TypeError("its data is not an object")
+    if cls is not None and cls is not GenericEvent:
+        values = _untag(data) if envelope.tagged else data
+        try:
+            _check_fields(cls, values)
+            return cls(**{name: values[name] for name in cls.__struct_fields__ if name in values})
+        except Exception:  # noqa: BLE001, S110 - the class has changed since
+            pass
+    base = msgspec.convert({name: _untag(data.pop(name)) for name in BASE_FIELDS}, _Base)
+    return GenericEvent(envelope.type, data, **msgspec.structs.asdict(base))
+
+
+def _check_fields(cls: type[Event], values: dict[str, Any]) -> None:
+    """Convert in place what JSON writes otherwise (times, tuples) by the annotations of a user's class."""
+    hints = get_type_hints(cls)
+    for name, value in values.items():
+        if name in hints and not isinstance(value, (Summary, RecordedError)):
+            try:
+                values[name] = msgspec.convert(value, hints[name])
+            except TypeError:  # an annotation that msgspec does not know
+                continue
+            except msgspec.ValidationError:
+                if name in BASE_FIELDS:
+                    raise
+
+
+def _untag(value: Any) -> Any:
+    if type(value) is list:
+        return [_untag(item) for item in value]
+    if type(value) is not dict:
+        return value
+    if len(value) == 1:
+        word, inner = next(iter(value.items()))
+        if word in _WORDS:
+            return _WORDS[word](inner)
+    return {key: _untag(item) for key, item in value.items()}
+
+
+def _untag_map(pairs: list[Any]) -> dict[Any, Any]:
+    return {_untag(key): _untag(item) for key, item in pairs}
+
+
+_WORDS: dict[str, Callable[[Any], Any]] = {
+    "$str": lambda text: base64.b64decode(text).decode("utf-16-le", "surrogatepass"),
+    "$bytes": base64.b64decode,
+    "$int": lambda text: int(text, 16),
+    "$float": float,
+    "$time": datetime.fromisoformat,
+    "$map": _untag_map,
+    "$summary": lambda facts: msgspec.convert(_untag(facts), Summary),
+    "$error": lambda facts: RecordedError(*(_untag(facts[name]) for name in _ERROR_FIELDS)),
+}

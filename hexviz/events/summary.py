@@ -1,0 +1,363 @@
+"""What is kept of a value: its type and size, never the value itself unless asked, and never by calling its code.
+
+Only exact builtin types are looked into (``type(value) is list``, not ``isinstance``), and of other libraries only
+the few classes named in :data:`_FOREIGN`, found without importing them. A user's class is kept as its name.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime
+from itertools import islice
+from typing import Any, Literal
+
+import msgspec
+
+from hexviz.events.events import (
+    EVENT_CLASSES,
+    Event,
+    LLMFailed,
+    LLMPromptSent,
+    LLMResponseReceived,
+    NodeCompleted,
+    NodeFailed,
+    NodeFellBack,
+    NodeInfo,
+    NodeSkipped,
+    NodeStarted,
+    PipelineCompleted,
+    PipelineFailed,
+    PipelineStarted,
+    RecordedError,
+    ToolCalled,
+    ToolCompleted,
+    ToolFailed,
+    Vote,
+)
+
+Capture = Literal["summary", "json"]
+Redactor = Callable[[Any], Any]
+
+PREVIEW_CHARS = 200
+CONTENT_CHARS = 4096
+REDACTED = "[redacted]"
+
+_MAX_PREVIEW_BITS = 600
+_MAX_ITEMS = 100
+_MAX_DEPTH = 12
+_SECRETIVE = r"api[_-]?key|token|passw(?:or)?d|passwd|secret|authorization|credential|cookie|private[_-]?key"
+_SECRET_KEY = re.compile(_SECRETIVE, re.IGNORECASE)
+_SECRET_TEXT = re.compile(
+    rf"(?P<key>\b[\w-]*(?:{_SECRETIVE})[\w-]*[\"']?\s*[=:]\s*)(?P<value>[\"']?(?:(?:bearer|basic)\s+)?[^\s\"',;&]+)"
+    r"|(?P<scheme>\b[a-z][a-z0-9+.-]*://[^\s/:@]*:)(?P<password>[^\s/@]+)(?=@)"
+    r"|(?P<bearer>\b(?:bearer|basic)\s+)(?P<credential>[A-Za-z0-9._~+/=-]{8,})",
+    re.IGNORECASE,
+)
+# The C-level getters of ``type``: a hostile metaclass cannot stand in between.
+_qualname_of: Callable[[type], str] = type.__dict__["__qualname__"].__get__
+
+
+class Summary(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a recording keeps of one value.
+
+    ``type`` is the class's qualified name. ``shape`` is given for arrays and tables, ``length`` for builtin
+    containers, strings and bytes, ``size_bytes`` for bytes and arrays. ``preview`` shows numbers, booleans and None
+    only, at most 200 characters. ``content`` is JSON text, and is there only where capture="json" was asked for.
+    """
+
+    type: str
+    shape: tuple[int, ...] = ()
+    length: int | None = None
+    size_bytes: int | None = None
+    preview: str = ""
+    content: str = ""
+
+    def __str__(self) -> str:
+        if self.preview:
+            return self.preview if self.preview == "None" else f"{self.type} {self.preview}"
+        if self.shape:
+            return f"{self.type} ({', '.join(map(str, self.shape))})"
+        return self.type if self.length is None else f"{self.type}[{self.length}]"
+
+
+class GenericEvent(Event, frozen=True):
+    """An event whose class is not known here; ``data`` holds its own fields as JSON values, is kept when written."""
+
+    type_name: str
+    data: Mapping[str, Any] = msgspec.field(default_factory=dict)
+
+
+_NOTHING = Summary("NoneType", preview="None")
+_BOOLEANS = {True: Summary("bool", preview="True"), False: Summary("bool", preview="False")}
+_UNKNOWN = Summary("?")
+
+
+def summarise(value: Any, *, preview: bool = True) -> Summary:
+    """The bounded summary of any value in constant time. Never raises, never calls code of the value's class.
+
+    ``preview=False`` leaves even numbers out: for parameters, prompts and answers.
+    """
+    kind = type(value)
+    if kind is Summary:
+        return value  # type: ignore[no-any-return]
+    maker = _BUILTINS.get(kind)
+    if maker is not None:
+        return maker(value, preview)
+    return _foreign(value, kind)
+
+
+# Called by place, in the recorder's hot path: (value, whether to show it).
+def _of_none(_value: None, preview: bool) -> Summary:  # noqa: FBT001
+    return _NOTHING if preview else Summary("NoneType")
+
+
+def _of_bool(value: bool, preview: bool) -> Summary:  # noqa: FBT001
+    return _BOOLEANS[value] if preview else Summary("bool")
+
+
+def _of_int(value: int, preview: bool) -> Summary:  # noqa: FBT001
+    short = preview and value.bit_length() <= _MAX_PREVIEW_BITS
+    return Summary("int", (), None, None, str(value) if short else "")
+
+
+def _of_float(value: float, preview: bool) -> Summary:  # noqa: FBT001
+    return Summary("float", (), None, None, repr(value) if preview else "")
+
+
+def _of_complex(value: complex, preview: bool) -> Summary:  # noqa: FBT001
+    return Summary("complex", preview=repr(value) if preview else "")
+
+
+def _of_sized(value: Any, _preview: bool) -> Summary:  # noqa: FBT001
+    return Summary(type(value).__name__, (), len(value))
+
+
+def _of_bytes(value: bytes | bytearray, _preview: bool) -> Summary:  # noqa: FBT001
+    return Summary(type(value).__name__, (), len(value), len(value))
+
+
+_BUILTINS: dict[type, Callable[[Any, bool], Summary]] = {
+    type(None): _of_none,
+    bool: _of_bool,
+    int: _of_int,
+    float: _of_float,
+    complex: _of_complex,
+    bytes: _of_bytes,
+    bytearray: _of_bytes,
+    **dict.fromkeys((str, list, tuple, dict, set, frozenset, range), _of_sized),
+}
+
+# module, class, what makes its summary. Looked up in sys.modules: a module that is not loaded made no value.
+_FOREIGN: tuple[tuple[str, str, Callable[[Any], Summary]], ...] = (
+    ("numpy", "ndarray", lambda a: Summary("ndarray", tuple(a.shape), None, int(a.nbytes))),
+    ("pandas", "DataFrame", lambda f: Summary("DataFrame", (len(f.index), len(f.columns)))),
+    ("pandas", "Series", lambda s: Summary("Series", (len(s.index),))),
+    ("polars", "DataFrame", lambda f: Summary("DataFrame", tuple(f.shape))),
+    ("polars", "Series", lambda s: Summary("Series", tuple(s.shape))),
+    ("pyarrow", "Table", lambda t: Summary("Table", (t.num_rows, t.num_columns), None, int(t.nbytes))),
+)
+
+
+def _foreign(value: Any, kind: type) -> Summary:
+    try:
+        for module, name, maker in _FOREIGN:
+            loaded = sys.modules.get(module)
+            if loaded is not None and kind is vars(loaded).get(name):
+                return maker(value)
+        return Summary(_qualname_of(kind)[:PREVIEW_CHARS])
+    except Exception:  # noqa: BLE001 - a broken array costs its summary, never the run
+        return _UNKNOWN
+
+
+def masked(text: str) -> str:
+    """``text`` with what looks like a secret (``password=...``, ``://user:...@``, ``Bearer ...``) blacked out."""
+    return _SECRET_TEXT.sub(_mask, text)
+
+
+def _mask(match: re.Match[str]) -> str:
+    return f"{match['key'] or match['scheme'] or match['bearer']}{REDACTED}"
+
+
+def recorded_error(error: Any) -> RecordedError | None:
+    """What is kept of an exception: its type, message and traceback as text, secrets masked. None stays None."""
+    if error is None or type(error) is RecordedError:
+        return error
+    if not issubclass(type(error), BaseException):
+        return RecordedError(_qualname_of(type(error)), masked(error[:CONTENT_CHARS]) if type(error) is str else "")
+    kept = RecordedError.of(error)
+    return RecordedError(kept.type_name, masked(kept.message), masked(kept.traceback_text))
+
+
+def plain(value: Any, *, depth: int = 0) -> Any:  # noqa: PLR0911 - one return per kind of value
+    """A bounded copy of ``value`` made of exact builtins; what is something else becomes its :class:`Summary`.
+
+    At most 100 items of each container, 12 levels and 4096 characters of each text are kept. The values of keys that
+    look like secrets are replaced.
+    """
+    kind = type(value)
+    if kind in _ATOMS:
+        return value
+    if kind is str or kind is bytes:
+        return value if len(value) <= CONTENT_CHARS else value[:CONTENT_CHARS]
+    if depth >= _MAX_DEPTH:
+        return summarise(value, preview=False)
+    if kind is list or kind is tuple:
+        return kind(plain(item, depth=depth + 1) for item in value[:_MAX_ITEMS])
+    if kind is dict:
+        return _plain_dict(value, depth + 1)
+    if issubclass(kind, BaseException):
+        return recorded_error(value)
+    return summarise(value, preview=False)
+
+
+_ATOMS = frozenset({type(None), bool, int, float, datetime, Summary, RecordedError, NodeInfo, Vote})
+
+
+def _plain_dict(value: dict[Any, Any], depth: int) -> dict[Any, Any]:
+    kept: dict[Any, Any] = {}
+    for key in islice(value, _MAX_ITEMS):
+        if type(key) is str:
+            secret = _SECRET_KEY.search(key)
+            kept[key] = REDACTED if secret else plain(value[key], depth=depth)
+        elif type(key) in {int, float, bool, type(None), bytes}:
+            kept[key] = plain(value[key], depth=depth)
+    return kept
+
+
+class Summariser:
+    """Turns an event into the form in which it is recorded: results, parameters, messages and errors summarised.
+
+    ``capture="json"`` keeps, beside each summary, a bounded JSON copy of the builtin values inside, after the
+    functions in ``redact`` (each takes a value and returns what may be kept) and after masking of keys that look
+    like secrets. A function that raises costs the content, never the event. Calling it twice changes nothing more.
+    """
+
+    def __init__(self, capture: Capture = "summary", redact: Iterable[Redactor] = ()) -> None:
+        if capture not in {"summary", "json"}:
+            raise ValueError(f"capture is 'summary' or 'json', not {capture!r}")
+        self.capture = capture
+        self.redact = tuple(redact)
+        self.table: dict[type[Event], Callable[[Event], Event] | None] = dict.fromkeys((*EVENT_CLASSES, GenericEvent))
+        for cls, (name, preview) in _VALUES.items():
+            self.table[cls] = self._value_step(name, preview=preview)
+        if capture == "summary":
+            self.table[NodeCompleted] = _result_step  # the same, for the hottest class
+        for cls in (NodeFailed, PipelineFailed, ToolFailed, LLMFailed):
+            self.table[cls] = _error_step
+        self.table[NodeStarted] = _started_step
+        self.table[PipelineStarted] = _shape_step
+
+    def __call__(self, event: Event) -> Event:
+        """The event as it is recorded; itself where there is nothing to summarise."""
+        step = self.step_for(type(event))
+        return event if step is None else step(event)
+
+    def step_for(self, cls: type[Event]) -> Callable[[Event], Event] | None:
+        """What is done to events of ``cls``; None where they are recorded as they are."""
+        try:
+            return self.table[cls]
+        except KeyError:
+            step = self.table[cls] = _user_step(cls)
+            return step
+
+    def _value_step(self, name: str, *, preview: bool) -> Callable[[Event], Event]:
+        replace = msgspec.structs.replace
+
+        def step(event: Event) -> Event:
+            value = getattr(event, name)
+            if type(value) is Summary or (value is None and type(event) is NodeSkipped):
+                return event
+            return replace(event, **{name: summarise(value, preview=preview)})
+
+        def step_with_content(event: Event) -> Event:
+            value = getattr(event, name)
+            if type(value) is Summary:
+                return event
+            summary = summarise(value, preview=preview)
+            return replace(event, **{name: msgspec.structs.replace(summary, content=self._content(value))})
+
+        return step if self.capture == "summary" else step_with_content
+
+    def _content(self, value: Any) -> str:
+        try:
+            for function in self.redact:
+                value = function(value)
+            text = msgspec.json.encode(plain(value), enc_hook=_jsonable).decode()
+        except Exception:  # noqa: BLE001 - what cannot be redacted or written is not kept
+            return ""
+        return text if len(text) <= CONTENT_CHARS else ""
+
+
+def _jsonable(value: Any) -> Any:
+    if isinstance(value, RecordedError):
+        return {"type_name": value.type_name, "message": value.message}
+    raise TypeError(type(value).__qualname__)
+
+
+_VALUES: dict[type[Event], tuple[str, bool]] = {
+    NodeCompleted: ("result", True),
+    NodeSkipped: ("result", True),
+    NodeFellBack: ("result", True),
+    PipelineCompleted: ("node_results", False),
+    ToolCalled: ("params", False),
+    ToolCompleted: ("result", False),
+    LLMPromptSent: ("messages", False),
+    LLMResponseReceived: ("response", False),
+}
+
+
+def _result_step(event: Event, _replace: Any = msgspec.structs.replace, _builtin: Any = _BUILTINS.get) -> Event:
+    value = event.result  # type: ignore[attr-defined]
+    kind = type(value)
+    if kind is Summary:
+        return event
+    maker = _builtin(kind)
+    summary = _foreign(value, kind) if maker is None else maker(value, True)  # noqa: FBT003
+    return _replace(event, result=summary)  # type: ignore[no-any-return]
+
+
+def _error_step(event: Event) -> Event:
+    error = event.error  # type: ignore[attr-defined]
+    if error is None or type(error) is RecordedError:
+        return event
+    return msgspec.structs.replace(event, error=recorded_error(error))
+
+
+def _started_step(event: Event) -> Event:
+    parents = event.dependencies  # type: ignore[attr-defined]
+    return event if type(parents) is tuple else msgspec.structs.replace(event, dependencies=tuple(parents))
+
+
+def _shape_step(event: Event) -> Event:
+    nodes, tags = event.nodes, event.tags  # type: ignore[attr-defined]
+    if type(nodes) is tuple and type(tags) is tuple:
+        return event
+    return msgspec.structs.replace(event, nodes=tuple(nodes), tags=tuple(tags))
+
+
+_BASE_FIELDS = frozenset(Event.__struct_fields__)
+
+
+def _user_step(cls: type[Event]) -> Callable[[Event], Event] | None:
+    """A class that is not ours: every field of its own becomes a bounded copy of builtins."""
+    own = tuple(name for name in cls.__struct_fields__ if name not in _BASE_FIELDS)
+
+    def step(event: Event) -> Event:
+        changes = {name: plain(getattr(event, name)) for name in own}
+        if all(getattr(event, name) is value for name, value in changes.items()):
+            return event
+        copy = msgspec.structs.replace(event)
+        for name, value in changes.items():
+            msgspec.structs.force_setattr(copy, name, value)
+        return copy
+
+    return step if own else None
+
+
+def utc(moment: Any) -> Any:
+    """``moment`` in UTC; a naive one is taken as UTC already."""
+    if type(moment) is not datetime or moment.tzinfo is UTC:
+        return moment
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)

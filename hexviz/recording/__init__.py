@@ -1,0 +1,1 @@
+"""Remember what happened: columns, the recorder, recordings, frames, replay. Import from the modules of this room."""

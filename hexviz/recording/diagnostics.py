@@ -1,0 +1,102 @@
+"""What is odd about a recording: damage, foreign order, missing ends. Frames are built all the same."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hexviz.events import events as ev
+from hexviz.events.summary import GenericEvent
+from hexviz.recording.columns import NULL
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from hexviz.recording.attempts import Attempts
+    from hexviz.recording.snapshot import Snapshot
+
+_CLOCK_STEP_MS = 1000.0
+_RUN_ENDS = (ev.PipelineCompleted, ev.PipelineFailed, ev.PipelineCancelled, ev.PipelineSkipped)
+
+Row = tuple[str, str, int, int, str, str]
+
+
+def find_problems(snapshot: Snapshot, attempts: Attempts) -> list[Row]:
+    """One row per finding, in the order of the columns of ``diagnostics``, sorted by run."""
+    rows = [*_order(snapshot), *_ends(snapshot), *_attempts(snapshot, attempts)]
+    rows += [*_clocks(snapshot), *_unknown(snapshot)]
+    rank = {snapshot.run_name(run): run for run in range(len(snapshot.run_codes))}
+    return sorted(rows, key=lambda row: (rank[row[0]], row[3]))
+
+
+def _order(s: Snapshot) -> Iterator[Row]:
+    for run, seq in dict.fromkeys(s.duplicates):
+        count = s.duplicates.count((run, seq)) if len(s.duplicates) < 1000 else 1  # noqa: PLR2004 - enough to count
+        yield s.run_name(run), "duplicate", count, seq, "", f"seq {seq} came more than once; the first is kept"
+    for run in range(len(s.run_codes)):
+        seqs = s.seq[s.run == run]
+        if len(seqs) and seqs[0] > 1:
+            yield s.run_name(run), "gap", int(seqs[0] - 1), 1, "", f"events 1 to {seqs[0] - 1} are missing"
+        holes = np.flatnonzero(np.diff(seqs) > 1)
+        for hole in holes.tolist():
+            first, last = int(seqs[hole] + 1), int(seqs[hole + 1] - 1)
+            yield s.run_name(run), "gap", last - first + 1, first, "", f"events {first} to {last} are missing"
+        arrived = s.arrival_seq[s.arrival_run == run]
+        back = np.flatnonzero(np.diff(arrived) < 0)
+        if len(back):
+            yield (s.run_name(run), "out of order", len(back), int(arrived[back[0] + 1]), "",
+                   "events arrived with a lower seq than the one before; frames are ordered by seq")  # fmt: skip
+
+
+def _ends(s: Snapshot) -> Iterator[Row]:
+    started, ended = _runs_with(s, (ev.PipelineStarted,)), _runs_with(s, _RUN_ENDS)
+    for run in range(len(s.run_codes)):
+        if run not in started:
+            yield s.run_name(run), "no start of the run", 1, 1, "", "there is no PipelineStarted"
+        if run not in ended:
+            last = int(s.seq[s.run == run].max(initial=0))
+            yield s.run_name(run), "no end", 1, last, "", "the run goes on, or its end was lost"
+
+
+def _runs_with(s: Snapshot, classes: tuple[type[ev.Event], ...]) -> set[int]:
+    tables = (s.table(cls) for cls in classes)
+    return {int(run) for table in tables if table is not None for run in s.run[table.place]}
+
+
+def _attempts(s: Snapshot, a: Attempts) -> Iterator[Row]:
+    ended_runs = np.isin(a.run, list(_runs_with(s, _RUN_ENDS)))
+    no_start, no_end = a.started_at == NULL, np.isnan(a.end_ms)
+    seq = s.seq[a.events.place[a.first]]
+    for problem, found, detail in (
+        ("end without start", no_start & ~no_end, "attempt {}: its NodeStarted is missing"),
+        ("no end", no_end & ended_runs, "attempt {}: the run ended, this attempt did not"),
+        ("end before start", a.end_ms < a.start_ms, "attempt {}: its end is earlier than its start"),
+        ("negative duration", a.duration_ms < 0, "attempt {}: its duration is negative"),
+    ):
+        for row in np.flatnonzero(found).tolist():
+            yield (s.run_name(a.run[row]), problem, 1, int(seq[row]), s.texts_list[a.node[row]],
+                   detail.format(int(a.attempt[row])))  # fmt: skip
+
+
+def _clocks(s: Snapshot) -> Iterator[Row]:
+    """Where the wall clock and the monotonic clock of neighbours disagree by more than a second."""
+    if len(s) < 2:  # noqa: PLR2004 - a pair is needed
+        return
+    same = s.run[1:] == s.run[:-1]
+    wall = np.diff(s.timestamp).astype(float) / 1000.0
+    drift = np.where(same, wall - np.diff(s.monotonic_ns).astype(float) / 1e6, 0.0)
+    for at in np.flatnonzero(np.abs(drift) > _CLOCK_STEP_MS).tolist():
+        detail = f"the wall clock stepped by {drift[at] / 1000.0:+.3f} s against the monotonic clock"
+        yield s.run_name(s.run[at + 1]), "clock step", 1, int(s.seq[at + 1]), "", detail
+
+
+def _unknown(s: Snapshot) -> Iterator[Row]:
+    table: Any = s.table(GenericEvent)
+    if table is None:
+        return
+    counts: dict[tuple[int, str], list[int]] = {}
+    for place, name in zip(table.place.tolist(), table.values("type_name"), strict=True):
+        counts.setdefault((int(s.run[place]), str(name)), []).append(int(s.seq[place]))
+    for (run, name), seqs in counts.items():
+        yield s.run_name(run), "unknown event", len(seqs), seqs[0], "", f"events of the unknown class {name!a}"

@@ -1,0 +1,507 @@
+"""One run as it stands now: a fold of its events, for live views, replays, reports and the terminal.
+
+Pure Python: no widget, no asyncio, no pandas. Times are milliseconds since the run's ``PipelineStarted`` by the
+monotonic clock; -1 stands for "not yet".
+"""
+
+from __future__ import annotations
+
+import heapq
+import time
+from array import array
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Self
+
+from hexviz.events import events as ev
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from datetime import datetime
+
+    from hexviz.events.events import Event
+
+STATUSES = ("pending", "running", "retrying", "succeeded", "failed", "skipped", "fell_back", "cancelled")
+"""The words for nodes and attempts; their places in this tuple are the codes in the columns."""
+PENDING, RUNNING, RETRYING, SUCCEEDED, FAILED, SKIPPED, FELL_BACK, CANCELLED = range(8)
+
+_TEXT_LIMIT = 500
+_LIVE_CLOCK_SKEW_MS = 5_000.0
+
+
+@dataclass(slots=True)
+class Decision:
+    """One decision of control, as it is listed.
+
+    Where nobody decided (``proceed``), ``decided_by`` and ``reason`` tell of the handler that failed, or of the shadow
+    handler that would have interfered.
+    """
+
+    seq: int
+    offset_ms: float
+    signal: str
+    event_type: str
+    node: str
+    wave: int
+    attempt: int
+    decided_by: str
+    reason: str
+    shadow: bool
+
+
+@dataclass(slots=True)
+class Failure:
+    """One attempt that raised, or the run itself (``node`` is then empty)."""
+
+    offset_ms: float
+    node: str
+    wave: int
+    attempt: int
+    error_type: str
+    message: str
+    traceback: str
+
+
+@dataclass(slots=True)
+class Call:
+    """One call of a tool or a language model; ``end_ms`` is -1 while it runs."""
+
+    node: str
+    attempt: int
+    kind: str
+    name: str
+    start_ms: float
+    end_ms: float = -1.0
+    status: str = "running"
+    tokens: int = 0
+
+
+@dataclass(slots=True)
+class Wave:
+    """One wave: how many nodes it has, how many lanes its attempts take beside each other, when it ran."""
+
+    index: int
+    nodes: int = 0
+    start_ms: float = -1.0
+    end_ms: float = -1.0
+    free_at: list[float] = field(default_factory=list)
+    owners: list[int] = field(default_factory=list)
+    _free: list[tuple[float, int]] = field(default_factory=list)
+
+    @property
+    def lanes(self) -> int:
+        """The number of lanes in use so far."""
+        return len(self.owners)
+
+    def take_lane(self, node: int, ready_ms: float) -> int:
+        """A lane that was free at ``ready_ms``, or a new one."""
+        while self._free and self._free[0][0] <= ready_ms:
+            freed_ms, lane = heapq.heappop(self._free)
+            if self.owners[lane] < 0 and self.free_at[lane] == freed_ms:
+                self.owners[lane] = node
+                return lane
+        self.owners.append(node)
+        self.free_at.append(0.0)
+        return len(self.owners) - 1
+
+    def retake_lane(self, lane: int, node: int) -> bool:
+        """Keep ``lane`` for the next attempt of ``node``, where nobody has taken it since."""
+        if self.owners[lane] not in (-1, node):
+            return False
+        self.owners[lane] = node
+        return True
+
+    def free_lane(self, lane: int, end_ms: float) -> None:
+        """Let others have ``lane`` from ``end_ms`` on."""
+        self.owners[lane] = -1
+        self.free_at[lane] = end_ms
+        heapq.heappush(self._free, (end_ms, lane))
+
+
+@dataclass(slots=True)
+class Columns:
+    """One row per attempt, in the order of their starts; ``status`` holds codes (see :data:`STATUSES`)."""
+
+    node: array[int] = field(default_factory=lambda: array("I"))
+    attempt: array[int] = field(default_factory=lambda: array("I"))
+    lane: array[int] = field(default_factory=lambda: array("I"))
+    status: array[int] = field(default_factory=lambda: array("B"))
+    ready_ms: array[float] = field(default_factory=lambda: array("d"))
+    start_ms: array[float] = field(default_factory=lambda: array("d"))
+    end_ms: array[float] = field(default_factory=lambda: array("d"))
+    backoff_ms: array[float] = field(default_factory=lambda: array("d"))
+
+    def __len__(self) -> int:
+        return len(self.node)
+
+    def append(self, node: int, attempt: int, lane: int, ready_ms: float, start_ms: float) -> int:
+        """Add a running attempt; return its row."""
+        self.node.append(node)
+        self.attempt.append(attempt)
+        self.lane.append(lane)
+        self.status.append(RUNNING)
+        self.ready_ms.append(ready_ms)
+        self.start_ms.append(start_ms)
+        self.end_ms.append(-1.0)
+        self.backoff_ms.append(0.0)
+        return len(self.node) - 1
+
+
+@dataclass(slots=True)
+class Nodes:
+    """One row per node, in topological order; ``settled_ms`` is when its status last became final (-1: not yet)."""
+
+    name: list[str] = field(default_factory=list)
+    wave: array[int] = field(default_factory=lambda: array("I"))
+    status: array[int] = field(default_factory=lambda: array("B"))
+    settled_ms: array[float] = field(default_factory=lambda: array("d"))
+    parents: list[tuple[str, ...]] = field(default_factory=list)
+    code: dict[str, int] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.name)
+
+    def append(self, name: str, wave: int, parents: tuple[str, ...] = ()) -> int:
+        """Add a pending node; return its code."""
+        code = self.code[name] = len(self.name)
+        self.name.append(name)
+        self.wave.append(max(0, wave))
+        self.status.append(PENDING)
+        self.settled_ms.append(-1.0)
+        self.parents.append(parents)
+        return code
+
+    def edges(self) -> list[tuple[int, int]]:
+        """(parent, child) codes; parents that are not in the run are left out."""
+        code = self.code
+        return [(code[p], child) for child, parents in enumerate(self.parents) for p in parents if p in code]
+
+
+@dataclass(slots=True)
+class Delta:
+    """What changed since the last delta: row and node indices, and where the new names, decisions, failures begin."""
+
+    full: bool
+    rows: list[int]
+    nodes: list[int]
+    waves: list[int]
+    first_name: int
+    first_decision: int
+    first_failure: int
+
+
+class RunState:
+    """What is known of one run. ``fold`` each of its events in order; events of other runs are left alone.
+
+    Not thread-safe: whoever folds in one thread and reads in another holds a lock (see ``hexviz.widgets.feed.Pump``).
+    """
+
+    def __init__(self, run_id: str = "") -> None:
+        self.run_id = run_id
+        self.pipeline = ""
+        self.status = "pending"
+        self.error = ""
+        self.schedule = ""
+        self.tags: tuple[str, ...] = ()
+        self.started_at: datetime | None = None
+        self.total_nodes = 0
+        self.total_waves = 0
+        self.seq = 0
+        self.events = 0
+        self.last_ms = 0.0
+        self.duration_ms = -1.0
+        self.nodes = Nodes()
+        self.attempts = Columns()
+        self.waves: dict[int, Wave] = {}
+        self.counts = [0] * len(STATUSES)
+        self.decisions: list[Decision] = []
+        self.failures: list[Failure] = []
+        self.calls: list[Call] = []
+        self._origin_ns: int | None = None
+        self._rows: dict[tuple[int, int], int] = {}
+        self._open_calls: dict[tuple[str, str], Call] = {}
+        self._dirty_rows: set[int] = set()
+        self._dirty_nodes: set[int] = set()
+        self._dirty_waves: set[int] = set()
+        self._told = [0, 0, 0]
+        self._changed = False
+
+    @classmethod
+    def from_events(cls, events: Iterable[Event], run_id: str = "") -> Self:
+        """The state after ``events``; of the first run among them where no ``run_id`` is given."""
+        state = cls(run_id)
+        for event in events:
+            state.fold(event)
+        return state
+
+    @property
+    def done(self) -> bool:
+        """Whether the run has ended, well or not."""
+        return self.duration_ms >= 0.0
+
+    @property
+    def dirty(self) -> bool:
+        """Whether anything changed since the last :meth:`delta`."""
+        return self._changed
+
+    @property
+    def end_ms(self) -> float:
+        """Where the time axis of this state ends, in milliseconds."""
+        return max(self.last_ms, self.duration_ms)
+
+    @property
+    def counts_by_status(self) -> dict[str, int]:
+        """The number of nodes by status word."""
+        return dict(zip(STATUSES, self.counts, strict=True))
+
+    def now_ms(self) -> float:
+        """How far the run has come: by this process's clock while it goes on here, else up to its last event."""
+        if self.done or self._origin_ns is None:
+            return self.end_ms
+        by_clock = (time.monotonic_ns() - self._origin_ns) / 1e6
+        lag_ms = by_clock - self.last_ms
+        return by_clock if self.status == "running" and lag_ms > -_LIVE_CLOCK_SKEW_MS else self.last_ms
+
+    def fold(self, event: Event) -> None:
+        """Take in one event. Events of another run, and those already folded (by ``seq``), change nothing."""
+        if event.run_id != self.run_id:
+            if self.run_id or self.events:
+                return
+            self.run_id = event.run_id
+        if event.seq:
+            if event.seq <= self.seq:
+                return
+            self.seq = event.seq
+        self.events += 1
+        self._changed = True
+        at_ms = self._offset(event)
+        fold = _folds_of(type(event))
+        if fold is not None:
+            fold(self, event, at_ms)
+
+    def delta(self, *, full: bool = False) -> Delta:
+        """What changed since the last call; with ``full``, everything."""
+        told = [0, 0, 0] if full else self._told
+        rows: Iterable[int] = range(len(self.attempts)) if full else self._dirty_rows
+        nodes: Iterable[int] = range(len(self.nodes)) if full else self._dirty_nodes
+        waves: Iterable[int] = self.waves if full else self._dirty_waves
+        delta = Delta(full, sorted(rows), sorted(nodes), sorted(waves), *told)
+        self._dirty_rows.clear()
+        self._dirty_nodes.clear()
+        self._dirty_waves.clear()
+        self._told = [len(self.nodes), len(self.decisions), len(self.failures)]
+        self._changed = False
+        return delta
+
+    def _offset(self, event: Event) -> float:
+        if self._origin_ns is None:
+            self._origin_ns = event.monotonic_ns
+            self.started_at = event.timestamp
+        at_ms = max(0.0, (event.monotonic_ns - self._origin_ns) / 1e6)
+        self.last_ms = max(self.last_ms, at_ms)
+        return at_ms
+
+    # --- the run and its waves ------------------------------------------------------------------------------------
+
+    def _run_started(self, event: ev.PipelineStarted, _at_ms: float) -> None:
+        self.pipeline = event.name
+        self.status = "running"
+        self.schedule = event.schedule
+        self.tags = tuple(event.tags)
+        self.total_nodes, self.total_waves = event.total_nodes, event.total_waves
+        for node in event.nodes:
+            if node.name not in self.nodes.code:
+                self._add_node(node.name, node.wave_index, tuple(node.dependencies))
+
+    def _run_ended(self, event: Any, at_ms: float) -> None:
+        self.pipeline = self.pipeline or event.name
+        self.status = {"completed": "succeeded"}.get(event._verb, event._verb)  # noqa: SLF001 - the class's own word
+        self.duration_ms = max(at_ms, 0.0)
+        self._end_what_runs(at_ms)
+        error = getattr(event, "error", None)
+        self.error = str(getattr(event, "reason", ""))[:_TEXT_LIMIT]
+        if error is not None:
+            known = ev.RecordedError.of(error)
+            self.error = str(known)[:_TEXT_LIMIT]
+            self._add_failure(known, at_ms, "", 0, 0)
+
+    def _end_what_runs(self, at_ms: float) -> None:
+        """No bar grows for ever: what a run left open when it ended counts as cancelled."""
+        for row, status in enumerate(self.attempts.status):
+            if status == RUNNING:
+                self._end_row(row, at_ms, CANCELLED)
+                self._set_status(self.attempts.node[row], CANCELLED, at_ms)
+
+    def _wave_started(self, event: ev.WaveStarted, at_ms: float) -> None:
+        wave = self._wave(event.wave_index)
+        wave.start_ms = at_ms
+        wave.nodes = max(wave.nodes, len(event.nodes))
+
+    def _wave_ended(self, event: ev.WaveCompleted, at_ms: float) -> None:
+        self._wave(event.wave_index).end_ms = at_ms
+
+    def _wave(self, index: int) -> Wave:
+        index = max(0, index)
+        wave = self.waves.get(index)
+        if wave is None:
+            wave = self.waves[index] = Wave(index)
+            self.total_waves = max(self.total_waves, len(self.waves))
+        self._dirty_waves.add(index)
+        return wave
+
+    # --- nodes and attempts ---------------------------------------------------------------------------------------
+
+    def _add_node(self, name: str, wave_index: int, parents: tuple[str, ...] = ()) -> int:
+        code = self.nodes.append(name, wave_index, parents)
+        self.counts[PENDING] += 1
+        self.total_nodes = max(self.total_nodes, len(self.nodes))
+        self._wave(wave_index).nodes += 1
+        self._dirty_nodes.add(code)
+        return code
+
+    def _node(self, event: Any) -> int:
+        code = self.nodes.code.get(event.name)
+        if code is None:
+            code = self._add_node(event.name, event.wave_index, tuple(getattr(event, "dependencies", ())))
+        return code
+
+    def _set_status(self, node: int, status: int, at_ms: float) -> None:
+        self.counts[self.nodes.status[node]] -= 1
+        self.counts[status] += 1
+        self.nodes.status[node] = status
+        self.nodes.settled_ms[node] = at_ms if status > RETRYING else -1.0
+        self._dirty_nodes.add(node)
+
+    def _node_started(self, event: ev.NodeStarted, at_ms: float) -> None:
+        node = self._node(event)
+        self._set_status(node, RUNNING, at_ms)
+        if (node, event.attempt) not in self._rows:
+            self._start_row(node, event.attempt, max(0.0, at_ms - max(0.0, event.queued_ms)), at_ms)
+
+    def _start_row(self, node: int, attempt: int, ready_ms: float, start_ms: float) -> int:
+        wave = self._wave(self.nodes.wave[node])
+        before = self._rows.get((node, attempt - 1))
+        if before is not None:
+            ready_ms = min(max(ready_ms, self.attempts.end_ms[before] + self.attempts.backoff_ms[before]), start_ms)
+        if before is not None and wave.retake_lane(self.attempts.lane[before], node):
+            lane = self.attempts.lane[before]
+        else:
+            lane = wave.take_lane(node, ready_ms)
+        row = self._rows[node, attempt] = self.attempts.append(node, max(0, attempt), lane, ready_ms, start_ms)
+        self._dirty_rows.add(row)
+        return row
+
+    def _end_row(self, row: int, end_ms: float, status: int) -> None:
+        attempts = self.attempts
+        if attempts.end_ms[row] < 0.0:
+            attempts.end_ms[row] = max(end_ms, attempts.start_ms[row])
+            self._wave(self.nodes.wave[attempts.node[row]]).free_lane(attempts.lane[row], attempts.end_ms[row])
+        attempts.status[row] = status
+        self._dirty_rows.add(row)
+
+    def _attempt_ended(self, event: Any, at_ms: float, status: int) -> None:
+        node = self._node(event)
+        row = self._rows.get((node, event.attempt))
+        if row is None:
+            start_ms = max(0.0, at_ms - max(0.0, event.duration_ms))
+            row = self._start_row(node, event.attempt, start_ms, start_ms)
+        self._end_row(row, at_ms, status)
+        self._set_status(node, status, at_ms)
+
+    def _node_completed(self, event: ev.NodeCompleted, at_ms: float) -> None:
+        self._attempt_ended(event, at_ms, SUCCEEDED)
+
+    def _node_failed(self, event: ev.NodeFailed, at_ms: float) -> None:
+        self._attempt_ended(event, at_ms, FAILED)
+        self._add_failure(ev.RecordedError.of(event.error), at_ms, event.name, event.wave_index, event.attempt)
+
+    def _node_retrying(self, event: ev.NodeRetrying, at_ms: float) -> None:
+        node = self._node(event)
+        self._set_status(node, RETRYING, at_ms)
+        row = self._rows.get((node, event.attempt))
+        if row is None:
+            return
+        self._end_row(row, at_ms, RETRYING)
+        self.attempts.backoff_ms[row] = max(0.0, event.delay_s * 1e3)
+        self._wave(self.nodes.wave[node]).retake_lane(self.attempts.lane[row], node)
+
+    def _node_settled(self, event: Any, at_ms: float) -> None:
+        status = STATUSES.index(event._verb)  # noqa: SLF001 - skipped, fell_back or cancelled
+        node = self._node(event)
+        row = self._rows.get((node, event.attempt))
+        if row is not None:
+            self._end_row(row, at_ms, status)
+        self._set_status(node, status, at_ms)
+
+    def _add_failure(self, error: ev.RecordedError, at_ms: float, node: str, wave: int, attempt: int) -> None:
+        self.failures.append(
+            Failure(at_ms, node, wave, attempt, error.type_name, error.message[:_TEXT_LIMIT], error.traceback_text)
+        )
+
+    # --- control and calls ----------------------------------------------------------------------------------------
+
+    def _decided(self, event: ev.ControlDecided, at_ms: float) -> None:
+        decided_by, reason = event.decided_by, event.reason
+        telling = next((v for v in event.votes if v.error or (v.shadow and v.signal != event.signal)), None)
+        if not decided_by and telling is not None:
+            would = f"would {telling.signal}" if telling.shadow and not telling.error else telling.error
+            decided_by, reason = telling.handler, f"{would}: {telling.reason}" if telling.reason else would
+        self.decisions.append(
+            Decision(
+                seq=event.seq,
+                offset_ms=at_ms,
+                signal=event.signal,
+                event_type=event.event_type,
+                node=event.node_name,
+                wave=event.wave_index,
+                attempt=event.attempt,
+                decided_by=decided_by,
+                reason=reason[:_TEXT_LIMIT],
+                shadow=event.shadow,
+            )
+        )
+
+    def _call_began(self, event: Any, at_ms: float) -> None:
+        kind = "tool" if isinstance(event, ev.ToolCalled) else "llm"
+        name = event.tool_name if kind == "tool" else event.model
+        call = Call(event.node_name, event.attempt, kind, name, at_ms)
+        self.calls.append(call)
+        self._open_calls[event.node_name, event.call_id] = call
+
+    def _call_ended(self, event: Any, at_ms: float) -> None:
+        call = self._open_calls.pop((event.node_name, event.call_id), None)
+        if call is not None:
+            call.end_ms = at_ms
+            call.status = "failed" if hasattr(event, "error") else "succeeded"
+            call.tokens = (getattr(event, "input_tokens", 0) or 0) + (getattr(event, "output_tokens", 0) or 0)
+
+
+_FOLDS: dict[type[Any], Callable[[RunState, Any, float], None] | None] = {
+    ev.PipelineStarted: RunState._run_started,  # noqa: SLF001 - the table of the class above
+    ev.PipelineCompleted: RunState._run_ended,  # noqa: SLF001
+    ev.PipelineFailed: RunState._run_ended,  # noqa: SLF001
+    ev.PipelineCancelled: RunState._run_ended,  # noqa: SLF001
+    ev.PipelineSkipped: RunState._run_ended,  # noqa: SLF001
+    ev.WaveStarted: RunState._wave_started,  # noqa: SLF001
+    ev.WaveCompleted: RunState._wave_ended,  # noqa: SLF001
+    ev.NodeStarted: RunState._node_started,  # noqa: SLF001
+    ev.NodeCompleted: RunState._node_completed,  # noqa: SLF001
+    ev.NodeFailed: RunState._node_failed,  # noqa: SLF001
+    ev.NodeRetrying: RunState._node_retrying,  # noqa: SLF001
+    ev.NodeSkipped: RunState._node_settled,  # noqa: SLF001
+    ev.NodeFellBack: RunState._node_settled,  # noqa: SLF001
+    ev.NodeCancelled: RunState._node_settled,  # noqa: SLF001
+    ev.ControlDecided: RunState._decided,  # noqa: SLF001
+    ev.ToolCalled: RunState._call_began,  # noqa: SLF001
+    ev.LLMPromptSent: RunState._call_began,  # noqa: SLF001
+    ev.ToolCompleted: RunState._call_ended,  # noqa: SLF001
+    ev.ToolFailed: RunState._call_ended,  # noqa: SLF001
+    ev.LLMResponseReceived: RunState._call_ended,  # noqa: SLF001
+    ev.LLMFailed: RunState._call_ended,  # noqa: SLF001
+}
+
+
+def _folds_of(kind: type[Any]) -> Callable[[RunState, Any, float], None] | None:
+    """How an event class is folded; a subclass like its base, one of the user's own not at all."""
+    if kind not in _FOLDS:
+        _FOLDS[kind] = next((_FOLDS[base] for base in kind.__mro__ if _FOLDS.get(base)), None)
+    return _FOLDS[kind]

@@ -1,0 +1,242 @@
+"""RunState: what is known of a run, folded from its events."""
+
+import subprocess
+import sys
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hexviz.events import events as ev
+from hexviz.recording.state import FAILED, RETRYING, RUNNING, STATUSES, SUCCEEDED, RunState
+
+NODES = tuple(ev.NodeInfo(name, wave) for name, wave in (("a", 1), ("b", 1), ("c", 2)))
+
+
+def told(*entries, run_id="r"):
+    origin = time.monotonic_ns()
+    return [
+        kind(*args, **kwargs, run_id=run_id, seq=seq, monotonic_ns=origin + int(at_ms * 1e6))
+        for seq, (at_ms, kind, args, kwargs) in enumerate(entries, 1)
+    ]
+
+
+def started(at_ms=0):
+    return (at_ms, ev.PipelineStarted, ("p", 2, 3, NODES), {})
+
+
+def test_the_state_imports_without_pandas_numpy_or_widgets():
+    code = (
+        "import sys, hexviz.recording.state; "
+        "print([m for m in ('pandas', 'numpy', 'ipywidgets', 'plotly', 'asyncio') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "pandas" not in done.stdout
+    assert "numpy" not in done.stdout
+    assert "ipywidgets" not in done.stdout
+
+
+def test_all_nodes_are_pending_from_the_start():
+    state = RunState.from_events(told(started()))
+    assert state.counts_by_status["pending"] == 3
+    assert (state.pipeline, state.status, state.total_nodes, state.total_waves) == ("p", "running", 3, 2)
+    assert {index: wave.nodes for index, wave in state.waves.items()} == {1: 2, 2: 1}
+
+
+def test_one_row_per_attempt_with_its_wait_and_its_backoff():
+    state = RunState.from_events(
+        told(
+            started(),
+            (10, ev.NodeStarted, ("a", 1), {"queued_ms": 4.0}),
+            (20, ev.NodeFailed, ("a", 1, ValueError("x")), {}),
+            (20, ev.NodeRetrying, ("a", 1), {"attempt": 1, "delay_s": 0.03}),
+            (55, ev.NodeStarted, ("a", 1), {"attempt": 2, "queued_ms": 5.0}),
+            (60, ev.NodeCompleted, ("a", 1, None, 5.0), {"attempt": 2}),
+        )
+    )
+    rows = state.attempts
+    assert list(rows.attempt) == [1, 2]
+    assert list(rows.status) == [RETRYING, SUCCEEDED]
+    assert list(rows.ready_ms) == pytest.approx([6.0, 50.0])
+    assert list(rows.start_ms) == pytest.approx([10.0, 55.0])
+    assert list(rows.end_ms) == pytest.approx([20.0, 60.0])
+    assert list(rows.backoff_ms) == pytest.approx([30.0, 0.0])
+
+
+def test_a_retried_node_keeps_its_lane():
+    state = RunState.from_events(
+        told(
+            started(),
+            (1, ev.NodeStarted, ("a", 1), {}),
+            (2, ev.NodeFailed, ("a", 1, ValueError("x")), {}),
+            (2, ev.NodeRetrying, ("a", 1), {"attempt": 1, "delay_s": 0.01}),
+            (3, ev.NodeStarted, ("b", 1), {}),
+            (14, ev.NodeStarted, ("a", 1), {"attempt": 2}),
+        )
+    )
+    assert list(state.attempts.lane) == [0, 1, 0]
+
+
+@pytest.mark.parametrize(
+    ("last", "status"),
+    [
+        ((ev.NodeSkipped, ("a", 1), {}), "skipped"),
+        ((ev.NodeFellBack, ("a", 1), {}), "fell_back"),
+        ((ev.NodeCancelled, ("a", 1), {}), "cancelled"),
+        ((ev.NodeFailed, ("a", 1, ValueError("x")), {}), "failed"),
+    ],
+)
+def test_the_final_status_is_that_of_the_last_event(last, status):
+    state = RunState.from_events(
+        told(started(), (1, ev.NodeStarted, ("a", 1), {}), (2, ev.NodeCompleted, ("a", 1, 0, 1.0), {}), (3, *last))
+    )
+    assert state.counts_by_status[status] == 1
+    assert STATUSES[state.attempts.status[0]] == status
+    assert state.attempts.end_ms[0] == pytest.approx(2.0)
+
+
+def test_a_node_that_never_started_has_no_row():
+    state = RunState.from_events(told(started(), (5, ev.NodeSkipped, ("c", 2), {"reason": "its parent failed"})))
+    assert len(state.attempts) == 0
+    assert state.counts_by_status["skipped"] == 1
+    assert state.nodes.settled_ms[state.nodes.code["c"]] == pytest.approx(5.0)
+
+
+def test_no_bar_grows_after_the_run_has_ended():
+    state = RunState.from_events(
+        told(started(), (1, ev.NodeStarted, ("a", 1), {}), (9, ev.PipelineCancelled, ("p", 9.0, "by hand"), {}))
+    )
+    assert state.done
+    assert state.status == "cancelled"
+    assert state.error == "by hand"
+    assert list(state.attempts.end_ms) == pytest.approx([9.0])
+    assert state.now_ms() == pytest.approx(9.0)
+
+
+def test_a_failed_run_is_listed_among_the_failures():
+    state = RunState.from_events(told(started(), (3, ev.PipelineFailed, ("p", 3.0, RuntimeError("no disk")), {})))
+    assert (state.status, state.error) == ("failed", "RuntimeError: no disk")
+    assert [(f.node, f.error_type) for f in state.failures] == [("", "RuntimeError")]
+
+
+def test_events_of_another_run_and_events_seen_before_change_nothing():
+    events = told(started(), (1, ev.NodeStarted, ("a", 1), {}))
+    state = RunState.from_events(
+        [*events, *events, *told(started(), (1, ev.NodeStarted, ("b", 1), {}), run_id="other")]
+    )
+    assert state.run_id == "r"
+    assert state.events == 2
+    assert len(state.attempts) == 1
+
+
+def test_a_run_can_be_chosen_among_several():
+    mixed = [*told(started()), *told(started(), (1, ev.NodeStarted, ("b", 1), {}), run_id="second")]
+    assert len(RunState.from_events(mixed, "second").attempts) == 1
+
+
+def test_a_shadow_decision_tells_what_the_shadow_would_have_done():
+    votes = (ev.Vote("Budget", 10, "error", "too dear", shadow=True),)
+    decided = ev.ControlDecided("NodeStarted", 2, "proceed", node_name="a", votes=votes, shadow=True, run_id="r")
+    (decision,) = RunState.from_events([decided]).decisions
+    assert (decision.signal, decision.decided_by, decision.reason) == ("proceed", "Budget", "would error: too dear")
+
+
+def test_calls_are_paired_by_their_id():
+    state = RunState.from_events(
+        told(
+            started(),
+            (1, ev.ToolCalled, ("a", "search", {}), {"call_id": "1"}),
+            (2, ev.LLMPromptSent, ("a", []), {"call_id": "2", "model": "m"}),
+            (5, ev.LLMResponseReceived, ("a", "x", 3.0), {"call_id": "2", "input_tokens": 7, "output_tokens": 2}),
+            (6, ev.ToolFailed, ("a", "search", OSError("down")), {"call_id": "1"}),
+        )
+    )
+    assert [(c.kind, c.name, c.status, c.tokens) for c in state.calls] == [
+        ("tool", "search", "failed", 0),
+        ("llm", "m", "succeeded", 9),
+    ]
+
+
+def test_a_subclass_of_an_event_is_folded_like_its_base_and_unknown_events_are_let_through():
+    class Slow(ev.NodeStarted, frozen=True):
+        pass
+
+    class Mine(ev.Event, frozen=True):
+        pass
+
+    state = RunState.from_events([Slow("a", 1), Mine()])
+    assert len(state.attempts) == 1
+    assert state.events == 2
+
+
+def test_a_delta_holds_what_changed_since_the_last_one_and_nothing_else():
+    first, second, third = told(
+        started(), (1, ev.NodeStarted, ("a", 1), {}), (2, ev.NodeCompleted, ("a", 1, 0, 1.0), {})
+    )
+    state = RunState.from_events([first])
+    assert (state.delta().nodes, state.dirty) == ([0, 1, 2], False)
+    state.fold(second)
+    assert (state.dirty, state.delta().rows) == (True, [0])
+    state.fold(third)
+    delta = state.delta()
+    assert (delta.rows, delta.nodes, delta.first_name) == ([0], [0], 3)
+    assert state.delta(full=True).rows == [0]
+    assert state.delta().rows == []
+
+
+def test_the_clock_of_a_replayed_run_stands_at_its_last_event():
+    long_ago = [
+        ev.PipelineStarted("p", 1, 1, run_id="r", seq=1, monotonic_ns=time.monotonic_ns() + 10**15),
+        ev.NodeStarted("a", 1, run_id="r", seq=2, monotonic_ns=time.monotonic_ns() + 10**15 + 5_000_000),
+    ]
+    assert RunState.from_events(long_ago).now_ms() == pytest.approx(5.0, abs=0.1)
+
+
+KINDS = st.sampled_from(
+    [
+        lambda n, k: ev.NodeStarted(n, 1, attempt=k),
+        lambda n, k: ev.NodeCompleted(n, 1, None, 1.0, attempt=k),
+        lambda n, k: ev.NodeFailed(n, 1, ValueError("x"), attempt=k),
+        lambda n, k: ev.NodeRetrying(n, 1, attempt=k, delay_s=0.1),
+        lambda n, k: ev.NodeSkipped(n, 1, attempt=k),
+        lambda n, k: ev.NodeFellBack(n, 1, attempt=k),
+        lambda n, k: ev.NodeCancelled(n, 1, attempt=k),
+    ]
+)
+
+
+@given(st.lists(st.tuples(KINDS, st.sampled_from("abcd"), st.integers(1, 3))))
+def test_whatever_is_told_in_whatever_order_the_books_balance(steps):
+    state = RunState.from_events(make(node, attempt) for make, node, attempt in steps)
+    assert sum(state.counts) == len(state.nodes)
+    assert all(count >= 0 for count in state.counts)
+    rows = state.attempts
+    for row in range(len(rows)):
+        assert rows.ready_ms[row] <= rows.start_ms[row]
+        assert (rows.end_ms[row] < 0) == (rows.status[row] == RUNNING) or rows.end_ms[row] >= rows.start_ms[row]
+    assert len({(node, attempt) for node, attempt in zip(rows.node, rows.attempt, strict=True)}) == len(rows)
+
+
+@given(st.lists(st.tuples(st.floats(0, 50), st.floats(0.1, 20), st.floats(0, 10)), max_size=40))
+def test_attempts_in_one_lane_never_overlap_their_waits_included(spans):
+    entries = [started()]
+    for i, (start, length, wait) in enumerate(spans):
+        entries.append((start + wait, ev.NodeStarted, (f"n{i}", 1), {"queued_ms": wait}))
+        entries.append((start + wait + length, ev.NodeCompleted, (f"n{i}", 1, None, length), {}))
+    entries.sort(key=lambda entry: entry[0])
+    rows = RunState.from_events(told(*entries)).attempts
+    lanes = {}
+    for lane, ready, end in sorted(zip(rows.lane, rows.ready_ms, rows.end_ms, strict=True)):
+        assert ready >= lanes.get(lane, 0.0) - 1e-3
+        lanes[lane] = end
+
+
+def test_failures_keep_the_traceback_as_text():
+    try:
+        raise ValueError("deep")
+    except ValueError as error:
+        state = RunState.from_events([ev.NodeFailed("a", 1, error)])
+    (failure,) = state.failures
+    assert "test_failures_keep_the_traceback_as_text" in failure.traceback
+    assert state.attempts.status[0] == FAILED
