@@ -1,0 +1,36 @@
+"""What can go wrong with a store; every error names the path."""
+
+from __future__ import annotations
+
+from hexviz.errors import HexvizError
+
+
+class StoreError(HexvizError, OSError):
+    """The base of all errors of stores."""
+
+
+class NotAStoreError(StoreError):
+    """The path is a directory, a file of another kind, or another application's database."""
+
+
+class NewerStoreError(StoreError):
+    """The store was written by a newer hexviz, with a layout that this one does not know."""
+
+
+class StoreReadOnlyError(StoreError):
+    """The file or its directory cannot be written."""
+
+
+class StoreCorruptError(StoreError):
+    """A record does not have the checksum that was written with it, or the file itself is damaged."""
+
+
+class StoreWriteError(StoreError):
+    """Records could not be written (disk full, file locked for long); they stay queued and are tried again."""
+
+
+class RunNotFoundError(HexvizError, KeyError):
+    """No run of that id, or several runs that begin so."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])
