@@ -1,0 +1,221 @@
+"""The view of a run under the cell: live while it goes on, a static picture afterwards, a slider for a recording."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import uuid
+from collections import deque
+from typing import TYPE_CHECKING, Any, Protocol, Self
+
+from IPython.core.getipython import get_ipython
+from IPython.display import display
+
+from hexviz.recording.state import RunState
+from hexviz.widgets.feed import Pump, Tap
+from hexviz.widgets.snapshot import frozen_html, plain_text
+from hexviz.widgets.timeline import TimelineWidget
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from hexviz.events.events import Event
+    from hexviz.widgets.timeline import Controls
+
+_log = logging.getLogger("hexviz.widgets")
+_PATIENCE_S = 5.0
+_KEPT = 3
+_recent: deque[TimelineWidget] = deque()
+"""The last frozen widgets stay alive, because a page that is reloaded just then asks for them again."""
+
+
+class Observers(Protocol):
+    """Where a live view listens: an :class:`hexviz.events.ObserverManager`."""
+
+    def register(self, handler: Callable[[Event], Any], *, observer_id: str, lossless: bool) -> str:
+        """Call ``handler`` in line with each event."""
+
+    def unregister(self, handler_id: str) -> bool:
+        """Stop calling it."""
+
+
+class Events(Protocol):
+    """What a static view is made from: a :class:`hexviz.recording.recording.Recording`."""
+
+    def events(self) -> Iterator[Event]:
+        """Its events in order."""
+
+
+class LiveView:
+    """Shows one run of ``observers`` while it goes on: the first one that starts after the view was made.
+
+    The run is only tapped (one append per event); a thread of the view's own folds and refreshes, ``hz`` times a second
+    at most. ``controls`` (with ``cancel()``, ``pause()``, ``resume()`` and ``paused``) give the view its buttons.
+    ``history`` are events told before the view was made. When the run has ended, or on ``close()``, the output becomes
+    a static picture, unless ``freeze`` is False. Thread-safe; closing twice is fine; outside Jupyter nothing is shown.
+    With ``HEXVIZ_DISPLAY=off`` in the environment ``display()`` shows nothing.
+    """
+
+    def __init__(
+        self,
+        observers: Observers,
+        *,
+        title: str = "",
+        hz: float = 5.0,
+        controls: Controls | None = None,
+        freeze: bool = True,
+        history: Iterable[Event] = (),
+    ) -> None:
+        self.state = RunState()
+        self.widget: TimelineWidget | None = None
+        self._title = title
+        self._controls = controls
+        self._freeze = freeze
+        self._observers = observers
+        self._handles: list[Any] = []
+        self._lock = threading.RLock()
+        self._closed = False
+        self._finished = threading.Event()
+        self._tap = Tap()
+        self._pump = Pump(self._tap, self.state, None, hz=hz, ended=self.close)
+        self._id = observers.register(self._tap, lossless=True, observer_id=f"live-view-{uuid.uuid4().hex[:12]}")
+        heard = self._tap.drain()
+        for event in (*history, *heard):
+            self._tap(event)
+        self._pump.start()
+
+    def display(self) -> Self:
+        """Show the view under the cell that calls this. Returns the view itself."""
+        if not can_display():
+            return self
+        with self._lock:
+            if self._closed:
+                display(self._frozen())  # type: ignore[no-untyped-call]
+                return self
+            if self.widget is None:
+                self.widget = TimelineWidget(title=self._title, controls=self._controls)
+                self.widget.channel.on_hello = self._pump.resync
+                self._pump.attach(self.widget)
+            handle = display(self.widget, display_id=f"hexviz-{uuid.uuid4().hex}")  # type: ignore[no-untyped-call]
+            if handle is not None:
+                self._handles.append(handle)
+        return self
+
+    def close(self) -> None:
+        """Stop listening, show the last state, and put the static picture in the place of the live one."""
+        with self._lock:
+            first, self._closed = not self._closed, True
+        if not first:
+            if not self._pump.is_current():
+                self._finished.wait(_PATIENCE_S)
+            return
+        try:
+            self._observers.unregister(self._id)
+            self._pump.close()
+            if self._freeze:
+                self._put_frozen()
+        finally:
+            self._finished.set()
+
+    def statistics(self) -> dict[str, int]:
+        """Events folded, messages sent, ticks skipped because the browser lagged, events that could not be folded."""
+        pump = self._pump
+        return {"events": self.state.events, "sent": pump.sent, "skipped": pump.skipped, "faults": pump.faults}
+
+    def _put_frozen(self) -> None:
+        with self._lock:
+            handles, self._handles = self._handles, []
+            for handle in handles:
+                try:
+                    handle.update(self._frozen())
+                except Exception:  # noqa: BLE001 - the front end may be gone, its errors are of any kind
+                    _log.exception("the last picture of the live view cannot be shown")
+        if self.widget is not None and handles:
+            _keep_for_a_while(self.widget)
+
+    def _frozen(self) -> StaticView:
+        with self._pump.lock:
+            return StaticView(self.state, title=self._title)
+
+    def _ipython_display_(self) -> None:
+        self.display()
+
+    def __enter__(self) -> Self:
+        return self.display()
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        with self._pump.lock:
+            return f"<LiveView of {plain_text(self.state, title=self._title)}>"
+
+
+class StaticView:
+    """The last state of a run as HTML and as text; it needs no kernel, no script and no network."""
+
+    def __init__(self, state: RunState, *, title: str = "") -> None:
+        self._html = frozen_html(state, title=title)
+        self._text = plain_text(state, title=title)
+
+    def _repr_mimebundle_(self, **_options: Any) -> dict[str, str]:
+        return {"text/html": self._html, "text/plain": self._text}
+
+    def __repr__(self) -> str:
+        return self._text
+
+
+class RecordedView:
+    """A recorded run: the timeline with a slider over time where widgets can be shown, else the static picture."""
+
+    def __init__(self, state: RunState, *, title: str = "") -> None:
+        self.state = state
+        self._title = title
+        self._static = StaticView(state, title=title)
+        self.widget: TimelineWidget | None = None
+        self._pump: Pump | None = None
+
+    def _repr_mimebundle_(self, **options: Any) -> Any:
+        if not wanted():
+            return {"text/plain": repr(self)}
+        bundle: dict[str, Any] = dict(self._static._repr_mimebundle_())
+        if not can_display():
+            return bundle
+        if self.widget is None:
+            self.widget = TimelineWidget(title=self._title, player=True)
+            self._pump = Pump(Tap(), self.state, self.widget)
+            self.widget.channel.on_hello = self._pump.resync
+            self._pump.close()
+        widget = self.widget._repr_mimebundle_(**options)
+        data, metadata = widget if isinstance(widget, tuple) else (widget or {}, {})
+        return {**data, **bundle}, metadata
+
+    def __repr__(self) -> str:
+        return repr(self._static)
+
+
+def static_view(recording: Events, *, title: str = "", run_id: str = "") -> RecordedView:
+    """Make the view of a recorded run (the first one in ``recording`` where no ``run_id`` is given).
+
+    Its mime bundle always has ``text/html`` (a static picture, escaped, without scripts) and ``text/plain``, and a
+    widget with a time slider that moves in the browser where the front end can show widgets.
+    """
+    return RecordedView(RunState.from_events(recording.events(), run_id), title=title)
+
+
+def _keep_for_a_while(widget: TimelineWidget) -> None:
+    _recent.append(widget)
+    while len(_recent) > _KEPT:
+        _recent.popleft().close_channel()
+
+
+def can_display() -> bool:
+    """Whether there is a notebook to show something in, and it is wanted."""
+    shell = get_ipython() if wanted() else None
+    return shell is not None and getattr(shell, "kernel", None) is not None
+
+
+def wanted() -> bool:
+    """Whether something may be shown: nobody has said ``HEXVIZ_DISPLAY=off``."""
+    return os.environ.get("HEXVIZ_DISPLAY", "").strip().lower() not in {"off", "0", "none", "false"}

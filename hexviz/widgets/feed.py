@@ -1,0 +1,158 @@
+"""From the run's path to the screen: a tap that only appends, and a thread that sets the pace."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from hexviz.events.events import Event
+    from hexviz.recording.state import RunState
+
+_log = logging.getLogger("hexviz.widgets")
+
+GREETING_S = 1.0
+"""While no view has said hello, everything is sent again this often, so that a view that came late catches up."""
+
+
+class Sink(Protocol):
+    """Where the pump sends what changed."""
+
+    @property
+    def greeted(self) -> bool:
+        """Whether a view has answered so far."""
+
+    def ready(self) -> bool:
+        """Whether the view has kept up, so that more may be sent."""
+
+    def push(self, state: RunState, *, full: bool, done: bool) -> None:
+        """Send what changed (with ``full``: everything)."""
+
+    def news(self) -> bool:
+        """Whether there is something to tell beside the state."""
+
+
+class Tap:
+    """A lossless observer: one append, in line, in any thread. It never blocks, never waits and never looks inside."""
+
+    def __init__(self, limit: int | None = None) -> None:
+        self._events: deque[Event] = deque(maxlen=limit)
+        self._put = self._events.append
+
+    def __call__(self, event: Event) -> None:
+        """Keep ``event`` for the next :meth:`drain`."""
+        self._put(event)
+
+    def __len__(self) -> int:
+        return len(self._events)
+
+    def drain(self) -> list[Event]:
+        """Everything heard since the last call, in order."""
+        events = self._events
+        return [events.popleft() for _ in range(len(events))]
+
+
+class Pump:
+    """Folds what the tap heard into the state, ``hz`` times a second, and sends the difference to the sink.
+
+    One daemon thread of its own, so that neither a busy event loop nor a slow browser holds it up; only it folds.
+    When the run has ended it sends the rest, calls ``ended`` and stops by itself. ``close`` is thread-safe and closing
+    twice is fine.
+    """
+
+    def __init__(
+        self, tap: Tap, state: RunState, sink: Sink | None, *, hz: float = 5.0, ended: Callable[[], None] | None = None
+    ) -> None:
+        self.tap = tap
+        self.state = state
+        self.lock = threading.RLock()
+        self.sent = self.skipped = self.faults = 0
+        self._sink = sink
+        self._period_s = 1.0 / min(max(hz, 0.1), 20.0)
+        self._ended = ended
+        self._stop = threading.Event()
+        self._resync = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._last_full_s = 0.0
+
+    def attach(self, sink: Sink) -> None:
+        """Send to ``sink`` from now on, beginning with everything."""
+        with self.lock:
+            self._sink = sink
+            self._resync.set()
+
+    def start(self) -> None:
+        """Begin to pump."""
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="hexviz-pump", daemon=True)
+            self._thread.start()
+
+    def close(self) -> None:
+        """Stop the thread, fold what is left and send it as the last word."""
+        self._stop.set()
+        thread = self._thread
+        if thread is not None and not self.is_current():
+            thread.join(timeout=5.0)
+        self.tick(done=True)
+
+    def is_current(self) -> bool:
+        """Whether the caller is the pump's own thread."""
+        return threading.current_thread() is self._thread
+
+    def resync(self) -> None:
+        """A view has (re)appeared: send everything, now if the thread has stopped, else with the next tick."""
+        if self._stop.is_set():
+            self.tick(full=True, done=True)
+        else:
+            self._resync.set()
+
+    def tick(self, *, full: bool = False, done: bool = False) -> None:
+        """Fold what came in, then send what changed unless the view lags behind."""
+        with self.lock:
+            self._fold()
+            sink = self._sink
+            if sink is None:
+                return
+            if self._resync.is_set():
+                self._resync.clear()
+                full = True
+            if not (full or done) and not sink.ready():
+                self.skipped += 1
+                return
+            full = full or self._unseen(sink)
+            if full or done or self.state.dirty or sink.news():
+                sink.push(self.state, full=full, done=done)
+                self.sent += 1
+
+    def _fold(self) -> None:
+        for event in self.tap.drain():
+            try:
+                self.state.fold(event)
+            except Exception:  # noqa: BLE001 - an event may be of any make; one that cannot be shown stops nothing
+                self.faults += 1
+                if self.faults == 1:
+                    _log.exception("the live view cannot take in %s; it goes on without it", type(event).__name__)
+
+    def _unseen(self, sink: Sink) -> bool:
+        """Whether all should be sent again, because no view has answered so far; large states less often."""
+        pause_s = GREETING_S + len(self.state.attempts) / 5_000
+        if sink.greeted or time.monotonic() - self._last_full_s < pause_s:
+            return False
+        self._last_full_s = time.monotonic()
+        return self.state.events > 0
+
+    def _run(self) -> None:
+        while not self._stop.wait(self._period_s):
+            try:
+                self.tick()
+            except Exception:  # noqa: BLE001 - a view that breaks must not break the kernel
+                _log.exception("the live view stops: it cannot be refreshed")
+                return
+            if self.state.done and self._ended is not None:
+                self._ended()
+                return

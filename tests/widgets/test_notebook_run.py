@@ -1,0 +1,41 @@
+"""A notebook that is run without a browser (nbclient, papermill, nbconvert --execute) keeps the last state."""
+
+import os
+from pathlib import Path
+
+import nbformat
+import pytest
+
+nbclient = pytest.importorskip("nbclient", reason="nbclient is not installed")
+pytest.importorskip("ipykernel", reason="ipykernel is not installed")
+
+CELL = """
+import asyncio, threading, hexviz
+graph = hexviz.Graph("headless")
+for name in ("a", "b", "c"):
+    async def work(inputs=None):
+        await asyncio.sleep(0.05)
+    graph.node(work, name=name)
+for _ in range(5):
+    result = await hexviz.run(graph, live=True, store=False)
+from ipywidgets import Widget
+left = [thread.name for thread in threading.enumerate() if thread.name == "hexviz-pump"]
+print(len(left), sum(type(w).__name__ == "TimelineWidget" for w in Widget.widgets.values()) <= 3)
+"""
+
+
+@pytest.mark.filterwarnings("default")
+def test_the_output_is_the_frozen_picture_and_reruns_leave_nothing_behind(tmp_path, monkeypatch):
+    root = str(Path(__file__).parents[2])
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH")))))
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
+    book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(CELL)])
+    nbclient.NotebookClient(book, timeout=90, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    shown = [output for output in book.cells[0].outputs if output.output_type == "display_data"]
+    assert len(shown) == 5
+    for output in shown:
+        assert set(output.data) == {"text/html", "text/plain"}
+        assert 'data-rows="3"' in output.data["text/html"]
+        assert output.data["text/plain"].startswith("headless: succeeded")
+    printed = "".join(output.text for output in book.cells[0].outputs if output.output_type == "stream")
+    assert "0 True" in printed

@@ -1,0 +1,106 @@
+"""The picture that stays."""
+
+import base64
+import re
+from xml.etree import ElementTree as ET
+
+import html5lib
+import pytest
+
+from hexviz.recording.state import RunState
+from hexviz.widgets.snapshot import axis_ticks, format_ms, frozen_html, plain_text, timeline_svg
+
+SVG = "{http://www.w3.org/2000/svg}"
+ALLOWED = {"html", "head", "body", "div", "b", "span", "img", "table", "tbody", "tr", "th", "td"}
+
+
+def elements(html):
+    tree = html5lib.parse(html, namespaceHTMLElements=False)
+    return [element for element in tree.iter() if isinstance(element.tag, str)]
+
+
+def picture(html):
+    (source,) = re.findall(r'src="data:image/svg\+xml;base64,([^"]+)"', html)
+    return base64.b64decode(source).decode("utf-8")
+
+
+def test_one_bar_per_attempt_in_the_colour_of_its_status(runs):
+    root = ET.fromstring(timeline_svg(RunState.from_events(runs.story())))
+    bars = [bar.get("fill") for bar in root.iter(f"{SVG}rect") if bar.get("rx")]
+    assert bars == ["#009e73", "#e69f00", "#009e73", "#cc79a7"]
+
+
+def test_the_wait_and_the_backoff_are_drawn_apart(runs):
+    root = ET.fromstring(timeline_svg(RunState.from_events(runs.story())))
+    assert [bar.get("fill") for bar in root.iter(f"{SVG}rect") if bar.get("fill").startswith("url")] == [
+        "url(#w)",
+        "url(#b)",
+    ]
+
+
+@pytest.mark.parametrize("nodes", [0, 3, 40, 41, 300, 3000])
+def test_any_size_of_run_is_a_picture_without_scripts_and_links(runs, nodes):
+    state = RunState.from_events(runs.many(nodes)) if nodes else RunState()
+    svg = timeline_svg(state)
+    root = ET.fromstring(svg)
+    assert {element.tag.removeprefix(SVG) for element in root.iter()} <= {
+        "svg", "title", "defs", "pattern", "path", "rect", "text"
+    }  # fmt: skip
+    assert "href" not in svg
+    assert len(svg) < 400_000
+
+
+def test_a_frozen_output_keeps_what_untrusted_notebooks_keep(runs):
+    html = frozen_html(RunState.from_events(runs.story()))
+    assert {element.tag for element in elements(html)} <= ALLOWED
+    assert 'data-rows="4"' in html
+    assert 'data-done="true"' in html
+
+
+def test_nothing_from_data_becomes_markup(runs):
+    plain = frozen_html(RunState.from_events(runs.story()))
+    for hostile in runs.HOSTILE:
+        state = RunState.from_events(
+            runs.story((f"1{hostile}", f"2{hostile}", f"3{hostile}"), error=hostile, reason=hostile)
+        )
+        html = frozen_html(state, title=hostile)
+        html.encode("utf-8")
+        assert [e.tag for e in elements(html)] == [e.tag for e in elements(plain)]
+        assert {name for e in elements(html) for name in e.attrib} == {
+            name for e in elements(plain) for name in e.attrib
+        }
+        ET.fromstring(picture(html))
+
+
+def test_an_unfinished_run_says_so(runs):
+    state = RunState.from_events(runs.story()[:8])
+    assert "unfinished" in plain_text(state)
+    assert "unfinished" in frozen_html(state)
+    assert "not started" in plain_text(RunState())
+
+
+@pytest.mark.parametrize(
+    ("ms", "text"),
+    [
+        (0.123, "0.12 ms"),
+        (3.14, "3.1 ms"),
+        (412, "412 ms"),
+        (3200, "3.20 s"),
+        (59_000, "59.0 s"),
+        (247_000, "4 min 07 s"),
+        (7_500_000, "2 h 05 min"),
+        (float("nan"), "-"),
+        (-1, "-"),
+    ],
+)
+def test_durations_are_written_for_people(ms, text):
+    assert format_ms(ms) == text
+
+
+@pytest.mark.parametrize("end_ms", [1, 17, 905, 4_380, 61_000, 3_600_000, 1e9])
+def test_ticks_are_round_in_order_and_not_too_close(end_ms):
+    ticks = axis_ticks(end_ms, 900)
+    assert ticks[0][0] == 0
+    assert [at for at, _ in ticks] == sorted(at for at, _ in ticks)
+    assert 1 <= len(ticks) <= 13
+    assert len({label for _, label in ticks}) == len(ticks)

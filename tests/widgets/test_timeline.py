@@ -1,0 +1,124 @@
+"""The widget without a browser: its messages, its acknowledgements, its buttons."""
+
+import threading
+
+import pytest
+
+from hexviz.recording.state import RunState
+from hexviz.widgets.assets import asset
+from hexviz.widgets.timeline import TimelineWidget
+
+
+class Controls:
+    def __init__(self):
+        self.paused, self.called = False, []
+
+    def cancel(self):
+        self.called.append("cancel")
+
+    def pause(self):
+        self.paused = True
+
+    def resume(self):
+        self.paused = False
+
+
+class Sent(list):
+    """What a widget sent, without a kernel."""
+
+    def __init__(self, widget):
+        super().__init__()
+        widget.send = lambda content, buffers=None: self.append((content, buffers))
+
+
+@pytest.fixture
+def widget():
+    made = TimelineWidget(title="etl", controls=Controls())
+    yield made
+    made.close_channel()
+
+
+def hear(widget, content):
+    widget.channel._handle_custom_msg(content, [])
+
+
+def test_messages_are_numbered_and_each_names_the_one_before(widget, runs):
+    sent, state = Sent(widget), RunState.from_events(runs.story())
+    widget.push(state, full=True, done=False)
+    widget.push(state, full=False, done=True)
+    assert [(m["base"], m["seq"], m["full"], m["done"]) for m, _ in sent] == [(0, 1, True, False), (1, 2, False, True)]
+    assert all(buffer for _, buffers in sent for buffer in buffers)
+
+
+def test_a_hello_is_answered_and_brings_everything_once_per_view(widget):
+    asked, answers = [], Sent(widget.channel)
+    widget.channel.on_hello = lambda: asked.append(1)
+    for number in (1, 2, 3):
+        hear(widget, {"k": "hello", "view": "v1", "n": number})
+    hear(widget, {"k": "hello", "view": "v2", "n": 1})
+    assert [answer["n"] for answer, _ in answers] == [1, 2, 3, 1]
+    assert len(asked) == 2
+    assert widget.greeted
+
+
+def test_more_than_two_unacknowledged_messages_hold_the_pump_back(widget, runs):
+    Sent(widget)
+    Sent(widget.channel)
+    state = RunState.from_events(runs.story())
+    greeter = threading.Thread(target=hear, args=(widget, {"k": "hello", "view": "v", "n": 1}))
+    greeter.start()
+    greeter.join()
+    for _ in range(3):
+        assert widget.ready()
+        widget.push(state, full=False, done=False)
+    assert not widget.ready()
+    hear(widget, {"k": "ack", "seq": 2})
+    assert widget.ready()
+
+
+def test_the_buttons_reach_the_controls_from_any_thread(widget):
+    answers = Sent(widget.channel)
+    for operation in ("hold", "release", "cancel"):
+        clicker = threading.Thread(target=hear, args=(widget, {"k": "op", "op": operation}))
+        clicker.start()
+        clicker.join()
+    assert [(a["op"], a["paused"], a["cancelling"]) for a, _ in answers] == [
+        ("hold", True, False),
+        ("release", False, False),
+        ("cancel", False, True),
+    ]
+    assert widget._controls.called == ["cancel"]
+
+
+def test_holding_from_python_is_news_for_the_view(widget, runs):
+    Sent(widget)
+    assert not widget.news()
+    widget._controls.pause()
+    assert widget.news()
+    widget.push(RunState.from_events(runs.story()), full=False, done=False)
+    assert not widget.news()
+
+
+def test_a_control_that_raises_is_told_and_not_raised(widget):
+    answers = Sent(widget.channel)
+    widget._controls.cancel = lambda: 1 / 0
+    hear(widget, {"k": "op", "op": "cancel"})
+    assert "ZeroDivisionError" in answers[0][0]["error"]
+    assert answers[0][0]["cancelling"] is False
+
+
+@pytest.mark.parametrize("content", [None, [], {"k": "op", "op": "rm -rf"}, {"k": "op"}, {"k": "?"}, "text"])
+def test_messages_that_nobody_sends_are_ignored(widget, content):
+    answers = Sent(widget.channel)
+    hear(widget, content)
+    assert answers == []
+
+
+def test_what_is_sent_to_the_browser_loads_nothing_from_elsewhere():
+    for name in ("timeline.js", "timeline.css", "report.css"):
+        text = asset(name)
+        assert "http" not in text.replace("http://www.w3.org/2000/svg", "")
+        assert "import " not in text
+        assert "@import" not in text
+    assert "innerHTML" not in asset("timeline.js")
+    assert "eval(" not in asset("timeline.js")
