@@ -1,0 +1,227 @@
+"""What people type: run, start, run_sync, and what they are told when they mistype."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import subprocess
+import sys
+import threading
+import time
+import warnings
+
+import pytest
+
+import hexviz
+from hexviz.dag import CycleDetectedError, NodeSpec
+from hexviz.errors import HexvizError
+from hexviz.events import ControlResponse, ControlSignal, NodeFailed
+from hexviz.face import WrongCallError
+from hexviz.testing import sample_graph
+
+
+def broken_graph():
+    graph = hexviz.Graph("broken")
+
+    @graph.node
+    def good():
+        return 1
+
+    @graph.node(after=["good"])
+    def bad(value):
+        raise ValueError("no good")
+
+    return graph
+
+
+def waiting_graph(started, nodes=1):
+    graph = hexviz.Graph("waiting")
+
+    async def wait(value=None):
+        started.set()
+        await asyncio.sleep(0.03 if nodes > 1 else 3600)
+
+    for i in range(nodes):
+        graph.node(wait, name=f"n{i}", after=[f"n{i - 1}"] if i else [])
+    return graph
+
+
+def test_a_run_gives_results_its_recording_and_is_kept():
+    async def main():
+        return await hexviz.run(sample_graph(), [1, 2, 3])
+
+    result = asyncio.run(main())
+    assert result["join"] == {"kept": 1, "of": 3}
+    assert list(result.recording.frames.nodes["status"]) == ["succeeded"] * 4
+    with hexviz.open_store() as store:
+        assert [info.run_id for info in store.runs()] == [result.run_id]
+        kept = store.recording(result.run_id)
+    assert list(kept.records()) == list(result.recording.records())
+
+
+def test_asyncio_run_takes_a_run_as_it_is():
+    assert asyncio.run(hexviz.run(sample_graph(), store=False)).status == "succeeded"
+
+
+def test_store_false_keeps_nothing(tmp_path):
+    hexviz.run_sync(sample_graph(), store=False)
+    assert not (tmp_path / "runs.db").exists()
+
+
+def test_a_failed_run_carries_its_recording_and_is_kept_too():
+    with pytest.raises(hexviz.PipelineError) as caught:
+        hexviz.run_sync(broken_graph())
+    assert caught.value.results == {"good": 1}
+    assert list(caught.value.recording.frames.runs["status"]) == ["failed"]
+    with hexviz.open_store() as store:
+        assert [(info.run_id, info.status) for info in store.runs()] == [(caught.value.run_id, "failed")]
+
+
+def test_policies_are_asked_by_their_own_priority_and_two_of_a_kind_get_names():
+    tries = []
+
+    def flaky():
+        tries.append(1)
+        if len(tries) < 3:
+            raise ConnectionError("again")
+        return "done"
+
+    graph = hexviz.Graph("flaky", [NodeSpec("n", flaky)])
+    retry = hexviz.policies.Retry(max_attempts=3, initial_interval_s=0.001)
+    result = hexviz.run_sync(graph, policies=[retry, hexviz.policies.Retry(max_attempts=2, initial_interval_s=0.001)])
+    assert result["n"] == "done"
+    assert len(result.recording.frames.attempts) == 3
+
+
+def test_observers_hear_a_run():
+    heard = []
+    hexviz.run_sync(sample_graph(), observers=[heard.append])
+    assert len(heard) == 16
+
+
+def test_a_graph_that_cannot_run_is_refused_by_name():
+    graph = hexviz.Graph("loop", [NodeSpec("a", len, deps=["b"]), NodeSpec("b", len, deps=["a"])])
+    with pytest.raises(CycleDetectedError):
+        hexviz.run_sync(graph)
+
+
+def test_a_run_that_was_never_awaited_names_the_right_call():
+    with pytest.warns(RuntimeWarning, match=r"never awaited.*await hexviz\.run\(.*hexviz\.run_sync\("):
+        hexviz.run(sample_graph())
+
+
+def test_a_run_that_failed_to_begin_does_not_warn_as_well():
+    async def main():
+        with pytest.raises(HexvizError):
+            await hexviz.run(sample_graph(), schedule="soon")
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        asyncio.run(main())
+
+
+def test_run_sync_inside_a_coroutine_names_the_right_call():
+    async def main():
+        hexviz.run_sync(sample_graph())
+
+    with pytest.raises(WrongCallError, match=r"coroutine 'main'.*await hexviz\.run"):
+        asyncio.run(main())
+
+
+def test_start_returns_at_once_and_gives_the_result_in_every_way():
+    handle = hexviz.start(sample_graph(), [1, 2])
+    assert handle.result(20)["count"] == 2
+    assert handle.done()
+    assert handle.status == "succeeded"
+
+    async def main():
+        return await hexviz.start(sample_graph(), [1, 2])
+
+    assert asyncio.run(main())["count"] == 2
+
+
+def test_start_hands_on_what_the_run_raised():
+    with pytest.raises(hexviz.PipelineError):
+        hexviz.start(broken_graph()).result(20)
+
+
+def test_a_started_run_can_be_cancelled():
+    started = threading.Event()
+    handle = hexviz.start(waiting_graph(started))
+    assert started.wait(20)
+    assert handle.cancel() is True
+    with pytest.raises(concurrent.futures.CancelledError):
+        handle.result(20)
+    assert handle.status == "cancelled"
+    assert handle.cancel() is False
+
+
+def test_a_started_run_can_be_paused_and_resumed():
+    started = threading.Event()
+    handle = hexviz.start(waiting_graph(started, nodes=4))
+    assert started.wait(20)
+    assert handle.pause() is True
+    time.sleep(0.2)
+    assert not handle.done()
+    assert len(handle.recording.frames.attempts) < 4
+    assert handle.resume() is True
+    handle.result(20)
+    assert not handle.paused
+
+
+def test_every_signal_leaves_its_decision_in_the_frames():
+    def decide(event, context):
+        return (
+            ControlResponse(ControlSignal.FALLBACK, 0, "stands in")
+            if isinstance(event, NodeFailed)
+            else ControlResponse()
+        )
+
+    result = hexviz.run_sync(broken_graph(), policies=[decide])
+    decisions = result.recording.frames.decisions
+    assert list(decisions["signal"]) == ["fallback"]
+    assert list(decisions["reason"]) == ["stands in"]
+    assert result["bad"] == 0
+
+
+def test_a_report_is_one_file_that_names_the_run(tmp_path):
+    result = hexviz.run_sync(sample_graph())
+    path = hexviz.report(result, tmp_path / "report.html")
+    assert "sample" in path.read_text(encoding="utf-8")
+    assert hexviz.report(result.run_id, tmp_path / "again.html").exists()
+
+
+def test_a_source_that_is_no_run_is_named():
+    with pytest.raises(WrongCallError, match="int"):
+        hexviz.report(3, "report.html")
+
+
+@pytest.mark.parametrize("touch", ["", "hexviz.events", "hexviz.dag", "hexviz.policies"])
+def test_importing_the_core_loads_nothing_heavy(touch):
+    code = (
+        f"import sys, hexviz{f', {touch}' if touch else ''}\n"
+        "heavy = {'pandas', 'numpy', 'plotly', 'ipywidgets', 'IPython', 'rich', 'sqlite3'}\n"
+        "print(sorted({m.partition('.')[0] for m in sys.modules} & heavy))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_every_name_of_the_face_is_there():
+    assert [name for name in hexviz.__all__ if not hasattr(hexviz, name)] == []
+    with pytest.raises(AttributeError, match="nothing"):
+        hexviz.nothing  # noqa: B018 - touching it is the test
+
+
+def test_a_budget_of_tokens_is_kept_without_further_ado():
+    graph = hexviz.Graph("chat")
+
+    async def ask(value=None):
+        async with hexviz.llm_call(["hi"]) as call:
+            call.result, call.output_tokens = "hello", 60
+        return "answered"
+
+    for i in range(4):
+        graph.node(ask, name=f"n{i}", after=[f"n{i - 1}"] if i else [])
+    budget = hexviz.policies.Budget(tokens=100, when_spent="skip")
+    assert list(hexviz.run_sync(graph, policies=[budget])) == ["n0", "n1"]
