@@ -34,10 +34,10 @@ class Budget(Policy):
     ``"skip"``. NodeStarted is answered for attempts and wall time, NodeStarted, ToolCalled and LLMPromptSent for tokens
     and cost. What is under way is not interrupted, so tokens and cost may overshoot by what was already asked for.
 
-    Tokens and cost are known from LLMResponseReceived. Control is not asked about answers, so :meth:`observe` must hear
-    them: ``hexviz.run`` sees to that; by hand, add ``observers.register(budget.observe, lossless=True,
-    event_types=budget.observed_types)``. ``cost_of`` gives the cost of one answer, in the unit of ``cost``. With ``nodes``
-    only those nodes are counted and answered for.
+    Tokens and cost are known from LLMResponseReceived. Control is not asked about answers, so :meth:`observe` must
+    hear them: ``hexviz.run`` sees to that; by hand, add ``observers.register(budget.observe, lossless=True,
+    event_types=budget.observed_types)``. ``cost_of`` gives the cost of one answer, in the unit of ``cost``. With
+    ``nodes`` only those nodes are counted and answered for.
     """
 
     priority: ClassVar[int] = 30

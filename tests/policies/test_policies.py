@@ -122,10 +122,8 @@ def test_importing_the_policies_loads_nothing_heavy():
         lambda bad: Validate(bool, max_attempts=bad),
     ],
 )
-@pytest.mark.parametrize("bad", [math.nan, -1, math.inf, "3", True, None])
+@pytest.mark.parametrize("bad", [math.nan, -1, math.inf, "3", True])
 def test_bad_numbers_are_refused_by_name(make, bad):
-    if bad is None and "Budget" in inspect.getsource(make):
-        pytest.skip("None means no limit")
     with pytest.raises(ValueError, match=r"Retry|CircuitBreaker|RateLimit|Timeout|Budget|Validate"):
         make(bad)
 
