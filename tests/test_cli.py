@@ -1,0 +1,156 @@
+"""The command line does what it says, in a process of its own, and words what it cannot do in one line."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import hexviz
+
+SPEED = "2000"
+
+
+def command(*arguments, cwd, **environment):
+    return subprocess.run(
+        [sys.executable, "-W", "error", "-m", "hexviz.cli", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        check=False,
+        timeout=120,
+        cwd=cwd,
+        env={**os.environ, "COLUMNS": "160", **environment},
+    )
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory):
+    """One demo, run fast, with its store and its report."""
+    place = tmp_path_factory.mktemp("demo")
+    done = command("demo", "--speed", SPEED, "--store", place / "runs.db", "--report", place / "run.html", cwd=place)
+    return place, done
+
+
+@pytest.mark.timeout(180)
+def test_the_demo_prints_the_summary_the_critical_path_and_the_cost_of_the_barrier(demo):
+    _, done = demo
+    assert (done.returncode, done.stderr) == (0, "")
+    for words in (
+        "airrflow",
+        "succeeded",
+        "212 in 25 waves",
+        "Critical path",
+        "Decisions",
+        "with a barrier after each wave",
+    ):
+        assert words in done.stdout
+    for signal in ("retry", "skip", "fallback", "fail", "error*"):
+        assert re.search(rf"s +{re.escape(signal)} +[A-Z]", done.stdout), signal
+    assert "notebooks/01_first_run.ipynb" in done.stdout
+    assert "\x1b" not in done.stdout
+
+
+def test_the_demo_writes_one_report_that_needs_no_network(demo):
+    place, _ = demo
+    page = (place / "run.html").read_text(encoding="utf-8")
+    assert "airrflow" in page
+    assert not re.search(r"""(?:src|href)\s*=\s*["'](?:https?:)?//""", page)
+    assert not re.search(r"@import|\bimport\s*\(?\s*[\"']https?:", page)
+
+
+def test_runs_lists_what_the_demo_kept_and_show_prints_it(demo):
+    place, _ = demo
+    listed = command("runs", "--store", place / "runs.db", cwd=place)
+    assert (listed.returncode, listed.stderr) == (0, "")
+    (run_id,) = re.findall(r"\d{8}T\d+-[0-9a-f]{8}", listed.stdout)
+    assert "airrflow" in listed.stdout
+    assert "212" in listed.stdout
+    for name in (run_id, run_id[:20], "last"):
+        shown = command("show", name, "--store", place / "runs.db", cwd=place)
+        assert (shown.returncode, shown.stderr) == (0, "")
+        assert run_id in shown.stdout
+        assert "Critical path" in shown.stdout
+
+
+def test_the_default_store_is_the_one_that_the_environment_names(demo):
+    place, _ = demo
+    listed = command("runs", cwd=place, HEXVIZ_STORE=str(place / "runs.db"))
+    assert "airrflow" in listed.stdout
+
+
+def test_report_writes_a_kept_run(demo, tmp_path):
+    place, _ = demo
+    done = command("report", "last", "--store", place / "runs.db", "-o", tmp_path / "again.html", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "airrflow" in (tmp_path / "again.html").read_text(encoding="utf-8")
+
+
+def test_an_empty_store_says_how_to_fill_it(tmp_path):
+    done = command("runs", "--store", tmp_path / "new.db", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "hexviz demo" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (("show", "20990101T000000"), "20990101T000000"),
+        (("report", "20990101T000000"), "20990101T000000"),
+        (("show", "last"), "no run"),
+        (("demo", "--speed", "0"), "speed must be a positive number"),
+        (("demo", "--speed", "nan"), "speed must be a positive number"),
+    ],
+)
+def test_what_cannot_be_done_is_one_line_on_stderr_and_exit_code_2(tmp_path, arguments, expected):
+    done = command(*arguments, "--store", tmp_path / "runs.db", cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.startswith("hexviz: ")
+    assert done.stderr.count("\n") == 1
+    assert expected in done.stderr
+
+
+def test_a_store_that_is_none_is_one_line_on_stderr(tmp_path):
+    (tmp_path / "runs.db").write_text("not a database, " * 100)
+    done = command("runs", "--store", tmp_path / "runs.db", cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.startswith("hexviz: ")
+    assert done.stderr.count("\n") == 1
+
+
+def test_no_command_prints_the_usage_and_exits_2(tmp_path):
+    done = command(cwd=tmp_path)
+    assert done.returncode == 2
+    assert "usage: hexviz" in done.stderr
+
+
+def test_hostile_names_and_messages_reach_the_terminal_as_plain_text(tmp_path):
+    hostile = "\x1b]8;;http://evil\x07click\x1b[31m [red]x[/red] [link=http://evil]y[/link] \x9b2J\r\n\u202eend"
+    graph = hexviz.Graph(hostile)
+
+    @graph.node(name=hostile)
+    def failing():
+        raise ValueError(hostile)
+
+    fallback = hexviz.policies.Fallback(1)
+    hexviz.run_sync(graph, policies=[fallback], store=tmp_path / "runs.db", tags=[hostile])
+    with pytest.raises(hexviz.PipelineError):
+        hexviz.run_sync(graph, store=tmp_path / "runs.db")
+    listed = command("runs", "--store", tmp_path / "runs.db", cwd=tmp_path, FORCE_COLOR="1")
+    ids = re.findall(r"\d{8}T\d+-[0-9a-f]{8}", listed.stdout)
+    assert len(ids) == 2
+    for done in (listed, *(command("show", i, "--store", tmp_path / "runs.db", cwd=tmp_path) for i in ids)):
+        assert (done.returncode, done.stderr) == (0, "")
+        text = re.sub(r"\x1b\[[0-9;]*m", "", done.stdout)
+        assert not set(text) & {*map(chr, range(10)), *map(chr, range(11, 32)), *map(chr, range(127, 160)), "\u202e"}
+        assert "[red]x[/red]" in text.replace("\n", "")
+
+
+def test_the_installed_script_and_the_module_are_the_same(tmp_path):
+    script = Path(sys.executable).with_name("hexviz")
+    if not script.exists():
+        pytest.skip("hexviz is on the path but not installed")
+    done = subprocess.run([script, "--help"], capture_output=True, text=True, check=True, cwd=tmp_path)
+    assert "demo" in done.stdout
