@@ -103,7 +103,7 @@ def _wait_until_up(base, process, log):
     pytest.fail(f"JupyterLab did not answer within a minute: {log.read_text()}")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def lab(tmp_path_factory):
     """The address of a JupyterLab of its own, and the folder of its notebooks."""
     pytest.importorskip("jupyterlab", reason="JupyterLab is not installed")
@@ -144,7 +144,7 @@ def lab(tmp_path_factory):
             server.terminate()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def chromium():
     """One headless browser for all tests."""
     sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
