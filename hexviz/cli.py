@@ -121,7 +121,7 @@ def _runs(arguments: argparse.Namespace, console: Console) -> None:
         "run": "whole",
         "pipeline": "left",
         "status": "left",
-        "started (UTC)": "left",
+        "began (UTC)": "left",
         "took": "right",
         "nodes": "right",
     }
@@ -130,8 +130,8 @@ def _runs(arguments: argparse.Namespace, console: Console) -> None:
             info.run_id,
             info.pipeline,
             status_text(info.status),
-            _time(info.started_at),
-            _seconds(info.duration_ms),
+            "" if info.started_at is None else f"{info.started_at:%m-%d %H:%M}",
+            "" if info.duration_ms is None else f"{info.duration_ms / 1e3:.1f} s",
             info.nodes,
         )
         for info in shown

@@ -46,48 +46,72 @@ class ThreadedObserver(Protocol):
 
 
 class Crew:
-    """The threads of one manager: a router, and workers that come when there is work."""
+    """The threads of one manager; they come with the first event and go when it is closed, or after a fork."""
 
     def __init__(self, *, max_workers: int, call_timeout_s: float) -> None:
         self._max_workers = max_workers
         self._call_timeout_s = call_timeout_s
-        self._reset()
+        self._lock = threading.RLock()
+        self._shift: _Shift | None = None
         _crews.add(self)
-
-    def _reset(self) -> None:
-        self._lock = threading.Lock()
-        self._inbox: SimpleQueue[tuple[Event, Sequence[ThreadedObserver]]] = SimpleQueue()
-        self._ready: SimpleQueue[ThreadedObserver] = SimpleQueue()
-        self._running: set[ThreadedObserver] = set()
-        self._workers = 0
-        self._router: threading.Thread | None = None
-        self._routing = False
 
     def put(self, event: Event, observers: Sequence[ThreadedObserver]) -> None:
         """Hand ``event`` to ``observers``; never waits for any of them."""
-        if self._router is None:
-            self._start()
-        self._inbox.put((event, observers))
+        (self._shift or self._start()).put(event, observers)
 
-    def _start(self) -> None:
+    def _start(self) -> _Shift:
         with self._lock:
-            if self._router is None:
-                self._router = threading.Thread(target=self._route, name="hexviz-observers", daemon=True)
-                self._router.start()
+            if self._shift is None:
+                self._shift = _Shift(self._max_workers, self._call_timeout_s)
+            return self._shift
 
     def idle(self) -> bool:
         """Whether every event has been handled, as far as that can be: stuck observers do not count."""
-        if self._routing or not self._inbox.empty() or not self._ready.empty():
-            return False
-        return all(observer.stuck for observer in tuple(self._running))
+        shift = self._shift
+        return shift is None or shift.idle()
 
     def close(self) -> None:
         """Send the threads home. What a stuck observer holds is left behind: it is a daemon and holds nobody up."""
         with self._lock:
-            router, self._router = self._router, None
-            if router is None:
-                return
-            self._inbox.put(_STOP)
+            shift, self._shift = self._shift, None
+        if shift is not None:
+            shift.close()
+
+    def forget(self) -> None:
+        """A forked child has none of its parent's threads: what was queued stays with the parent."""
+        self._lock = threading.RLock()
+        self._shift = None
+
+
+class _Shift:
+    """A router and its workers. Its lock is re-entrant: a finaliser may tell an event in the middle of anything."""
+
+    def __init__(self, max_workers: int, call_timeout_s: float) -> None:
+        self._max_workers = max_workers
+        self._call_timeout_s = call_timeout_s
+        self._lock = threading.RLock()
+        self._inbox: SimpleQueue[tuple[Event, Sequence[ThreadedObserver]]] = SimpleQueue()
+        self._ready: SimpleQueue[ThreadedObserver] = SimpleQueue()
+        self._running: set[ThreadedObserver] = set()
+        self._workers = 0
+        self._slow = 0
+        self._unrouted = 0
+        self._watched = time.monotonic()
+        threading.Thread(target=self._route, name="hexviz-observers", daemon=True).start()
+
+    def put(self, event: Event, observers: Sequence[ThreadedObserver]) -> None:
+        with self._lock:
+            self._unrouted += 1
+        self._inbox.put((event, observers))
+
+    def idle(self) -> bool:
+        if self._unrouted or not self._ready.empty():
+            return False
+        return all(observer.stuck for observer in tuple(self._running))
+
+    def close(self) -> None:
+        self._inbox.put(_STOP)
+        with self._lock:
             for _ in range(self._workers):
                 self._ready.put(_STOP)
 
@@ -103,10 +127,12 @@ class Crew:
                 continue
             if item is _STOP:
                 return
-            self._routing = True
             for observer in item[1]:
                 self._assign(observer, item[0])
-            self._routing = False
+            with self._lock:
+                self._unrouted -= 1
+            if time.monotonic() - self._watched > _PATIENCE_S:
+                self._watch()
 
     def _assign(self, observer: ThreadedObserver, event: Event) -> None:
         observer.enqueue(event)
@@ -121,7 +147,7 @@ class Crew:
 
     def _watch(self) -> None:
         """Replace the threads of calls that take long; call an observer stuck when its call overruns."""
-        now = time.monotonic()
+        now = self._watched = time.monotonic()
         slow = 0
         for observer in tuple(self._running):
             if observer.started and now - observer.started > _PATIENCE_S:
@@ -129,6 +155,7 @@ class Crew:
             if observer.started and not observer.stuck and now - observer.started > self._call_timeout_s:
                 observer.overran()
         with self._lock:
+            self._slow = slow
             if not self._ready.empty() and self._workers < self._max_workers + slow:
                 self._hire()
 
@@ -143,7 +170,7 @@ class Crew:
         while (observer := ready.get()) is not _STOP:
             self._serve(observer)
             with self._lock:
-                if self._workers > self._max_workers:
+                if self._workers > self._max_workers + self._slow:
                     break
         with self._lock:
             self._workers -= 1
@@ -170,9 +197,8 @@ _crews: weakref.WeakSet[Crew] = weakref.WeakSet()
 
 
 def _forget_threads() -> None:
-    """A forked child has none of its parent's threads: what was queued stays with the parent."""
     for crew in tuple(_crews):
-        crew._reset()  # noqa: SLF001 - this module's own
+        crew.forget()
 
 
 if hasattr(os, "register_at_fork"):

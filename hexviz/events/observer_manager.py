@@ -94,7 +94,7 @@ class ObserverEntry:
         self.timed_out = 0
         self.dropped: Counter[str] = Counter()
         self._manager = manager
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     def wants(self, event_class: type[Event]) -> bool:
         """Whether it hears this class of events."""
