@@ -10,8 +10,10 @@ import sys
 import threading
 import warnings
 from collections.abc import Coroutine
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from hexviz.dag.binding import takes_argument
 from hexviz.dag.errors import PipelineError
 from hexviz.dag.orchestrator import Orchestrator, new_run_id
 from hexviz.errors import HexvizError
@@ -32,6 +34,10 @@ if TYPE_CHECKING:
     StoreLike: TypeAlias = SQLiteStore | str | Path | bool | None
 
 
+_SETTINGS = ("schedule", "on_error", "max_concurrent_nodes", "decisions", "max_attempts", "cancel_grace_s")
+_ENDING_S = 5.0
+
+
 class WrongCallError(HexvizError, RuntimeError):
     """One of hexviz's functions was called where another one belongs; the message names it."""
 
@@ -49,25 +55,22 @@ def run(
     max_concurrent_nodes: int = 10,
     tags: Sequence[str] = (),
     run_id: str | None = None,
-    **ports: Any,
+    **options: Any,
 ) -> PendingRun:
     """Run ``graph`` on this event loop: ``result = await hexviz.run(graph, "data.csv", live=True)``.
 
     ``policies`` are control handlers, asked in the order of their ``priority``; ``observers`` hear every event.
     ``live=True`` shows the dashboard under the cell. Each run is kept in the default store (see :func:`open_store`)
-    unless ``store`` is another one, a path, or False. Further keyword arguments reach the nodes that take them. The
-    other arguments are those of :class:`hexviz.Orchestrator`.
+    unless ``store`` is another one, a path, or False. Further options are those of :class:`hexviz.Orchestrator`
+    (``decisions``, ``max_attempts``, ``cancel_grace_s``); any other keyword argument reaches the nodes that take it,
+    and is refused with a :class:`WrongCallError` where none does.
 
     The result is a dict of node -> result with ``run_id``, ``status`` and ``recording``. Raises
     :class:`hexviz.PipelineError` for a run that failed; it carries ``run_id``, ``results`` and ``recording`` too.
     """
-    arguments = {"initial_input": initial_input, "tags": tags, "ports": ports}
-    settings = {"schedule": schedule, "on_error": on_error, "max_concurrent_nodes": max_concurrent_nodes}
-    return PendingRun(
-        lambda: _Session(
-            graph, arguments, settings, policies, observers, live=live, store=store, run_id=run_id
-        ).execute()
-    )
+    options |= {"schedule": schedule, "on_error": on_error, "max_concurrent_nodes": max_concurrent_nodes}
+    options |= {"policies": policies, "observers": observers, "live": live, "store": store}
+    return PendingRun(lambda: _Session(graph, initial_input, tags=tags, run_id=run_id, **options).execute())
 
 
 def start(graph: Graph, initial_input: Any = None, *, live: bool = False, **options: Any) -> RunHandle:
@@ -76,9 +79,7 @@ def start(graph: Graph, initial_input: Any = None, *, live: bool = False, **opti
     Takes what :func:`run` takes. ``await handle`` or ``handle.result()`` gives the result; ``handle.cancel()``,
     ``handle.pause()`` and ``handle.resume()`` steer the run. In a notebook this keeps the kernel free for other cells.
     """
-    arguments, settings, rest = _sorted_options(initial_input, options)
-    session = _Session(graph, arguments, settings, **rest, live=live)
-    return RunHandle(session)
+    return RunHandle(_Session(graph, initial_input, live=live, **options))
 
 
 def run_sync(graph: Graph, initial_input: Any = None, *, loop: str = "thread", **options: Any) -> RunResult:
@@ -99,23 +100,10 @@ def run_sync(graph: Graph, initial_input: Any = None, *, loop: str = "thread", *
     try:
         return handle.result()
     except BaseException:
-        handle.cancel()
+        if handle.cancel():
+            with suppress(BaseException):  # what interrupted us is raised; the run gets its time to end
+                handle.result(_ENDING_S)
         raise
-
-
-def _sorted_options(
-    initial_input: Any, options: dict[str, Any]
-) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
-    settings: dict[str, Any] = {
-        name: options.pop(name) for name in ("schedule", "on_error", "max_concurrent_nodes") if name in options
-    }
-    rest = {
-        "policies": options.pop("policies", ()),
-        "observers": options.pop("observers", ()),
-        "store": options.pop("store", None),
-        "run_id": options.pop("run_id", None),
-    }
-    return {"initial_input": initial_input, "tags": options.pop("tags", ()), "ports": options}, settings, rest
 
 
 def _refuse_in_coroutine() -> None:
@@ -190,26 +178,30 @@ class _Session:
     def __init__(
         self,
         graph: Graph,
-        arguments: dict[str, Any],
-        settings: dict[str, Any],
-        policies: Iterable[Any],
-        observers: Iterable[Any],
+        initial_input: Any = None,
         *,
-        live: bool,
-        store: StoreLike,
-        run_id: str | None,
+        policies: Any = (),
+        observers: Any = (),
+        live: bool = False,
+        store: StoreLike = None,
+        tags: Sequence[str] = (),
+        run_id: str | None = None,
+        **options: Any,
     ) -> None:
         graph.validate()
         self.graph = graph
-        self.arguments = arguments
+        self.initial_input = initial_input
+        self.tags = (tags,) if isinstance(tags, str) else tuple(tags)
         self.run_id = run_id or new_run_id()
         self.status = "pending"
         self.observers = ObserverManager()
         self.control = ControlManager()
-        for observer in observers:
+        for observer in _several(observers):
             self.observers.register(observer)
-        for policy in policies:
+        for policy in _several(policies):
             _register_policy(self.control, self.observers, policy)
+        settings = {name: options.pop(name) for name in _SETTINGS if name in options}
+        self.ports = _checked_ports(graph, options)
         self.orchestrator = Orchestrator(observers=self.observers, control=self.control, **settings)
         self.controls = RunControls(self.orchestrator, self.run_id)
         self._own_store = not isinstance(store, SQLiteStore)
@@ -231,11 +223,11 @@ class _Session:
         try:
             result = await self.orchestrator.run(
                 self.graph,
-                self.arguments["initial_input"],
-                self.arguments["ports"],
+                self.initial_input,
+                self.ports,
                 validate=False,
                 run_id=self.run_id,
-                tags=tuple(self.arguments["tags"]),
+                tags=self.tags,
             )
         except BaseException as error:
             self.status = "cancelled" if isinstance(error, asyncio.CancelledError) else "failed"
@@ -265,6 +257,23 @@ class _Session:
                 self.store.close()
         except HexvizError as error:
             warnings.warn(f"run {self.run_id} is not wholly kept: {error}", RuntimeWarning, stacklevel=2)
+
+
+def _several(given: Any) -> Iterable[Any]:
+    """One handler, or several, as a list."""
+    return (given,) if callable(given) or hasattr(given, "handle") else given
+
+
+def _checked_ports(graph: Graph, ports: dict[str, Any]) -> dict[str, Any]:
+    """``ports``, each of which some node takes; a misspelt option is not taken for one in silence."""
+    for name in ports:
+        if not any(takes_argument(node.fn, name) for node in graph):
+            known = ", ".join(("policies", "observers", "live", "store", "tags", "run_id", *_SETTINGS))
+            raise WrongCallError(
+                f"{name!r} is neither an option of a run nor an argument of any node of {graph.name!r}. "
+                f"Options: {known}"
+            )
+    return ports
 
 
 def _register_policy(control: ControlManager, observers: ObserverManager, policy: Any) -> None:

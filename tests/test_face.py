@@ -225,3 +225,20 @@ def test_a_budget_of_tokens_is_kept_without_further_ado():
         graph.node(ask, name=f"n{i}", after=[f"n{i - 1}"] if i else [])
     budget = hexviz.policies.Budget(tokens=100, when_spent="skip")
     assert list(hexviz.run_sync(graph, policies=[budget])) == ["n0", "n1"]
+
+
+def test_a_misspelt_option_is_refused_with_those_that_there_are():
+    with pytest.raises(WrongCallError, match=r"'on_eror' is neither.*on_error"):
+        hexviz.run_sync(sample_graph(), on_eror="continue")
+
+
+def test_a_single_policy_needs_no_list_and_orchestrator_options_are_passed_on():
+    decisions = hexviz.run_sync(
+        sample_graph(), policies=hexviz.policies.Retry(), decisions="all", max_attempts=2
+    ).recording.frames.decisions
+    assert len(decisions) == 0
+    assert len(
+        hexviz.run_sync(
+            sample_graph(), policies=lambda e, c: ControlResponse(), decisions="all"
+        ).recording.frames.decisions
+    )

@@ -80,10 +80,12 @@ class Binding(NamedTuple):
 
 def bind(node: NodeSpec, parents: Sequence[int], ports: Mapping[str, Any]) -> Binding:
     """Find out how ``node`` is called; :class:`NodeSignatureError` names a parameter that nothing provides."""
-    shape = _shape_of(node.fn)
+    shape = _shape(node.fn)
+    _check_params(node, shape)
     deps = tuple(node.deps)
     optional = frozenset(name for name, required in shape.named if not required)
-    data = [name for name, _ in shape.positional if name not in node.params]
+    elsewhere = {*node.params, *ports}.difference(deps)
+    data = [name for name, _ in shape.positional if name not in elsewhere]
     names = tuple(zip(deps, parents, strict=True))
     if len(deps) > 1 and _goes_by_name(shape, data, deps, optional, ports):
         extra = _extra(node, shape, ports, taken=set(deps))
@@ -126,12 +128,36 @@ def _check_required(node: NodeSpec, shape: _Shape, provided: set[str]) -> None:
             raise NodeSignatureError(msg)
 
 
-@lru_cache(maxsize=4096)
+def takes_argument(fn: Callable[..., Any], name: str) -> bool:
+    """Whether ``fn`` takes an argument called ``name``."""
+    return _shape(fn).accepts(name)
+
+
+def _check_params(node: NodeSpec, shape: _Shape) -> None:
+    for name in node.params:
+        if shape is not _UNKNOWN and not shape.accepts(name):
+            taken = ", ".join(repr(known) for known, _ in shape.named) or "none"
+            msg = f"node {node.name!r} has params for {name!r}, which its function does not take (it takes: {taken})"
+            raise NodeSignatureError(msg)
+
+
+def _shape(fn: Callable[..., Any]) -> _Shape:
+    try:
+        return _shape_of(fn)
+    except TypeError:  # it cannot be hashed
+        return _shape_of.__wrapped__(fn)
+
+
+_UNKNOWN = _Shape((("value", False),), (), takes_args=False, takes_kwargs=False)
+"""A builtin that does not tell its signature: it gets its data, and nothing by name."""
+
+
+@lru_cache(maxsize=256)
 def _shape_of(fn: Callable[..., Any]) -> _Shape:
     try:
         parameters = inspect.signature(fn).parameters.values()
-    except (TypeError, ValueError):  # a builtin that does not tell
-        return _Shape((("value", False),), (), takes_args=False, takes_kwargs=False)
+    except (TypeError, ValueError):
+        return _UNKNOWN
     return _Shape(
         tuple(
             (p.name, p.default is p.empty) for p in parameters if p.kind in {p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD}

@@ -62,13 +62,17 @@ class _Call:
 
     async def __aenter__(self) -> Self:
         here, event = self._begin()
-        for _ in range(here.run.settings.max_attempts):
-            if not here.run.control.asks(type(event)):
-                break
-            delay_s = self._obey(await here.run.ask(event, _context(here)))
-            if delay_s is None:
-                break
-            await asyncio.sleep(delay_s)
+        try:
+            for left in reversed(range(here.run.settings.max_attempts)):
+                if not here.run.control.asks(type(event)):
+                    break
+                delay_s = self._obey(await here.run.ask(event, _context(here)), last=not left)
+                if delay_s is None:
+                    break
+                await asyncio.sleep(delay_s)
+        except BaseException as error:
+            self._finish(error)
+            raise
         self._started_ns = monotonic_ns()
         return self
 
@@ -79,13 +83,17 @@ class _Call:
 
     def __enter__(self) -> Self:
         here, event = self._begin()
-        for _ in range(here.run.settings.max_attempts):
-            if not here.run.control.asks(type(event)):
-                break
-            delay_s = self._obey(_wait_for(here, event))
-            if delay_s is None:
-                break
-            time.sleep(delay_s)
+        try:
+            for left in reversed(range(here.run.settings.max_attempts)):
+                if not here.run.control.asks(type(event)):
+                    break
+                delay_s = self._obey(_wait_for(here, event), last=not left)
+                if delay_s is None:
+                    break
+                time.sleep(delay_s)
+        except BaseException as error:
+            self._finish(error)
+            raise
         self._started_ns = monotonic_ns()
         return self
 
@@ -115,12 +123,15 @@ class _Call:
         self._started_ns = monotonic_ns()
         return here, self._tell_started(here)
 
-    def _obey(self, decision: Decision | None) -> float | None:
-        """Act on what control says; the seconds to wait before asking again, or None to go on."""
+    def _obey(self, decision: Decision | None, *, last: bool = False) -> float | None:
+        """Act on what control says; the seconds to wait before asking again, or None to go on.
+
+        A RETRY at the ``last`` time of asking counts as a veto.
+        """
         if decision is None:
             return None
         response = decision.response
-        if response.signal is ControlSignal.RETRY:
+        if response.signal is ControlSignal.RETRY and not last:
             return delay_of(decision)
         if response.signal in (ControlSignal.SKIP, ControlSignal.FALLBACK):
             self.answered, self._answer, self.result = True, response.data, response.data

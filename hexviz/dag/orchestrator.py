@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from hexviz.dag.detach import detached
 from hexviz.dag.errors import NodeVetoedError, OrchestratorError, PipelineError
 from hexviz.dag.plan import Plan
 from hexviz.dag.result import RunResult
@@ -17,7 +18,7 @@ from hexviz.dag.run import Run
 from hexviz.dag.runners.local import ThreadRunner
 from hexviz.dag.signals import decider, mapping_of, veto
 from hexviz.errors import HexvizError
-from hexviz.events.config import get_control_manager, get_observer_manager
+from hexviz.events.config import NullControlManager, NullObserverManager, get_control_manager, get_observer_manager
 from hexviz.events.control_manager import ControlManager
 from hexviz.events.events import (
     PipelineCancelled,
@@ -60,12 +61,19 @@ class Settings(NamedTuple):
         model = spec.out_model
         if hasattr(model, "model_validate"):
             return model.model_validate(result)
-        if isinstance(model, type) and not isinstance(result, model):
+        if isinstance(model, type) and not _is_instance(result, model):
             msg = f"node {spec.name!r} returned {type(result).__name__}, but its out_model is {model.__name__}"
             if self.strict_validation:
                 raise TypeError(msg)
             _log.warning("%s", msg)
         return result
+
+
+def _is_instance(value: Any, model: type) -> bool:
+    try:
+        return isinstance(value, model)
+    except TypeError:  # Any, a TypedDict: nothing to check at run time
+        return True
 
 
 def new_run_id() -> str:
@@ -152,8 +160,8 @@ class Orchestrator:
             _plan_of(graph, ports),
             initial_input,
             run_id=run_id,
-            observers=observers if isinstance(observers, ObserverManager) else ObserverManager(),
-            control=control if isinstance(control, ControlManager) else ControlManager(),
+            observers=_manager(observers, ObserverManager, NullObserverManager),
+            control=_manager(control, ControlManager, NullControlManager),
             settings=self.settings,
             threads=ThreadRunner(),
         )
@@ -182,13 +190,13 @@ class Orchestrator:
             self.settings.max_concurrent_nodes,
         )
         try:
-            decision = await run.ask_until_answered(started, run.context)
+            decision = await run.ask_to_start(started)
             if decision is not None:
                 return self._answer_for(run, decision)
             await run.execute()
         except asyncio.CancelledError:
             run.observers.publish_reports(run.run_id)
-            run.emit(PipelineCancelled, plan.name, run.elapsed_ms(), run.stopped or "cancelled from outside")
+            run.emit_last(PipelineCancelled, plan.name, run.elapsed_ms(), run.stopped or "cancelled from outside")
             raise
         except NodeVetoedError as error:
             run.failures.append(error)
@@ -198,7 +206,9 @@ class Orchestrator:
         """Control took the whole run out of our hands."""
         name, response = run.plan.name, decision.response
         if response.signal is ControlSignal.SKIP:
-            run.emit(PipelineSkipped, name, run.elapsed_ms(), response.reason or f"skipped by {decider(decision)!r}")
+            run.emit_last(
+                PipelineSkipped, name, run.elapsed_ms(), response.reason or f"skipped by {decider(decision)!r}"
+            )
             return RunResult(mapping_of(response.data), run_id=run.run_id, status="skipped")
         if response.signal is ControlSignal.FALLBACK:
             results = mapping_of(response.data)
@@ -207,7 +217,7 @@ class Orchestrator:
                 msg = f"control handler {by!r} answered FALLBACK for the whole run: give a dict of node -> value"
                 run.failures.append(NodeVetoedError(msg, by))
                 return self._conclude(run)
-            run.emit(PipelineCompleted, name, run.elapsed_ms(), dict(results))
+            run.emit_last(PipelineCompleted, name, run.elapsed_ms(), _detached(results))
             return RunResult(results, run_id=run.run_id, status="succeeded")
         run.failures.append(veto(decision, f"pipeline {name!r}"))
         return self._conclude(run)
@@ -217,16 +227,16 @@ class Orchestrator:
         name, results = run.plan.name, run.results_by_name()
         run.observers.publish_reports(run.run_id)
         if run.fatal is not None:
-            run.emit(PipelineFailed, name, run.elapsed_ms(), run.fatal)
+            run.emit_last(PipelineFailed, name, run.elapsed_ms(), run.fatal)
             raise run.fatal
         if run.failures:
             error = PipelineError(_summary(run), run.failures, run_id=run.run_id, results=results)
-            run.emit(PipelineFailed, name, run.elapsed_ms(), error)
+            run.emit_last(PipelineFailed, name, run.elapsed_ms(), error)
             raise error
         if run.stopped:
-            run.emit(PipelineCancelled, name, run.elapsed_ms(), run.stopped)
+            run.emit_last(PipelineCancelled, name, run.elapsed_ms(), run.stopped)
             raise asyncio.CancelledError(run.stopped)
-        run.emit(PipelineCompleted, name, run.elapsed_ms(), dict(results))
+        run.emit_last(PipelineCompleted, name, run.elapsed_ms(), _detached(results))
         return RunResult(results, run_id=run.run_id, status="succeeded")
 
     def cancel(self, run_id: str, reason: str = "cancelled by request") -> bool:
@@ -271,10 +281,25 @@ def _plan_of(graph: Graph, ports: Mapping[str, Any]) -> Plan:
     return plan
 
 
+def _manager(given: Any, kind: type[Any], null: type[Any]) -> Any:
+    """``given``, or an empty manager where it is the one that does nothing."""
+    if isinstance(given, null):
+        return kind()
+    if not isinstance(given, kind):
+        raise OrchestratorSettingError(
+            f"expected a {kind.__name__}, not {type(given).__name__}: subclass {kind.__name__}"
+        )
+    return given
+
+
 def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
     if value not in choices:
         msg = f"{name} is {' or '.join(map(repr, choices))}, not {value!r}"
         raise OrchestratorSettingError(msg)
+
+
+def _detached(results: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: detached(value) for name, value in results.items()}
 
 
 def _summary(run: Run) -> str:

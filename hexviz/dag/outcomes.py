@@ -64,6 +64,7 @@ class Outcomes(ABC):
         self._held_starts: dict[int, tuple[NodeStarted, int]] = {}
         self._metadata: dict[int, dict[str, Any]] = {}
         self._barrier = settings.schedule == "wave"
+        self._ended = False
         self._all_votes = settings.decisions == "all"
 
     @abstractmethod
@@ -83,9 +84,17 @@ class Outcomes(ABC):
     def emit(self, event_class: type[Event], *args: Any, **fields: Any) -> Any:
         """Make an event of this run, give it its number, and tell the observers; from any thread, always in order."""
         with self._lock:
+            if self._ended:  # a node that was let go of still has something to say; its run is over
+                return event_class(*args, **fields, run_id=self.run_id, pipeline=self.plan.name)
             event = event_class(*args, **fields, run_id=self.run_id, seq=next(self._seq), pipeline=self.plan.name)
             self.observers.notify_nowait(event)
         return event
+
+    def emit_last(self, event_class: type[Event], *args: Any) -> None:
+        """Tell how the run ended; nothing is told of this run after that."""
+        with self._lock:
+            self.emit(event_class, *args)
+            self._ended = True
 
     async def ask(self, event: Event, context: ExecutionContext) -> Decision | None:
         """What control decides about ``event``; None where it does not object. Tells the decision where that is due."""
@@ -161,12 +170,15 @@ class Outcomes(ABC):
         elif signal is _FAIL:
             self._veto(index, decision, duration_ms)
         else:
-            self._end_run(index, decision, duration_ms)
+            self._end_run(index, decision, duration_ms, error)
 
     def _retry(self, index: int, decision: Decision, error: BaseException | None) -> None:
         attempt = self.attempts[index]
         if attempt >= self.settings.max_attempts:
-            self._fail(index, error or veto(decision, f"node {self.plan.names[index]!r}"))
+            if error is None:
+                self._veto(index, decision, 0.0)
+            else:
+                self._fail(index, error)
             return
         delay_s = self._delay(index, decision, error)
         if delay_s is None:
@@ -210,9 +222,14 @@ class Outcomes(ABC):
         """A policy's own FAIL: the node fails, and nobody is asked to retry it."""
         self._fail_told(index, veto(decision, f"node {self.plan.names[index]!r}"), duration_ms)
 
-    def _end_run(self, index: int, decision: Decision, duration_ms: float) -> None:
-        """ERROR: the node fails and the run with it, whatever ``on_error`` says."""
-        self._veto(index, decision, duration_ms)
+    def _end_run(self, index: int, decision: Decision, duration_ms: float, error: BaseException | None = None) -> None:
+        """ERROR: the node fails and the run with it, whatever ``on_error`` says. ``error`` was told already."""
+        if error is None:
+            self._veto(index, decision, duration_ms)
+        else:
+            vetoed = veto(decision, f"node {self.plan.names[index]!r}")
+            vetoed.__context__ = error
+            self._fail(index, vetoed)
         self.stop(f"control handler {decider(decision)!r} answered ERROR")
 
     def _fail_told(self, index: int, error: Exception, duration_ms: float = 0.0) -> None:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from hexviz.dag.binding import MISSING
 from hexviz.dag.current import CURRENT, CurrentNode
 from hexviz.dag.detach import detached
-from hexviz.dag.errors import NodeTimeoutError, NodeVetoedError
+from hexviz.dag.errors import NodeTimeoutError, NodeVetoedError, OrchestratorError
 from hexviz.dag.outcomes import Outcomes
 from hexviz.dag.place import Place, first_step
 from hexviz.dag.signals import delay_of, mapping_of, veto
@@ -49,6 +49,7 @@ if TYPE_CHECKING:
 
 
 _CATCH_UP_EVERY = 31
+_PAUSE_S = 0.01
 
 
 class Run(Outcomes):
@@ -74,13 +75,14 @@ class Run(Outcomes):
         self._workers: dict[asyncio.Task[None], Place] = {}
         self._spare = False
         self._held = False
+        self._asking: asyncio.Task[Decision | None] | None = None
         self._finished: asyncio.Future[None] = self.loop.create_future()
 
     # --- the life of a run
 
     async def execute(self) -> None:
         """Run every node that can run; ``failures``, ``fatal``, ``stopped`` and ``results`` say what came of it."""
-        if not self.left:
+        if not self.left or self.stopped:
             return
         self.ready.extend(i for i, parents in enumerate(self.plan.parents) if not parents)
         self._add_worker()
@@ -107,7 +109,19 @@ class Run(Outcomes):
                 self.loop.call_soon(task.cancel)
             else:
                 task.cancel()
+        if self._asking is not None:
+            self._asking.cancel()
         self._check_finished()
+
+    async def ask_to_start(self, started: Event) -> Decision | None:
+        """What control makes of the start of the whole run; :meth:`stop` ends the question as well."""
+        if not self.control.asks(type(started)):
+            return None
+        self._asking = asyncio.Task(self.ask_until_answered(started, self.context), loop=self.loop)
+        try:
+            return await self._asking
+        finally:
+            self._asking = None
 
     def fail(self, error: Exception) -> None:
         """Fail the whole run; on its own loop."""
@@ -125,9 +139,9 @@ class Run(Outcomes):
             if self.loop.time() >= deadline:
                 for place in tuple(self._workers.values()):
                     place.abandon()
-                await asyncio.sleep(0)
+                await asyncio.sleep(_PAUSE_S)
         for index, status in enumerate(self.status):
-            if status == WAITING:
+            if status in (RUNNING, WAITING):
                 self._cancelled(index, 0.0)
         for wave in tuple(self.waves.unended()):
             self._complete_wave(wave)
@@ -153,7 +167,7 @@ class Run(Outcomes):
             return
         self._spare = True
         place = Place(self.settings.cancel_grace_s)
-        task = place.task = self.loop.create_task(self._work(place), name=f"hexviz-{self.plan.name}")
+        task = place.task = asyncio.Task(self._work(place), loop=self.loop, name=f"hexviz-{self.plan.name}")
         self._workers[task] = place
         task.add_done_callback(self._worker_done)
 
@@ -164,6 +178,8 @@ class Run(Outcomes):
         if error is not None and self.fatal is None:
             self.fatal = error
             self.stop("internal error")
+        if task.cancelled() and not self.stopped:
+            self.fail(OrchestratorError("a control handler cancelled the task of its run; let it answer FAIL instead"))
         if self.ready and not self.stopped:
             self._add_worker()
         self._check_finished()
@@ -213,6 +229,9 @@ class Run(Outcomes):
         except asyncio.CancelledError as error:
             rest = self._raised(index, error, 0.0, place)
         else:
+            if self.stopped:
+                self._cancelled(index, 0.0)
+                return
             if decided is not None:
                 self._at_start(index, started, times + 1, decided)
                 return
@@ -274,6 +293,7 @@ class Run(Outcomes):
             rest = self._raised(index, error, (monotonic_ns() - started_ns) / 1e6, place)
         else:
             place.leave()
+            place.forgive()
             rest = self._returned(index, result, (monotonic_ns() - started_ns) / 1e6)
         if rest is not None:
             await rest

@@ -107,9 +107,11 @@ NULL_CONTROL_MANAGER = NullControlManager()
 
 def get_observer_manager(ports: Mapping[str, Any] | None) -> Any:
     """The manager under ``ports["observer_manager"]``, or the one that does nothing."""
-    return (ports or {}).get("observer_manager") or NULL_OBSERVER_MANAGER
+    manager = (ports or {}).get("observer_manager")
+    return NULL_OBSERVER_MANAGER if manager is None else manager
 
 
 def get_control_manager(ports: Mapping[str, Any] | None) -> Any:
     """The manager under ``ports["control_manager"]``, or the one that does nothing."""
-    return (ports or {}).get("control_manager") or NULL_CONTROL_MANAGER
+    manager = (ports or {}).get("control_manager")
+    return NULL_CONTROL_MANAGER if manager is None else manager

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+import threading
 from bisect import insort
 from collections.abc import Awaitable, Iterable
+from functools import partial
 from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
@@ -104,6 +106,7 @@ class ControlManager(BaseEventManager):
         self._use_weak_refs = use_weak_refs
         self._entries: list[HandlerEntry] = []
         self._names: dict[str, HandlerEntry] = {}
+        self._lock = threading.RLock()
         self._orders = itertools.count()
         self._table: dict[type[Event], tuple[HandlerEntry, ...]] = {}
         self._asks: dict[type[Event], tuple[tuple[HandlerEntry, Any, bool], ...]] = {}
@@ -133,31 +136,34 @@ class ControlManager(BaseEventManager):
         """
         call = callable_of(handler)
         order = next(self._orders)
-        name = name or self._free_name(handler, order)
-        if name in self._names and not replace:
-            msg = f"a control handler named {name!r} is registered already; pass replace=True, or another name="
-            raise RegistrationError(msg)
         if not timeout_s > 0:
-            msg = f"timeout_s of control handler {name!r} must be a positive number of seconds, not {timeout_s!r}"
+            msg = f"timeout_s of a control handler must be a positive number of seconds, not {timeout_s!r}"
             raise RegistrationError(msg)
-        entry = HandlerEntry(
-            priority=priority,
-            order=order,
-            handler=weakly(handler, lambda: self._vanished(name)) if self._use_weak_refs and not keep_alive else call,
-            asynchronous=is_async(call),
-            metadata=HandlerMetadata(priority, name, description),
-            event_types=event_types_of(event_types),
-            topics=compile_topics(topics),
-            critical=priority < CRITICAL_HANDLER_PRIORITY_THRESHOLD if critical is None else critical,
-            timeout_s=timeout_s,
-            shadow=shadow,
-        )
-        msgspec.structs.force_setattr(entry, "ask", (entry, entry.handler, entry.asynchronous))
-        self.unregister(name)
-        entries = self._entries.copy()
-        insort(entries, entry)
-        self._names[name] = entry
-        self._set(entries)
+        types, patterns = event_types_of(event_types), compile_topics(topics)
+        with self._lock:
+            name = name or self._free_name(handler, order)
+            if name in self._names and not replace:
+                msg = f"a control handler named {name!r} is registered already; pass replace=True, or another name="
+                raise RegistrationError(msg)
+            weak = self._use_weak_refs and not keep_alive
+            entry = HandlerEntry(
+                priority=priority,
+                order=order,
+                handler=weakly(handler, partial(self._vanished, name)) if weak else call,
+                asynchronous=is_async(call),
+                metadata=HandlerMetadata(priority, name, description),
+                event_types=types,
+                topics=patterns,
+                critical=priority < CRITICAL_HANDLER_PRIORITY_THRESHOLD if critical is None else critical,
+                timeout_s=timeout_s,
+                shadow=shadow,
+            )
+            msgspec.structs.force_setattr(entry, "ask", (entry, entry.handler, entry.asynchronous))
+            self.unregister(name)
+            entries = self._entries.copy()
+            insort(entries, entry)
+            self._names[name] = entry
+            self._set(entries)
         return name
 
     def _free_name(self, handler: Any, order: int) -> str:
@@ -171,15 +177,17 @@ class ControlManager(BaseEventManager):
 
     def unregister(self, handler_id: str) -> bool:
         """Remove the handler of that name; False where there is none."""
-        entry = self._names.pop(handler_id, None)
-        if entry is not None:
-            self._set([e for e in self._entries if e is not entry])
+        with self._lock:
+            entry = self._names.pop(handler_id, None)
+            if entry is not None:
+                self._set([e for e in self._entries if e is not entry])
         return entry is not None
 
     def clear(self) -> None:
         """Remove every handler."""
-        self._names = {}
-        self._set([])
+        with self._lock:
+            self._names = {}
+            self._set([])
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -268,6 +276,8 @@ class ControlManager(BaseEventManager):
     async def _ask_in_turn(self, check: _Check) -> Decision:
         event, context, times = check.event, check.context, check.times
         for entry, handler, asynchronous in check.rest:
+            if check.overrun is not None:
+                check.overrun.watch(entry)
             try:
                 response = handler(event, context)
                 if asynchronous or (type(response) is not ControlResponse and isinstance(response, Awaitable)):
@@ -426,11 +436,6 @@ class _Overrun:
         check.overrun = self
 
     def _fire(self) -> None:
-        entry = self.check.current
-        if entry is not self.entry:  # another handler waits by now: it gets its own full time
-            self.entry = entry
-            self.timer = self.loop.call_later(entry.timeout_s, self._fire)
-            return
         self.continued.abandoned = self.fired > 0
         self.fired += 1
         self.task.cancel()
@@ -444,7 +449,13 @@ class _Overrun:
         self.timer.cancel()
         self.timer = self.loop.call_later(self.entry.timeout_s, self._fire)
 
+    def watch(self, entry: HandlerEntry) -> None:
+        """``entry`` is asked next: it gets its own full time."""
+        self.entry = entry
+        self.forgive()
+
     def stop(self) -> None:
+        self.forgive()
         self.timer.cancel()
         self.check.overrun = None
 

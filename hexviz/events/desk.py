@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import threading
+import weakref
 from asyncio import _enter_task, _get_running_loop, _leave_task
 from collections import deque
 from typing import TYPE_CHECKING, Any
@@ -31,6 +33,7 @@ class Desk:
     """The inbox of the async observers of one manager, and the tellers that work it off."""
 
     __slots__ = (
+        "__weakref__",
         "_awake",
         "_current",
         "_event",
@@ -55,6 +58,14 @@ class Desk:
         self._teller: _Teller | None = None
         self._waiting: set[_Teller] = set()
         self._working = False
+        self._awake = False
+        _desks.add(self)
+
+    def forget(self) -> None:
+        """A forked child has none of its parent's loops: what was queued stays with the parent."""
+        self._forget_loop()
+        self.loop = self._thread = None
+        self._inbox.clear()
         self._awake = False
 
     def put(self, event: Event, observers: Sequence[ObserverEntry]) -> None:
@@ -226,6 +237,12 @@ class Desk:
         """``teller`` is done with its observer, and ends."""
         self._waiting.discard(teller)
 
+    def teller_ended(self, task: asyncio.Task[None]) -> None:
+        """A teller was cancelled, or is done with its observer: the next event wakes another one."""
+        if self._teller is not None and self._teller.task is task:
+            self._teller = None
+            self._awake = False
+
     @property
     def event(self) -> Any:
         """The event that is being told."""
@@ -287,6 +304,7 @@ class _Teller:
         self._ended = False
         self.entry: Any = None
         self.task = loop.create_task(self._serve(), name="hexviz-teller")
+        self.task.add_done_callback(desk.teller_ended)
         self.task._log_destroy_pending = False  # type: ignore[attr-defined]  # noqa: SLF001 - an idle teller holds nothing
 
     def call(self) -> None:
@@ -341,6 +359,9 @@ class _Teller:
             await continued
         except AbandonedError:
             pass
+        except asyncio.CancelledError:
+            self.entry.set_busy(busy=False)  # its loop ends; it may be told on another one
+            raise
         except GeneratorExit as error:
             if continued.closed:
                 raise
@@ -379,6 +400,19 @@ class _Teller:
         if self._continued is not None:
             self._continued.abandoned = True
         self.task.cancel()
+
+
+_desks: weakref.WeakSet[Desk] = weakref.WeakSet()
+
+
+def _forget_loops() -> None:
+    for desk in tuple(_desks):
+        if _get_running_loop() is None:  # a child forked by a task goes on with its copy of the loop
+            desk.forget()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_loops)
 
 
 def _run_loop(loop: asyncio.AbstractEventLoop) -> None:

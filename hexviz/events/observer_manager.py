@@ -314,9 +314,10 @@ class ObserverManager(BaseEventManager):
         return len(self._entries)
 
     def _plan(self, event_class: type[Event]) -> _Plan:
+        plans = self._plans
         wanted = [entry for entry in tuple(self._entries.values()) if entry.wants(event_class)]
         queued = [entry for entry in wanted if entry.id not in self._lossless]
-        plan = self._plans[event_class] = _Plan(
+        plan = plans[event_class] = _Plan(
             tuple(self._lossless[entry.id][0] for entry in wanted if entry.id in self._lossless),
             tuple(entry for entry in queued if is_async(entry.call)),
             tuple(entry for entry in queued if not is_async(entry.call)),
@@ -337,11 +338,14 @@ class ObserverManager(BaseEventManager):
         plan = self._plans.get(type(event))
         if plan is None:
             plan = self._plan(type(event))
+        faults: list[tuple[Any, BaseException]] | None = None
         for put in plan.lossless:
             try:
                 put(event)
             except BaseException as error:  # noqa: BLE001 - a recorder's fault must not end the run
-                self._lossless_failed(put, event, error)
+                faults = [*(faults or ()), (put, error)]
+        for faulty, fault in faults or ():  # told once every recorder has the event itself
+            self._lossless_failed(faulty, event, fault)
         awaited, threaded = plan.awaited, plan.threaded
         if plan.by_topic:
             awaited = tuple(entry for entry in awaited if entry.hears(event))

@@ -151,7 +151,7 @@ class SQLiteStore:
         """The runs, newest first; filters combine."""
         rows = self._fetch(
             "SELECT run_id, pipeline, status, started_us, duration_ms, nodes, events, tags FROM runs "
-            "WHERE (?1 IS NULL OR pipeline = ?1) AND (?2 IS NULL OR status = ?2) ORDER BY id DESC",
+            "WHERE pipeline = coalesce(?, pipeline) AND status = coalesce(?, status) ORDER BY id DESC",
             (None if pipeline is None else _key(pipeline), status),
         )
         try:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import threading
+from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -24,9 +27,12 @@ from hexviz.events import (
     NodeStarted,
     ObserverManager,
     PipelineCancelled,
+    PipelineCompleted,
+    PipelineStarted,
     ToolCalled,
     ToolCompleted,
     WaveCompleted,
+    WaveStarted,
 )
 from hexviz.testing import capture_events, sample_graph
 
@@ -591,3 +597,176 @@ def test_run_ids_are_unique_and_sort_by_time():
 def test_a_setting_that_is_not_known_is_named(setting):
     with pytest.raises(HexvizError, match=next(iter(setting))):
         Orchestrator(**setting)
+
+
+@pytest.mark.parametrize("response", [None, ControlResponse(ControlSignal.RETRY, {"delay": 3600})])
+def test_a_run_that_waits_for_leave_to_start_can_be_cancelled_and_starts_nothing(response):
+    async def gate(event, context):
+        if response is None:
+            await asyncio.sleep(3600)
+        return response
+
+    observers, control = ObserverManager(), ControlManager()
+    control.register(gate, event_types=[PipelineStarted])
+
+    async def main():
+        orchestrator = Orchestrator(observers=observers, control=control)
+        task = asyncio.create_task(orchestrator.run(sample_graph(), run_id="r"))
+        await asyncio.sleep(0.02)
+        orchestrator.cancel("r")
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    with capture_events(observers) as events:
+        asyncio.run(main())
+    assert [name for name in events.names() if name != "ControlDecided"] == ["PipelineStarted", "PipelineCancelled"]
+
+
+def test_a_node_that_swallows_its_timeout_leaves_its_successor_alone():
+    async def swallows():
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(3600)
+        return 1
+
+    async def cancelled_future(value):
+        await asyncio.sleep(0.001)
+        future = asyncio.get_running_loop().create_future()
+        future.cancel()
+        await future
+
+    graph = Graph("etl", [NodeSpec("a", swallows, timeout_s=0.02), NodeSpec("b", cancelled_future, deps=["a"])])
+    error, events = run(graph)
+    assert [failure.node_name for failure in error.exceptions] == ["b"]
+    check_well_formed(events)
+
+
+@pytest.mark.parametrize("event_class", [NodeCompleted, WaveStarted])
+def test_a_handler_that_cancels_the_task_it_is_asked_in_fails_the_run(event_class):
+    async def meddler(event, context):
+        asyncio.current_task().cancel()
+        await asyncio.sleep(0)
+
+    observers, control = ObserverManager(), ControlManager()
+    control.register(meddler, event_types=[event_class])
+    with capture_events(observers) as events, pytest.raises(PipelineError, match="control handler"):
+        asyncio.run(asyncio.wait_for(Orchestrator(observers=observers, control=control).run(sample_graph()), 20))
+    check_well_formed(events)
+
+
+@pytest.mark.skipif(not hasattr(asyncio, "eager_task_factory"), reason="eager tasks came with Python 3.12")
+def test_the_concurrency_limit_holds_with_eager_tasks_too():
+    running, peak = 0, 0
+
+    async def work(value=None):
+        nonlocal running, peak
+        running += 1
+        peak = max(peak, running)
+        await asyncio.sleep(0.001)
+        running -= 1
+
+    async def main():
+        asyncio.get_running_loop().set_task_factory(asyncio.eager_task_factory)
+        await Orchestrator(max_concurrent_nodes=2).run(Graph("wide", [NodeSpec(f"n{i}", work) for i in range(50)]))
+
+    asyncio.run(main())
+    assert peak == 2
+
+
+def test_the_copies_that_observers_get_are_deep():
+    graph = Graph("etl", [NodeSpec("a", lambda: {"rows": [1]})])
+    observers = ObserverManager()
+    observers.register(lambda e: e.node_results["a"]["rows"].append("x"), lossless=True, event_types=PipelineCompleted)
+    assert asyncio.run(Orchestrator(observers=observers).run(graph)) == {"a": {"rows": [1]}}
+
+
+def test_a_result_that_is_never_good_enough_ends_as_a_failed_node():
+    async def never(event, context):
+        return ControlResponse(ControlSignal.RETRY) if isinstance(event, NodeCompleted) else ControlResponse()
+
+    error, events = run(Graph("etl", [NodeSpec("n", lambda: 1)]), policies=[never], max_attempts=2)
+    assert isinstance(error, PipelineError)
+    assert [type(e).__name__ for e in events if getattr(e, "name", "") == "n"][-1] == "NodeFailed"
+
+
+def test_error_at_a_failure_tells_the_failure_once():
+    async def broken(event, context):
+        return ControlResponse(ControlSignal.ERROR, "broken") if isinstance(event, NodeFailed) else ControlResponse()
+
+    def fails():
+        raise ValueError("x")
+
+    error, events = run(Graph("etl", [NodeSpec("n", fails)]), policies=[broken])
+    assert len(events.of(NodeFailed)) == 1
+    assert isinstance(error.exceptions[0].original_error.__context__, ValueError)
+
+
+def test_what_a_forgotten_thread_still_says_is_not_told_after_the_end():
+    release, said = threading.Event(), threading.Event()
+
+    def slow():
+        release.wait(20)
+        with tool_call("late"):
+            pass
+        said.set()
+
+    observers = ObserverManager()
+    with capture_events(observers) as events:
+        with pytest.raises(PipelineError):
+            asyncio.run(Orchestrator(observers=observers).run(Graph("etl", [NodeSpec("n", slow, timeout_s=0.02)])))
+        release.set()
+        assert said.wait(20)
+    assert events.names()[-1] == "PipelineFailed"
+
+
+def test_a_call_that_control_never_allows_is_not_made():
+    used = []
+
+    async def node():
+        async with tool_call("search") as call:
+            used.append(call)
+
+    async def never(event, context):
+        return ControlResponse(ControlSignal.RETRY) if isinstance(event, ToolCalled) else ControlResponse()
+
+    error, events = run(Graph("etl", [NodeSpec("n", node)]), policies=[never], max_attempts=3)
+    assert isinstance(error, PipelineError)
+    assert used == []
+    assert events.names().count("ToolCalled") == events.names().count("ToolFailed") == 1
+
+
+def _with_port_first(db, load):
+    return db, load
+
+
+def _root_with_port(db, path):
+    return db, path
+
+
+@pytest.mark.parametrize(("fn", "after"), [(_with_port_first, ["load"]), (_root_with_port, [])])
+def test_a_port_goes_to_the_parameter_of_its_name_wherever_that_stands(fn, after):
+    graph = Graph("etl", [NodeSpec("load", lambda: "rows"), NodeSpec("n", fn, deps=after)])
+    outcome, _ = run(graph, "path", additional_ports={"db": "DB"})
+    assert outcome["n"] == ("DB", "rows" if after else "path")
+
+
+def test_params_that_the_function_does_not_take_are_named():
+    graph = Graph("etl", [NodeSpec("n", lambda limit=1: limit, params={"lmit": 3})])
+    with pytest.raises(NodeSignatureError, match=r"'lmit'.*takes: 'limit'"):
+        asyncio.run(Orchestrator().run(graph))
+
+
+def test_a_callable_that_cannot_be_hashed_and_a_model_that_cannot_be_checked_are_fine():
+    @dataclass
+    class Adder:
+        by: int
+
+        def __call__(self, value):
+            return value + self.by
+
+    graph = Graph("etl", [NodeSpec("n", Adder(2), in_model=Any, out_model=Any)])
+    assert run(graph, 1)[0] == {"n": 3}
+
+
+def test_a_manager_of_another_kind_is_refused():
+    with pytest.raises(HexvizError, match="ControlManager"):
+        asyncio.run(Orchestrator(ports={"control_manager": object()}).run(sample_graph()))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import threading
 
 import pytest
 from hypothesis import given
@@ -289,3 +290,47 @@ def test_one_manager_serves_several_loops():
     manager = ControlManager()
     manager.register(answering(SKIP))
     assert [check(manager), check(manager)] == [SKIP, SKIP]
+
+
+def test_each_handler_gets_its_own_time_and_no_cancellation_is_left_behind():
+    async def waits_a_little(event, context):
+        await asyncio.sleep(0.005)
+        return PROCEED
+
+    async def swallows_once(event, context):
+        try:
+            await asyncio.sleep(3600)
+        except asyncio.CancelledError:
+            return PROCEED
+
+    async def hung(event, context):
+        await asyncio.sleep(3600)
+
+    reports = Quiet()
+    manager = ControlManager(error_handler=reports)
+    manager.register(waits_a_little, timeout_s=60, priority=60)
+    manager.register(swallows_once, timeout_s=0.02, priority=70)
+    manager.register(hung, timeout_s=0.02, priority=80)
+
+    async def main():
+        async with asyncio.timeout(20):
+            assert await manager.check(STARTED, CONTEXT) is PROCEED
+        assert asyncio.current_task().cancelling() == 0
+
+    asyncio.run(main())
+    assert "hung" in str(reports.seen[-1][0])
+
+
+def test_handlers_registered_from_several_threads_are_all_there():
+    manager = ControlManager()
+
+    def register(thread):
+        for i in range(200):
+            manager.register(answering(PROCEED), name=f"{thread}-{i}")
+
+    threads = [threading.Thread(target=register, args=(i,)) for i in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(manager) == 800

@@ -11,7 +11,15 @@ import time
 import pytest
 
 from hexviz.errors import HexvizError
-from hexviz.events import Event, EventsDropped, NodeFailed, NodeStarted, ObserverFailed, ObserverManager
+from hexviz.events import (
+    Event,
+    EventsDropped,
+    NodeFailed,
+    NodeStarted,
+    ObserverFailed,
+    ObserverManager,
+    get_observer_manager,
+)
 
 
 class Quiet:
@@ -394,3 +402,39 @@ def test_what_cannot_hear_is_refused_at_once(handler):
 def test_settings_that_make_no_sense_are_refused(option):
     with pytest.raises(HexvizError, match=option):
         ObserverManager(**{option: 0})
+
+
+def test_an_observer_that_waited_when_its_loop_ended_hears_again_on_the_next():
+    heard, manager = [], ObserverManager()
+
+    async def slow(event):
+        await asyncio.sleep(0.05)
+        heard.append(event.name)
+
+    manager.register(slow)
+
+    async def leaves():
+        await manager.notify(NodeStarted("lost", 1))
+        await asyncio.sleep(0.001)
+
+    asyncio.run(leaves())
+    assert tell(manager, [NodeStarted("second", 1)])
+    assert heard == ["second"]
+
+
+def test_the_news_that_a_recorder_failed_come_after_the_event_itself():
+    manager, heard = ObserverManager(error_handler=Quiet()), []
+
+    def broken(event):
+        raise OSError("disk full")
+
+    manager.register(broken, lossless=True, event_types=[NodeStarted])
+    manager.register(heard.append, lossless=True)
+    manager.notify_nowait(NodeStarted("a", 1))
+    assert [type(event).__name__ for event in heard] == ["NodeStarted", "ObserverFailed"]
+
+
+def test_an_empty_manager_among_the_ports_is_that_manager():
+    manager = ObserverManager()
+    assert get_observer_manager({"observer_manager": manager}) is manager
+    assert len(get_observer_manager(None)) == 0
