@@ -39,7 +39,7 @@ def waiting_graph(started, nodes=1):
 
     async def wait(value=None):
         started.set()
-        await asyncio.sleep(0.03 if nodes > 1 else 3600)
+        await asyncio.sleep(0.25 if nodes > 1 else 3600)
 
     for i in range(nodes):
         graph.node(wait, name=f"n{i}", after=[f"n{i - 1}"] if i else [])

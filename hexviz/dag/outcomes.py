@@ -62,7 +62,7 @@ class Outcomes(ABC):
         self._lost = [0] * size
         self._freed_by: list[tuple[datetime | None, int] | None] = [None] * size
         self._held_starts: dict[int, tuple[NodeStarted, int]] = {}
-        self._metadata: dict[int, dict[str, Any]] = {}
+        self._contexts: dict[int, ExecutionContext] = {}
         self._barrier = settings.schedule == "wave"
         self._ended = False
         self._all_votes = settings.decisions == "all"
@@ -133,11 +133,15 @@ class Outcomes(ABC):
 
     def context_of(self, index: int) -> ExecutionContext:
         """What a handler gets to know; the metadata is the node's own and lasts over its attempts."""
-        metadata = self._metadata.get(index)
-        if metadata is None:
-            metadata = self._metadata[index] = {}
-        name, wave = self.facts(index)
-        return ExecutionContext(self.plan.name, name, wave, self.attempts[index], metadata, self.run_id)
+        context = self._contexts.get(index)
+        attempt = self.attempts[index]
+        if context is None or context.attempt != attempt:
+            metadata = {} if context is None else context.metadata
+            plan = self.plan
+            context = self._contexts[index] = ExecutionContext(
+                plan.name, plan.names[index], plan.waves[index], attempt, metadata, self.run_id
+            )
+        return context
 
     # --- what control made of a node
 

@@ -235,8 +235,11 @@ class ControlManager(BaseEventManager):
         Must be called in the task that will await. A decision that is not noteworthy carries votes only with
         ``all_votes``.
         """
-        entries = self.asks(type(event))
-        asks = self._asks.get(type(event))
+        kind = type(event)
+        entries = self._table.get(kind)
+        if entries is None:
+            entries = self.asks(kind)
+        asks = self._asks.get(kind)
         if asks is None:  # topics matter
             entries = tuple([entry for entry in entries if entry.hears(event)])
             asks = tuple([entry.ask for entry in entries])
