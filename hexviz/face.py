@@ -70,7 +70,7 @@ def run(
     """
     options |= {"schedule": schedule, "on_error": on_error, "max_concurrent_nodes": max_concurrent_nodes}
     options |= {"policies": policies, "observers": observers, "live": live, "store": store}
-    return PendingRun(lambda: _Session(graph, initial_input, tags=tags, run_id=run_id, **options).execute())
+    return PendingRun(lambda: _Launch(graph, initial_input, tags=tags, run_id=run_id, **options).execute())
 
 
 def start(graph: Graph, initial_input: Any = None, *, live: bool = False, **options: Any) -> RunHandle:
@@ -79,7 +79,7 @@ def start(graph: Graph, initial_input: Any = None, *, live: bool = False, **opti
     Takes what :func:`run` takes. ``await handle`` or ``handle.result()`` gives the result; ``handle.cancel()``,
     ``handle.pause()`` and ``handle.resume()`` steer the run. In a notebook this keeps the kernel free for other cells.
     """
-    return RunHandle(_Session(graph, initial_input, live=live, **options))
+    return RunHandle(_Launch(graph, initial_input, live=live, **options))
 
 
 def run_sync(graph: Graph, initial_input: Any = None, *, loop: str = "thread", **options: Any) -> RunResult:
@@ -172,7 +172,7 @@ class PendingRun(Coroutine[Any, Any, Any]):
         return "<hexviz run that was not awaited yet: write await hexviz.run(...)>"
 
 
-class _Session:
+class _Launch:
     """One call of :func:`run` or :func:`start`: fresh managers, a recorder, a view, and who closes what."""
 
     def __init__(
@@ -321,17 +321,17 @@ class RunControls:
 class RunHandle:
     """A run in the background: ``await`` it, or ask for its :meth:`result`."""
 
-    def __init__(self, session: _Session) -> None:
-        self._session = session
+    def __init__(self, launch: _Launch) -> None:
+        self._launch = launch
         self._future: concurrent.futures.Future[RunResult] = concurrent.futures.Future()
         self._begun = threading.Event()
-        threading.Thread(target=self._work, name=f"hexviz-run-{session.run_id}", daemon=True).start()
+        threading.Thread(target=self._work, name=f"hexviz-run-{launch.run_id}", daemon=True).start()
         self._begun.wait()
 
     def _work(self) -> None:
         async def main() -> RunResult:
             asyncio.get_running_loop().call_soon(self._begun.set)
-            return await self._session.execute()
+            return await self._launch.execute()
 
         try:
             result = asyncio.run(main())
@@ -357,35 +357,35 @@ class RunHandle:
 
     def cancel(self) -> bool:
         """Cancel the run; False where it is over."""
-        return self._session.controls.cancel()
+        return self._launch.controls.cancel()
 
     def pause(self) -> bool:
         """Start no new node; what runs goes on. False where the run is over."""
-        return self._session.controls.pause()
+        return self._launch.controls.pause()
 
     def resume(self) -> bool:
         """Start nodes again; False where the run is over."""
-        return self._session.controls.resume()
+        return self._launch.controls.resume()
 
     @property
     def paused(self) -> bool:
         """Whether new nodes are held back."""
-        return self._session.controls.paused
+        return self._launch.controls.paused
 
     @property
     def run_id(self) -> str:
         """The id of the run, also in the store."""
-        return self._session.run_id
+        return self._launch.run_id
 
     @property
     def status(self) -> str:
         """pending, running, succeeded, skipped, failed or cancelled."""
-        return self._session.status
+        return self._launch.status
 
     @property
     def recording(self) -> Recording:
         """What was recorded so far."""
-        return self._session.recorder.recording
+        return self._launch.recorder.recording
 
     def __repr__(self) -> str:
         return f"<RunHandle {self.run_id} {self.status}>"
