@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-import time
 from time import monotonic_ns
 from typing import TYPE_CHECKING, Any, Self
 
@@ -28,7 +27,7 @@ from hexviz.events.events import (
 from hexviz.events.models import ControlSignal, ExecutionContext
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Coroutine, Mapping, Sequence
     from types import TracebackType
 
     from hexviz.events.control_manager import Decision
@@ -63,13 +62,7 @@ class _Call:
     async def __aenter__(self) -> Self:
         here, event = self._begin()
         try:
-            for left in reversed(range(here.run.settings.max_attempts)):
-                if not here.run.control.asks(type(event)):
-                    break
-                delay_s = self._obey(await here.run.ask(event, _context(here)), last=not left)
-                if delay_s is None:
-                    break
-                await asyncio.sleep(delay_s)
+            await self._get_leave(here, event)
         except BaseException as error:
             self._finish(error)
             raise
@@ -84,13 +77,8 @@ class _Call:
     def __enter__(self) -> Self:
         here, event = self._begin()
         try:
-            for left in reversed(range(here.run.settings.max_attempts)):
-                if not here.run.control.asks(type(event)):
-                    break
-                delay_s = self._obey(_wait_for(here, event), last=not left)
-                if delay_s is None:
-                    break
-                time.sleep(delay_s)
+            if here.run.control.asks(type(event)):
+                _wait_for(self._get_leave(here, event), here.run.loop)
         except BaseException as error:
             self._finish(error)
             raise
@@ -122,6 +110,16 @@ class _Call:
         self._here = here
         self._started_ns = monotonic_ns()
         return here, self._tell_started(here)
+
+    async def _get_leave(self, here: CurrentNode, event: Any) -> None:
+        """Ask control, as often as it says "not yet", at most ``max_attempts`` times."""
+        for left in reversed(range(here.run.settings.max_attempts)):
+            if not here.run.control.asks(type(event)):
+                return
+            delay_s = self._obey(await here.run.ask(event, _context(here)), last=not left)
+            if delay_s is None:
+                return
+            await asyncio.sleep(delay_s)
 
     def _obey(self, decision: Decision | None, *, last: bool = False) -> float | None:
         """Act on what control says; the seconds to wait before asking again, or None to go on.
@@ -229,15 +227,14 @@ def _context(here: CurrentNode) -> ExecutionContext:
     return ExecutionContext(run.plan.name, here.name, here.wave_index, here.attempt, {}, run.run_id)
 
 
-def _wait_for(here: CurrentNode, event: Any) -> Decision | None:
+def _wait_for(asking: Coroutine[Any, Any, None], loop: asyncio.AbstractEventLoop) -> None:
     """Ask control from a thread: the handlers run on the run's own loop."""
     try:
         running: asyncio.AbstractEventLoop | None = asyncio.get_running_loop()
     except RuntimeError:
         running = None
-    if running is here.run.loop:
-        msg = (
-            "in async code write 'async with tool_call(...)': a plain 'with' would block the loop that control runs on"
-        )
+    if running is loop:
+        asking.close()
+        msg = "in async code write 'async with tool_call(...)': a plain 'with' would block the loop of control"
         raise OrchestratorError(msg)
-    return asyncio.run_coroutine_threadsafe(here.run.ask(event, _context(here)), here.run.loop).result()
+    asyncio.run_coroutine_threadsafe(asking, loop).result()

@@ -231,8 +231,6 @@ class ObserverManager(BaseEventManager):
         self._emitters: dict[str, Callable[..., Any]] = {}
         self._reports: dict[tuple[str, str, str], list[Any]] = {}
         self._reports_lock = threading.RLock()
-        self._closed = False
-        self._ignored = 0
 
     # --- registering
 
@@ -284,7 +282,6 @@ class ObserverManager(BaseEventManager):
         if lossless:
             self._lossless[observer_id] = (self._guarded(entry) if patterns else call, entry)
         self._plans = {}
-        self._closed = False
         return observer_id
 
     def _guarded(self, entry: ObserverEntry) -> Callable[[Event], Any]:
@@ -369,11 +366,6 @@ class ObserverManager(BaseEventManager):
     def active(self) -> bool:
         """Whether anybody is registered: an emitter may save itself the events otherwise."""
         return bool(self._entries)
-
-    def wants(self, event_class: type[Event]) -> bool:
-        """Whether anybody hears this class of events."""
-        plan = self._plans.get(event_class) or self._plan(event_class)
-        return bool(plan.lossless or plan.awaited or plan.threaded)
 
     def await_elsewhere(self, awaitable: Any) -> None:
         """Wait, in the calling thread, for what a sync observer returned: on the async observers' loop, if it runs."""
