@@ -25,6 +25,7 @@ from hexviz.events.events import (
     ToolFailed,
 )
 from hexviz.events.models import ControlSignal, ExecutionContext
+from hexviz.events.replaying import refuse_in_replay
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping, Sequence
@@ -101,6 +102,7 @@ class _Call:
     # --- the life of a call
 
     def _begin(self) -> tuple[CurrentNode, Any]:
+        refuse_in_replay(f"{self._what} was called")
         here = CURRENT.get()
         if here is None:
             msg = (

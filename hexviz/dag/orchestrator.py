@@ -29,6 +29,7 @@ from hexviz.events.events import (
 )
 from hexviz.events.models import ControlSignal
 from hexviz.events.observer_manager import ObserverManager
+from hexviz.events.replaying import refuse_in_replay
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -153,6 +154,7 @@ class Orchestrator:
     def _prepare(self, graph: Graph, initial_input: Any, ports: dict[str, Any], run_id: str) -> Run:
         observers = self._observers if self._observers is not None else get_observer_manager(ports)
         control = self._control if self._control is not None else get_control_manager(ports)
+        refuse_in_replay(f"Orchestrator.run({graph.name!r}) was called", observers)
         if run_id in self._runs:
             msg = f"a run with the id {run_id!r} is under way already"
             raise OrchestratorError(msg)

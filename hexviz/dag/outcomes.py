@@ -7,7 +7,7 @@ import threading
 from abc import ABC, abstractmethod
 from collections import deque
 from time import monotonic_ns
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hexviz.dag.binding import MISSING
 from hexviz.dag.detach import detached
@@ -32,6 +32,13 @@ _RETRY, _SKIP, _FALLBACK, _FAIL = (
     ControlSignal.FALLBACK,
     ControlSignal.FAIL,
 )
+
+
+class Freed(NamedTuple):
+    """When a node became ready to start, where no event tells it. The timestamp is None where no parent freed it."""
+
+    timestamp: datetime | None
+    monotonic_ns: int
 
 
 class Outcomes(ABC):
@@ -60,9 +67,9 @@ class Outcomes(ABC):
         self._lock = threading.RLock()
         self._unmet = [len(parents) for parents in plan.parents]
         self._lost = [0] * size
-        self._freed_by: list[tuple[datetime | None, int] | None] = [None] * size
+        self._freed_by: list[Event | Freed | None] = [None] * size
         self._held_starts: dict[int, tuple[NodeStarted, int]] = {}
-        self._contexts: dict[int, ExecutionContext] = {}
+        self._contexts: list[ExecutionContext | None] = [None] * size
         self._barrier = settings.schedule == "wave"
         self._ended = False
         self._all_votes = settings.decisions == "all"
@@ -133,7 +140,7 @@ class Outcomes(ABC):
 
     def context_of(self, index: int) -> ExecutionContext:
         """What a handler gets to know; the metadata is the node's own and lasts over its attempts."""
-        context = self._contexts.get(index)
+        context = self._contexts[index]
         attempt = self.attempts[index]
         if context is None or context.attempt != attempt:
             metadata = {} if context is None else context.metadata
@@ -249,34 +256,35 @@ class Outcomes(ABC):
 
     # --- moving on
 
+    # The end of every node passes here: written once, kept whole.
     def _settle(self, index: int, status: int, event: Event | None) -> None:
         """A node has its final status: free its children, and skip those that cannot run any more. No recursion."""
         self._end(index, status)
-        freed_at = (event.timestamp, event.monotonic_ns) if event is not None else (None, monotonic_ns())
-        unmet = self._unmet
+        freed_by = event if event is not None or not self.observers.active else Freed(None, monotonic_ns())
+        unmet, lost, children, ready = self._unmet, self._lost, self.plan.children, self.ready
+        passes_on = not self._barrier and not self.stopped
         settled = [index]
-        while settled:
-            index = settled.pop()
-            missing = self.results[index] is MISSING
-            for child in self.plan.children[index]:
-                unmet[child] -= 1
+        for parent in settled:
+            missing = self.results[parent] is MISSING
+            for child in children[parent]:
+                unmet[child] = left = unmet[child] - 1
                 if missing:
-                    self._lost[child] += 1
-                if unmet[child] or self.status[child]:
+                    lost[child] += 1
+                if left or self.status[child]:
                     continue
-                if self._lost[child] and not self._may_run(child):
-                    self._skip_unreachable(child, index)
+                if lost[child] and not self._may_run(child):
+                    self._skip_unreachable(child, parent)
                     settled.append(child)
-                elif not self._barrier and not self.stopped:
-                    self._freed_by[child] = freed_at
-                    self.ready.append(child)
+                elif passes_on:
+                    self._freed_by[child] = freed_by
+                    ready.append(child)
         if self._barrier and not self.stopped:
-            self._release_waves(freed_at)
+            self._release_waves(freed_by)
 
-    def _release_waves(self, freed_at: tuple[datetime | None, int]) -> None:
+    def _release_waves(self, freed_by: Event | Freed | None) -> None:
         for index in self.waves.release():
             if not self.status[index]:
-                self._freed_by[index] = freed_at
+                self._freed_by[index] = freed_by
                 self.ready.append(index)
 
     def _may_run(self, index: int) -> bool:
@@ -292,6 +300,7 @@ class Outcomes(ABC):
     def _end(self, index: int, status: int) -> None:
         self.status[index] = status
         self.left -= 1
-        wave = self.plan.waves[index]
-        if self.waves.end_node(wave, status):
+        wave, left = self.plan.waves[index], self.waves.left
+        left[wave] -= 1
+        if not left[wave] and self.waves.started(wave):
             self._complete_wave(wave)

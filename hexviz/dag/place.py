@@ -5,7 +5,11 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
+from hexviz.dag.current import CURRENT
+
 if TYPE_CHECKING:
+    from hexviz.dag.current import CurrentNode
+    from hexviz.dag.plan import Launcher
     from hexviz.events.stepping import Continued
 
 
@@ -69,7 +73,11 @@ class Place:
             self.task.cancel()
 
 
-def first_step(variable: Any, here: Any, coroutine: Any) -> Any:
-    """Step ``coroutine`` once, with ``variable`` set to ``here`` in the context that this is run in."""
-    variable.set(here)
-    return coroutine.send(None)
+def first_step(here: CurrentNode, launch: Launcher, initial_input: Any, results: list[Any]) -> tuple[Any, Any]:
+    """Launch a node's code and step it once, in the context that this is run in.
+
+    What it waits for, with the coroutine; StopIteration where it is done already.
+    """
+    CURRENT.set(here)
+    coroutine = launch(initial_input, results)
+    return coroutine.send(None), coroutine

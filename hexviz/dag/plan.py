@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from hexviz.dag.binding import Binding, bind
 from hexviz.events.events import NodeInfo
 from hexviz.events.registration import is_async
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from hexviz.dag.graph import Graph, NodeSpec
+
+
+Launcher: TypeAlias = Callable[[Any, list[Any]], Any]
 
 
 class Plan:
@@ -37,18 +42,26 @@ class Plan:
             bind(spec, parents, ports) for spec, parents in zip(self.specs, self.parents, strict=True)
         ]
         self.asynchronous: list[bool] = [is_async(spec.fn) for spec in self.specs]
-        self.fns: list[Callable[..., Any]] = [spec.fn for spec in self.specs]
-        self.only_parent: list[int] = [_only_parent(binding) for binding in self.bindings]
-        """The parent whose result is the one argument of the node; -1 where the arguments are made in another way."""
+        self.out_models: list[Any] = [spec.out_model for spec in self.specs]
+        self.launchers: list[Launcher] = [
+            _launcher(spec.fn, binding) for spec, binding in zip(self.specs, self.bindings, strict=True)
+        ]
+        """For each node: calls its function with the run's input and the results, where no parent's is missing."""
+        self.facts: list[tuple[str, int, tuple[str, ...], str]] = [
+            (name, wave, deps, "" if asynchronous else "thread")
+            for name, wave, deps, asynchronous in zip(
+                self.names, self.waves, self.deps, self.asynchronous, strict=True
+            )
+        ]
+        """What the events of each node say of it: name, wave, parents, and where it runs."""
         self._infos: tuple[NodeInfo, ...] | None = None
 
     def __len__(self) -> int:
         return len(self.specs)
 
-    def call(self, index: int, initial_input: Any, results: list[Any]) -> Callable[[], Any]:
-        """The node's function with the arguments it gets now."""
-        args, kwargs = self.bindings[index].arguments(initial_input, results)
-        return partial(self.specs[index].fn, *args, **kwargs)
+    def launcher(self, index: int) -> Launcher:
+        """Calls the node's function with what there is, also where the result of a parent is missing."""
+        return partial(_launch, self.specs[index].fn, self.bindings[index])
 
     def node_infos(self) -> tuple[NodeInfo, ...]:
         """The shape of the graph, as :class:`~hexviz.events.events.PipelineStarted` carries it."""
@@ -58,6 +71,27 @@ class Plan:
         return self._infos
 
 
-def _only_parent(binding: Binding) -> int:
-    simple = binding.by == "parent" and not binding.extra and not binding.target
-    return binding.names[0][1] if simple else -1
+def _launcher(fn: Callable[..., Any], binding: Binding) -> Launcher:
+    """A function that calls ``fn`` as ``binding`` says, where no result is missing; frequent ways are spelt out."""
+    plain = not binding.extra and not binding.target
+    if plain and binding.by == "parent":
+        parent = binding.names[0][1]
+
+        def launch(_: Any, results: list[Any]) -> Any:
+            return fn(results[parent])
+
+    elif plain and binding.by == "dict" and len(binding.names) > 1:
+        names, parents = zip(*binding.names, strict=True)
+        pick = itemgetter(*parents)
+
+        def launch(_: Any, results: list[Any]) -> Any:
+            return fn(dict(zip(names, pick(results))))  # noqa: B905 - of one length by construction, and often called
+
+    else:
+        launch = partial(_launch, fn, binding)
+    return launch
+
+
+def _launch(fn: Callable[..., Any], binding: Binding, initial_input: Any, results: list[Any]) -> Any:
+    args, kwargs = binding.arguments(initial_input, results)
+    return fn(*args, **kwargs)

@@ -12,18 +12,19 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+from functools import partial
 from time import monotonic_ns
 from typing import TYPE_CHECKING, Any
 
 from hexviz.dag.binding import MISSING
 from hexviz.dag.current import CURRENT, CurrentNode
-from hexviz.dag.detach import detached
+from hexviz.dag.detach import CONTAINERS, detached
 from hexviz.dag.errors import NodeTimeoutError, NodeVetoedError, OrchestratorError
-from hexviz.dag.outcomes import Outcomes
+from hexviz.dag.outcomes import Freed, Outcomes
 from hexviz.dag.place import Place, first_step
 from hexviz.dag.signals import delay_of, mapping_of, veto
 from hexviz.dag.waves import CANCELLED, FAILED, OPEN, RUNNING, SUCCEEDED, WAITING
-from hexviz.events.control_manager import Decision
+from hexviz.events.control_manager import NO_OBJECTION, Decision
 from hexviz.events.events import (
     Event,
     NodeCancelled,
@@ -37,7 +38,7 @@ from hexviz.events.models import ControlSignal, ExecutionContext
 from hexviz.events.stepping import AbandonedError, Continued
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Coroutine
 
     from hexviz.dag.orchestrator import Settings
     from hexviz.dag.plan import Plan
@@ -188,13 +189,18 @@ class Run(Outcomes):
     async def _work(self, place: Place) -> None:
         self._spare = False
         place.began = True
-        ready, gates, waves, catch_up = self.ready, self.waves.gates, self.plan.waves, self.observers.catch_up
+        ready, gates, waves, status = self.ready, self.waves.gates, self.plan.waves, self.status
+        observers, control, catch_up = self.observers, self.control, self.observers.catch_up
         while ready and not self._held:
             index = ready.popleft()
             if ready and not self._spare:
                 self._add_worker()
             gate = gates[waves[index]]
-            rest = self._begin(index, place) if gate is OPEN else self._at_gate(index, place, gate)
+            if gate is not OPEN:
+                rest = self._at_gate(index, place, gate)
+            else:
+                status[index] = RUNNING
+                rest = (self._begin if observers.active or control.active else self._step)(index, place)
             if rest is not None:
                 await rest
             if not index & _CATCH_UP_EVERY:
@@ -204,23 +210,18 @@ class Run(Outcomes):
 
     def _begin(self, index: int, place: Place) -> Rest:
         """One attempt: tell that it starts, ask control, run the code."""
-        self.status[index] = RUNNING
-        asks = self.control.asks(NodeStarted)
-        if not asks and not self.observers.active:
-            return self._step(index, place)
         held = self._held_starts.pop(index, None) if self._held_starts else None
         started, times = held or (self._tell_started(index), 0)
-        if not asks:
-            return self._step(index, place)
-        context = self.context_of(index)
-        decision = self.control.begin(started, context, all_votes=self._all_votes)
-        if type(decision) is not Decision:
-            return self._begin_later(index, place, decision, started, times)
-        if decision.noteworthy or self._all_votes:
-            decided = self.note(started, context, decision)
-            if decided is not None:
-                self._at_start(index, started, times + 1, decided)
-                return None
+        if self.control.active:
+            context = self.context_of(index)
+            decision = self.control.begin(started, context, all_votes=self._all_votes)
+            if decision is not NO_OBJECTION:
+                if type(decision) is not Decision:
+                    return self._begin_later(index, place, decision, started, times)
+                decided = self.note(started, context, decision)
+                if decided is not None:
+                    self._at_start(index, started, times + 1, decided)
+                    return None
         return self._step(index, place)
 
     async def _begin_later(self, index: int, place: Place, waiting: Any, started: NodeStarted, times: int) -> None:
@@ -240,46 +241,38 @@ class Run(Outcomes):
             await rest
 
     def _tell_started(self, index: int) -> NodeStarted:
-        plan, freed_by, now = self.plan, self._freed_by[index], monotonic_ns()
-        ready_at, ready_ns = freed_by if freed_by is not None else (None, now)
-        self._freed_by[index] = None
+        name, wave, parents, worker = self.plan.facts[index]
+        freed_by, now = self._freed_by[index], monotonic_ns()
+        ready_at, queued_ms = None, 0.0
+        if freed_by is not None:
+            ready_at, queued_ms = freed_by.timestamp, (now - freed_by.monotonic_ns) / 1e6
+            self._freed_by[index] = None
+        attempt, run_id, pipeline = self.attempts[index], self.run_id, self.plan.name
         with self._lock:
+            seq = next(self._seq)
             event = NodeStarted(
-                plan.names[index],
-                plan.waves[index],
-                plan.deps[index],
-                self.attempts[index],
-                ready_at,
-                (now - ready_ns) / 1e6,
-                "" if plan.asynchronous[index] else "thread",
-                run_id=self.run_id,
-                seq=next(self._seq),
-                monotonic_ns=now,
-                pipeline=plan.name,
-            )
-            self.observers.notify_nowait(event)
+                name, wave, parents, attempt, ready_at, queued_ms, worker,
+                run_id=run_id, seq=seq, monotonic_ns=now, pipeline=pipeline,
+            )  # fmt: skip
+            if self.observers.active:
+                self.observers.notify_nowait(event)
         return event
 
     def _step(self, index: int, place: Place) -> Rest:
         """Run the node's code up to its first wait, in a context of its own."""
-        context = contextvars.copy_context()
+        plan, context = self.plan, contextvars.copy_context()
         here = CurrentNode(self, index, self.attempts[index])
+        launch = self._in_thread if not plan.asynchronous[index] else plan.launchers[index]
+        if self._lost[index] and plan.asynchronous[index]:
+            launch = plan.launcher(index)
         started_ns = monotonic_ns()
         try:
-            plan, results = self.plan, self.results
-            parent = plan.only_parent[index]
-            if not plan.asynchronous[index]:
-                coroutine = self._in_thread(context, plan.call(index, self.initial_input, results))
-            elif parent >= 0 and results[parent] is not MISSING:
-                coroutine = plan.fns[index](results[parent])
-            else:
-                coroutine = plan.call(index, self.initial_input, results)()
-            waiting_on = context.run(first_step, CURRENT, here, coroutine)
+            waiting_on, coroutine = context.run(first_step, here, launch, self.initial_input, self.results)
         except StopIteration as done:
             return self._returned(index, done.value, (monotonic_ns() - started_ns) / 1e6)
         except BaseException as error:  # noqa: BLE001 - a node may raise anything
             return self._raised(index, error, (monotonic_ns() - started_ns) / 1e6, place)
-        place.stay(Continued(coroutine, waiting_on, context), self.plan.specs[index].timeout_s)
+        place.stay(Continued(coroutine, waiting_on, context), plan.specs[index].timeout_s)
         return self._go_on(index, place, started_ns)
 
     async def _go_on(self, index: int, place: Place, started_ns: int) -> None:
@@ -298,52 +291,48 @@ class Run(Outcomes):
         if rest is not None:
             await rest
 
-    async def _in_thread(self, context: contextvars.Context, call: Callable[[], Any]) -> Any:
-        inside = context.copy()
-        inside.run(CURRENT.set, CURRENT.get())
-        result = await self._threads.run(inside, call)
+    async def _in_thread(self, initial_input: Any, results: list[Any]) -> Any:
+        inside, here = contextvars.copy_context(), CURRENT.get()
+        assert here is not None  # noqa: S101 - the first step has set it
+        result = await self._threads.run(inside, partial(self.plan.launcher(here.index), initial_input, results))
         return await result if hasattr(result, "__await__") else result
 
     def _returned(self, index: int, result: Any, duration_ms: float) -> Rest:
-        spec = self.plan.specs[index]
-        if spec.out_model is not None:
+        if self.plan.out_models[index] is not None:
             try:
-                result = self.settings.check_result(spec, result)
+                result = self.settings.check_result(self.plan.specs[index], result)
             except Exception as error:  # noqa: BLE001 - a model's own check may raise anything
                 return self._fail_attempt(index, error, duration_ms)
-        asks = self.control.asks(NodeCompleted)
-        if not asks and not self.observers.active:
+        if not (self.observers.active or self.control.active):
             self.results[index] = result
             self._settle(index, SUCCEEDED, None)
             return None
         completed = self._tell_completed(index, result, duration_ms)
-        if asks:
+        if self.control.active:
             context = self.context_of(index)
             decision = self.control.begin(completed, context, all_votes=self._all_votes)
-            if type(decision) is not Decision:
-                return self._completed_later(index, decision, completed, result)
-            decided = self.note(completed, context, decision)
-            if decided is not None:
-                self._at_end(index, decided, duration_ms)
-                return None
+            if decision is not NO_OBJECTION:
+                if type(decision) is not Decision:
+                    return self._completed_later(index, decision, completed, result)
+                decided = self.note(completed, context, decision)
+                if decided is not None:
+                    self._at_end(index, decided, duration_ms)
+                    return None
         self.results[index] = result
         self._settle(index, SUCCEEDED, completed)
         return None
 
     def _tell_completed(self, index: int, result: Any, duration_ms: float) -> NodeCompleted:
-        plan = self.plan
+        name, wave, _, _ = self.plan.facts[index]
+        attempt, run_id, pipeline = self.attempts[index], self.run_id, self.plan.name
+        shown = result if type(result) not in CONTAINERS else detached(result)
         with self._lock:
+            seq = next(self._seq)
             event = NodeCompleted(
-                plan.names[index],
-                plan.waves[index],
-                detached(result),
-                duration_ms,
-                self.attempts[index],
-                run_id=self.run_id,
-                seq=next(self._seq),
-                pipeline=plan.name,
-            )
-            self.observers.notify_nowait(event)
+                name, wave, shown, duration_ms, attempt, run_id=run_id, seq=seq, pipeline=pipeline
+            )  # fmt: skip
+            if self.observers.active:
+                self.observers.notify_nowait(event)
         return event
 
     async def _completed_later(self, index: int, waiting: Any, completed: NodeCompleted, result: Any) -> None:
@@ -421,7 +410,7 @@ class Run(Outcomes):
 
         def due() -> None:
             self._timers.discard(timer)
-            self._freed_by[index] = (None, monotonic_ns())
+            self._freed_by[index] = Freed(None, monotonic_ns())
             self.ready.append(index)
             self._add_worker()
 
@@ -439,17 +428,25 @@ class Run(Outcomes):
             self._apply_wave(gate, index)
             return None
         wave, gates = self.plan.waves[index], self.waves.gates
-        started = self.emit(WaveStarted, wave, self.waves.start(wave))
-        if not self.control.asks(WaveStarted):
+        names = self.waves.start(wave)
+        if not (self.observers.active or self.control.active):
             gates[wave] = OPEN
+            self.status[index] = RUNNING
+            return self._step(index, place)
+        started = self.emit(WaveStarted, wave, names)
+        context = ExecutionContext(self.plan.name, None, wave, 1, self.context.metadata, self.run_id)
+        decision = self.control.begin(started, context, all_votes=self._all_votes)
+        if decision is NO_OBJECTION:
+            gates[wave] = OPEN
+            self.status[index] = RUNNING
             return self._begin(index, place)
         gates[wave] = [index]
-        return self._ask_for_wave(wave, started, gates[wave])
+        return self._open_later(wave, self._ask_for_wave(started, context, decision))
 
-    async def _ask_for_wave(self, wave: int, started: WaveStarted, waiting: list[int]) -> None:
-        context = ExecutionContext(self.plan.name, None, wave, 1, self.context.metadata, self.run_id)
+    async def _open_later(self, wave: int, asking: Coroutine[Any, Any, Decision | None]) -> None:
+        waiting = self.waves.gates[wave]
         try:
-            decision = await self.ask_until_answered(started, context)
+            decision = await asking
         except asyncio.CancelledError:
             if self.stopped:
                 return
@@ -463,9 +460,22 @@ class Run(Outcomes):
         self.waves.gates[wave] = OPEN if decision is None else decision
         self.ready.extendleft(reversed(waiting))
 
-    async def ask_until_answered(self, event: Event, context: ExecutionContext) -> Decision | None:
+    async def _ask_for_wave(self, started: WaveStarted, context: ExecutionContext, begun: Any) -> Decision | None:
+        """What became of a first question that is under way; a RETRY waits, and asks again."""
+        decision = self.note(started, context, begun if type(begun) is Decision else await begun)
+        if decision is None or decision.response.signal is not ControlSignal.RETRY:
+            return decision
+        delay_s = delay_of(decision)
+        if self.settings.max_attempts == 1:
+            return decision
+        await asyncio.sleep(delay_s)
+        return await self.ask_until_answered(started, context, self.settings.max_attempts - 1)
+
+    async def ask_until_answered(
+        self, event: Event, context: ExecutionContext, times: int | None = None
+    ) -> Decision | None:
         """Ask about a start; a RETRY waits and asks again, as often as attempts are allowed."""
-        for _ in range(self.settings.max_attempts):
+        for _ in range(self.settings.max_attempts if times is None else times):
             decision = await self.ask(event, context)
             if decision is None or decision.response.signal is not ControlSignal.RETRY:
                 return decision
@@ -482,8 +492,9 @@ class Run(Outcomes):
             self._skip(index, decision, data.get(name))
 
     def _complete_wave(self, wave: int) -> None:
-        ended = self.waves.end(wave)
-        self.emit(WaveCompleted, ended.wave_index, ended.duration_ms, **ended.counts)
+        ended = self.waves.end(wave, self.status)
+        if self.observers.active:
+            self.emit(WaveCompleted, ended.wave_index, ended.duration_ms, **ended.counts)
 
     def results_by_name(self) -> dict[str, Any]:
         """The results so far; nodes without one are left out."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import accumulate
 from time import monotonic_ns
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -28,14 +29,16 @@ class Waves:
     """Counts the nodes of each wave down.
 
     ``gates[wave]`` is None (not started), OPEN, a list of nodes that wait for control's answer, or that answer.
+    ``left[wave]`` nodes have no final status yet. Nodes are numbered wave by wave, so the statuses of a wave stand
+    beside each other.
     """
 
     def __init__(self, plan: Plan) -> None:
         self._names = plan.wave_names
         count = len(plan.wave_names)
         self.gates: list[Any] = [None] * (count + 1)
-        self._left = [0, *(len(names) for names in plan.wave_names)]
-        self._counts = [0] * (len(STATUSES) * (count + 1))
+        self.left = [0, *(len(names) for names in plan.wave_names)]
+        self._ends = list(accumulate(self.left))
         self._started_ns = [0] * (count + 1)
         self._released = (1, 0)
 
@@ -44,18 +47,17 @@ class Waves:
         self._started_ns[wave] = monotonic_ns()
         return self._names[wave - 1]
 
-    def end_node(self, wave: int, status: int) -> bool:
-        """A node of ``wave`` has its final status; whether it was the last one of a wave that had started."""
-        self._counts[wave * len(STATUSES) + status] += 1
-        self._left[wave] -= 1
-        return not self._left[wave] and self._started_ns[wave] > 0
+    def started(self, wave: int) -> bool:
+        """Whether ``wave`` has started, and was not ended."""
+        return self._started_ns[wave] > 0
 
-    def end(self, wave: int) -> EndedWave:
-        """Close ``wave``, complete or not."""
+    def end(self, wave: int, status: bytearray) -> EndedWave:
+        """Close ``wave``, complete or not; ``status`` is that of every node of the run."""
         duration_ms = (monotonic_ns() - self._started_ns[wave]) / 1e6
         self._started_ns[wave] = 0
-        first = wave * len(STATUSES)
-        return EndedWave(wave, duration_ms, dict(zip(STATUSES[3:], self._counts[first + 3 : first + 8], strict=True)))
+        first, last = self._ends[wave - 1], self._ends[wave]
+        counts = {word: status.count(code, first, last) for code, word in enumerate(STATUSES) if code >= SUCCEEDED}
+        return EndedWave(wave, duration_ms, counts)
 
     def unended(self) -> Iterator[int]:
         """The waves that have started and have nodes left: a stopped run ends them too."""
@@ -65,10 +67,10 @@ class Waves:
         """With ``schedule="wave"``: the nodes that may start now because the waves before theirs have ended."""
         wave, first = self._released
         before = wave
-        while wave < len(self._left) and not self._left[wave]:
+        while wave < len(self.left) and not self.left[wave]:
             first += len(self._names[wave - 1])
             wave += 1
         self._released = wave, first
-        if wave == before or wave == len(self._left):
+        if wave == before or wave == len(self.left):
             return range(0)
         return range(first, first + len(self._names[wave - 1]))

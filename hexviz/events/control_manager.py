@@ -10,7 +10,7 @@ from bisect import insort
 from collections.abc import Awaitable, Iterable
 from functools import partial
 from time import perf_counter_ns
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeAlias
 
 import msgspec
 
@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("hexviz.control")
 _CANCEL_GRACE_S = 0.5
+Ask: TypeAlias = "tuple[Any, Callable[[Event, ExecutionContext], Any], bool]"
+"""An entry, its handler, and whether that is async: what the hot loop unpacks in one step."""
 
 
 class HandlerEntry(msgspec.Struct, frozen=True, eq=False):
@@ -55,8 +57,7 @@ class HandlerEntry(msgspec.Struct, frozen=True, eq=False):
     critical: bool = False
     timeout_s: float = DEFAULT_HANDLER_TIMEOUT
     shadow: bool = False
-    ask: tuple[Any, Any, bool] = (None, None, False)
-    """This entry, its handler, and whether that is async: what the hot loop unpacks in one step."""
+    ask: Any = None
 
     @property
     def name(self) -> str:
@@ -105,11 +106,13 @@ class ControlManager(BaseEventManager):
         self._error_handler = error_handler or LoggingErrorHandler(_log)
         self._use_weak_refs = use_weak_refs
         self._entries: list[HandlerEntry] = []
+        self.active = False
+        """Whether anybody is registered."""
         self._names: dict[str, HandlerEntry] = {}
         self._lock = threading.RLock()
         self._orders = itertools.count()
         self._table: dict[type[Event], tuple[HandlerEntry, ...]] = {}
-        self._asks: dict[type[Event], tuple[tuple[HandlerEntry, Any, bool], ...]] = {}
+        self._asks: dict[type[Event], tuple[Ask, ...]] = {}
 
     def register(
         self,
@@ -199,6 +202,7 @@ class ControlManager(BaseEventManager):
 
     def _set(self, entries: list[HandlerEntry]) -> None:
         self._entries = entries
+        self.active = bool(entries)
         self._table = {}
         self._asks = {}
 
@@ -235,30 +239,31 @@ class ControlManager(BaseEventManager):
         Must be called in the task that will await. A decision that is not noteworthy carries votes only with
         ``all_votes``.
         """
-        kind = type(event)
-        entries = self._table.get(kind)
-        if entries is None:
-            entries = self.asks(kind)
-        asks = self._asks.get(kind)
-        if asks is None:  # topics matter
-            entries = tuple([entry for entry in entries if entry.hears(event)])
-            asks = tuple([entry.ask for entry in entries])
-        if not entries:
+        asks = self._asks.get(type(event))
+        if asks is None:
+            asks = self._asks_of(event)
+        if not asks:
             return NO_OBJECTION
-        check = _Check(entries, asks, event, context, all_votes=all_votes)
-        asking = self._ask_in_turn(check)
+        check = _Check(asks, event, context, all_votes, perf_counter_ns(), [])
+        asking = self._ask_in_turn(check, asks)
         try:
             waiting_on = asking.send(None)
         except StopIteration as done:
             return done.value  # type: ignore[no-any-return]
         return self._finish(check, asking, waiting_on)
 
+    def _asks_of(self, event: Event) -> tuple[Ask, ...]:
+        """Who is to be asked about ``event`` itself: its topic matters, or nothing was looked up yet."""
+        entries = self.asks(type(event))
+        asks = self._asks.get(type(event))
+        return tuple([entry.ask for entry in entries if entry.hears(event)]) if asks is None else asks
+
     async def _finish(self, check: _Check, asking: Coroutine[Any, Any, Decision], waiting_on: Any) -> Decision:
         while True:
             decision = await self._wait(check, asking, waiting_on)
             if decision is not None:
                 return decision
-            asking = self._ask_in_turn(check)
+            asking = self._ask_in_turn(check, check.asks[len(check.times) :])
             try:
                 waiting_on = asking.send(None)
             except StopIteration as done:
@@ -276,11 +281,9 @@ class ControlManager(BaseEventManager):
             guard.stop()
 
     # The hot loop: written once, kept whole.
-    async def _ask_in_turn(self, check: _Check) -> Decision:
-        event, context, times = check.event, check.context, check.times
-        for entry, handler, asynchronous in check.rest:
-            if check.overrun is not None:
-                check.overrun.watch(entry)
+    async def _ask_in_turn(self, check: _Check, asks: tuple[Ask, ...]) -> Decision:
+        event, context, took_until = check.event, check.context, check.times.append
+        for entry, handler, asynchronous in asks:
             try:
                 response = handler(event, context)
                 if asynchronous or (type(response) is not ControlResponse and isinstance(response, Awaitable)):
@@ -292,19 +295,19 @@ class ControlManager(BaseEventManager):
                 if decided is not None:
                     return decided
                 continue
-            times.append(perf_counter_ns())
+            took_until(perf_counter_ns())
             if response is not PROCEED:
                 decided = self._objected(check, entry, response)
                 if decided is not None:
                     return decided
-        return check.no_objection()
+        return check.no_objection() if check.noteworthy or check.all_votes else NO_OBJECTION
 
     def _objected(self, check: _Check, entry: HandlerEntry, response: Any) -> Decision | None:
         problem = _problem_with(response)
         if problem:
             check.times.pop()
             return self._failed(check, entry, TypeError(f"control handler {entry.name!r} {problem}"))
-        check.answers[entry] = (response, "")
+        check.answered(entry, response)
         if response.signal is ControlSignal.PROCEED:
             return None
         check.noteworthy = True
@@ -312,8 +315,9 @@ class ControlManager(BaseEventManager):
 
     def _raised(self, check: _Check, entry: HandlerEntry, error: BaseException) -> Decision | None:
         if check.overrun is not None and check.overrun.fired:
-            check.overrun.forgive()
-            return self._overran(check, entry)
+            decided = self._overran(check, entry)
+            check.overrun.go_on()
+            return decided
         if isinstance(error, asyncio.CancelledError) and _being_cancelled():
             raise error
         return self._failed(check, entry, error)
@@ -329,7 +333,7 @@ class ControlManager(BaseEventManager):
         critical = entry.critical and not entry.shadow
         reason = f"{type(error).__name__} in control handler {entry.name!r}"
         response = ControlResponse(ControlSignal.ERROR, error, reason) if critical else PROCEED
-        check.answers[entry] = (response, _message(error))
+        check.answered(entry, response, _message(error))
         check.noteworthy = True
         return Decision(response, entry, check.votes(), noteworthy=True) if critical else None
 
@@ -365,58 +369,43 @@ class ControlManager(BaseEventManager):
         return f"<ControlManager: {', '.join(f'{e.name} ({e.priority})' for e in self._entries) or 'no handlers'}>"
 
 
-class _Check:
-    """One check under way: who is asked, what was answered other than PROCEED, and when each answer came."""
+class _Check(msgspec.Struct, eq=False):
+    """One check under way: who is asked, when each answer came, and what was answered other than PROCEED."""
 
-    __slots__ = (
-        "all_votes",
-        "answers",
-        "context",
-        "entries",
-        "event",
-        "noteworthy",
-        "overrun",
-        "rest",
-        "started_ns",
-        "times",
-    )
-
-    def __init__(
-        self,
-        entries: tuple[HandlerEntry, ...],
-        asks: Iterable[tuple[HandlerEntry, Any, bool]],
-        event: Event,
-        context: ExecutionContext,
-        *,
-        all_votes: bool,
-    ) -> None:
-        self.entries = entries
-        self.event = event
-        self.context = context
-        self.all_votes = all_votes
-        self.noteworthy = False
-        self.rest = iter(asks)
-        self.answers: dict[HandlerEntry, tuple[ControlResponse, str]] = {}
-        self.times: list[int] = []
-        self.overrun: _Overrun | None = None
-        self.started_ns = perf_counter_ns()
+    asks: tuple[Ask, ...]
+    event: Event
+    context: ExecutionContext
+    all_votes: bool
+    started_ns: int
+    times: list[int]
+    noteworthy: bool = False
+    overrun: Any = None
+    answers: dict[HandlerEntry, tuple[ControlResponse, str]] | None = None
 
     @property
     def current(self) -> HandlerEntry:
         """Who is being asked: every answer before this one has its time."""
-        return self.entries[min(len(self.times), len(self.entries) - 1)]
+        entry: HandlerEntry = self.asks[min(len(self.times), len(self.asks) - 1)][0]
+        return entry
+
+    def answered(self, entry: HandlerEntry, response: ControlResponse, error: str = "") -> None:
+        """``entry`` said something other than plain PROCEED, or failed."""
+        self.answers = {**(self.answers or {}), entry: (response, error)}
+
+    def shortest_timeout_s(self) -> float:
+        """The least time that somebody who is still to answer may take."""
+        return min((entry.timeout_s for entry, _, _ in self.asks[len(self.times) :]), default=self.current.timeout_s)
 
     def no_objection(self) -> Decision:
-        if not (self.noteworthy or self.all_votes):
-            return NO_OBJECTION
+        """Everybody was asked, and nobody decided otherwise."""
         return Decision(PROCEED, None, self.votes(), self.noteworthy)
 
     def votes(self) -> tuple[Vote, ...]:
         """What each handler answered, with its own time, in the order in which they were asked."""
         votes = []
-        started = self.started_ns
-        for entry, ended in zip(self.entries, self.times, strict=False):
-            response, error = self.answers.get(entry, (PROCEED, ""))
+        started, answers = self.started_ns, self.answers or {}
+        for (entry, _, _), ended in zip(self.asks, self.times, strict=False):
+            response, error = answers.get(entry, (PROCEED, ""))
             facts = (response.signal.value, response.reason, (ended - started) / 1000)
             votes.append(Vote(entry.name, entry.priority, *facts, entry.shadow, error))
             started = ended
@@ -424,7 +413,10 @@ class _Check:
 
 
 class _Overrun:
-    """Watches the handlers of one check that wait: cancels one that overruns, abandons one that ignores that."""
+    """Watches the handlers of one check that wait: cancels one that overruns, abandons one that ignores that.
+
+    The timer looks now and then who is being asked, so that the hot loop need not tell it.
+    """
 
     def __init__(self, check: _Check, continued: Continued) -> None:
         task = asyncio.current_task()
@@ -433,10 +425,27 @@ class _Overrun:
             raise RuntimeError(msg)
         self.check, self.continued, self.task = check, continued, task
         self.loop = asyncio.get_running_loop()
-        self.entry = check.current
         self.fired = 0
-        self.timer = self.loop.call_later(self.entry.timeout_s, self._fire)
         check.overrun = self
+        self._watch()
+
+    def _watch(self) -> None:
+        """Whoever is asked now gets its full time."""
+        self.entry = self.check.current
+        self.deadline = self.loop.time() + self.entry.timeout_s
+        self._look_again()
+
+    def _look_again(self) -> None:
+        left_s = self.deadline - self.loop.time()
+        self.timer = self.loop.call_later(min(left_s, self.check.shortest_timeout_s()), self._look)
+
+    def _look(self) -> None:
+        if self.check.current is not self.entry:
+            self._watch()
+        elif self.loop.time() < self.deadline:
+            self._look_again()
+        else:
+            self._fire()
 
     def _fire(self) -> None:
         self.continued.abandoned = self.fired > 0
@@ -445,21 +454,20 @@ class _Overrun:
         self.timer = self.loop.call_later(_CANCEL_GRACE_S, self._fire)
 
     def forgive(self) -> None:
-        """Take back our own cancellations, so that the task goes on, and watch whoever is asked next."""
+        """Take back our own cancellations, so that the task goes on."""
         while self.fired:
             self.task.uncancel()
             self.fired -= 1
         self.timer.cancel()
-        self.timer = self.loop.call_later(self.entry.timeout_s, self._fire)
 
-    def watch(self, entry: HandlerEntry) -> None:
-        """``entry`` is asked next: it gets its own full time."""
-        self.entry = entry
+    def go_on(self) -> None:
+        """One overran; the task asks the next."""
         self.forgive()
+        self._watch()
 
     def stop(self) -> None:
+        """The check waits no more."""
         self.forgive()
-        self.timer.cancel()
         self.check.overrun = None
 
 

@@ -115,7 +115,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
         return f"{type(self).__name__} {self._verb}"
 
 
-class NodeInfo(msgspec.Struct, frozen=True):
+class NodeInfo(msgspec.Struct, frozen=True, gc=False):
     """One node of the graph as a run saw it: its wave (from 1) and the names of its parents."""
 
     name: str
@@ -123,7 +123,7 @@ class NodeInfo(msgspec.Struct, frozen=True):
     dependencies: tuple[str, ...] = ()
 
 
-class Vote(msgspec.Struct, frozen=True):
+class Vote(msgspec.Struct, frozen=True, gc=False):
     """What one handler answered in one check; ``latency_us`` is its own time, ``error`` says why it was reported."""
 
     handler: str

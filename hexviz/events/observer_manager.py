@@ -224,6 +224,8 @@ class ObserverManager(BaseEventManager):
         self._error_handler = error_handler or LoggingErrorHandler(_log)
         self._use_weak_refs = use_weak_refs
         self._entries: dict[str, ObserverEntry] = {}
+        self.active = False
+        """Whether anybody is registered: an emitter may save itself the events otherwise."""
         self._lossless: dict[str, tuple[Callable[[Event], Any], ObserverEntry]] = {}
         self._plans: dict[type[Event], _Plan] = {}
         self._crew = Crew(max_workers=max_sync_workers, call_timeout_s=observer_timeout)
@@ -279,6 +281,7 @@ class ObserverManager(BaseEventManager):
             observer_id, call, self, event_types=types, topics=patterns, queue_size=queue_size, overflow=overflow
         )
         self._entries[observer_id] = entry
+        self.active = True
         if lossless:
             self._lossless[observer_id] = (self._guarded(entry) if patterns else call, entry)
         self._plans = {}
@@ -297,6 +300,7 @@ class ObserverManager(BaseEventManager):
         if entry is None:
             return False
         self._lossless.pop(handler_id, None)
+        self.active = bool(self._entries)
         self._plans = {}
         entry.removed = entry.held = True
         entry.drop_backlog("unregistered")
@@ -335,16 +339,17 @@ class ObserverManager(BaseEventManager):
         plan = self._plans.get(type(event))
         if plan is None:
             plan = self._plan(type(event))
+        lossless, awaited, threaded, by_topic = plan
         faults: list[tuple[Any, BaseException]] | None = None
-        for put in plan.lossless:
+        for put in lossless:
             try:
                 put(event)
             except BaseException as error:  # noqa: BLE001 - a recorder's fault must not end the run
                 faults = [*(faults or ()), (put, error)]
-        for faulty, fault in faults or ():  # told once every recorder has the event itself
-            self._lossless_failed(faulty, event, fault)
-        awaited, threaded = plan.awaited, plan.threaded
-        if plan.by_topic:
+        if faults:
+            for faulty, fault in faults:  # told once every recorder has the event itself
+                self._lossless_failed(faulty, event, fault)
+        if by_topic:
             awaited = tuple(entry for entry in awaited if entry.hears(event))
             threaded = tuple(entry for entry in threaded if entry.hears(event))
         if threaded:
@@ -361,11 +366,6 @@ class ObserverManager(BaseEventManager):
             if call is put:
                 entry.failed += 1
                 self.failed(entry, event, error)
-
-    @property
-    def active(self) -> bool:
-        """Whether anybody is registered: an emitter may save itself the events otherwise."""
-        return bool(self._entries)
 
     def await_elsewhere(self, awaitable: Any) -> None:
         """Wait, in the calling thread, for what a sync observer returned: on the async observers' loop, if it runs."""
@@ -387,6 +387,11 @@ class ObserverManager(BaseEventManager):
             self._emitters.pop(run_id, None)
         else:
             self._emitters[run_id] = emit
+
+    @property
+    def run_ids(self) -> tuple[str, ...]:
+        """The runs under way that tell this manager their events."""
+        return tuple(self._emitters)
 
     def failed(self, entry: ObserverEntry, event: Event | None, error: BaseException) -> None:
         """Take note that an observer failed; the log and the event are rate-limited, the count is exact."""

@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import base64
 from datetime import UTC, datetime
+from functools import cache
 from math import isfinite
 from operator import attrgetter
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, get_type_hints
 
 import msgspec
@@ -22,7 +24,7 @@ from hexviz.events.events import EVENT_CLASSES, Event, NodeStarted, RecordedErro
 from hexviz.events.summary import GenericEvent, Summariser, Summary, utc
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
 __all__ = [
     "BASE_FIELDS",
@@ -87,7 +89,8 @@ def own_fields(cls: type[Event]) -> tuple[str, ...]:
     return tuple(name for name in cls.__struct_fields__ if name not in BASE_FIELDS)
 
 
-def field_types(cls: type[Event]) -> dict[str, Any]:
+@cache
+def field_types(cls: type[Event]) -> Mapping[str, Any]:
     """The type of each own field of one of our classes as it is recorded (values are :class:`Summary` or None)."""
     hints = get_type_hints(cls)
     types: dict[str, Any] = {}
@@ -100,7 +103,7 @@ def field_types(cls: type[Event]) -> dict[str, Any]:
         elif name in {"nodes", "dependencies"} and hint is not None and cls.__name__ != "PipelineStarted":
             hint = tuple[str, ...]
         types[name] = hint
-    return types
+    return MappingProxyType(types)
 
 
 def from_parts(value: Any) -> Any:

@@ -59,7 +59,7 @@ _SECRET_TEXT = re.compile(
 _qualname_of: Callable[[type], str] = type.__dict__["__qualname__"].__get__
 
 
-class Summary(msgspec.Struct, frozen=True, omit_defaults=True):
+class Summary(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """What a recording keeps of one value.
 
     ``type`` is the class's qualified name. ``shape`` is given for arrays and tables, ``length`` for builtin

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from array import array
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from itertools import accumulate, islice
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Protocol
@@ -147,7 +148,8 @@ class TimeColumn(ArrayColumn):
         """Microseconds, with NULL for None."""
         try:
             if values[0] is not None:
-                return [(value - _EPOCH) // _MICROSECOND for value in values]
+                spans = [value - _EPOCH for value in values]
+                return [(span.days * 86_400 + span.seconds) * 1_000_000 + span.microseconds for span in spans]
         except TypeError:
             pass  # some are None or naive
         return [NULL if value is None else (utc(value) - _EPOCH) // _MICROSECOND for value in values]
@@ -209,6 +211,11 @@ class NamesColumn(ArrayColumn):
         return self._tuples.values_by_code[value]
 
 
+@cache
+def _decoder(hint: Any) -> msgspec.json.Decoder[Any]:
+    return msgspec.json.Decoder(hint)
+
+
 class PackedColumn:
     """Structured values (summaries, errors, votes, names) as JSON, one after the other in one buffer."""
 
@@ -216,7 +223,7 @@ class PackedColumn:
         self.data = bytearray()
         self.ends = array("q")
         self.odd: dict[int, Any] = {}
-        self._decode = msgspec.json.Decoder(hint).decode
+        self._decode = _decoder(hint).decode
 
     def extend(self, values: Sequence[Any]) -> None:
         """Append many values at once; one by one where some do not fit."""

@@ -15,13 +15,16 @@ from hexviz.recording.columns import EventColumns
 from hexviz.recording.recording import Recording
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from types import TracebackType
 
     from hexviz.events.events import Event
     from hexviz.events.models import BaseEventManager
 
-_CHUNK = 256
+_PENDING = 16_384
+"""Events that wait, as they are, to become columns: a run of some thousand nodes pays for that when it is over."""
+_CHUNK = 512
+"""Events that become columns at a time: small enough for the garbage collector not to look at them."""
 
 
 class RecordStore(Protocol):
@@ -50,29 +53,38 @@ class Recorder:
         self._store = store
         self._put = None if store is None else store.put
         self._summariser = Summariser(capture, redact)
-        self._steps = self._summariser.table
         self._columns = EventColumns()
         self._pending: list[Event] = []
         self._lock = threading.RLock()
         self._seqs: Counter[str] = Counter()
         self._attached: list[tuple[Any, str]] = []
+        self._keep = self._keeper()
 
     def __call__(self, event: Event) -> None:
         """Keep ``event``. Never raises for what the event holds."""
-        try:
-            step = self._steps[type(event)]
-        except KeyError:
-            step = self._summariser.step_for(type(event))
-        if step is not None:
-            event = step(event)
-        if not event.seq:
-            event = self._numbered(event)
-        pending = self._pending
-        pending.append(event)
-        if self._put is not None:
-            self._put(event)
-        if len(pending) >= _CHUNK:
-            self._seal()
+        self._keep(event)
+
+    def _keeper(self) -> Callable[[Event], None]:
+        """What managers call in line for each event; made once, so that it needs to look up nothing."""
+        steps, step_for, pending, put = self._summariser.table, self._summariser.step_for, self._pending, self._put
+        numbered, seal, append = self._numbered, self._seal, self._pending.append
+
+        def keep(event: Event) -> None:
+            try:
+                step = steps[type(event)]
+            except KeyError:
+                step = step_for(type(event))
+            if step is not None:
+                event = step(event)
+            if not event.seq:
+                event = numbered(event)
+            append(event)
+            if put is not None:
+                put(event)
+            if len(pending) >= _PENDING:
+                seal()
+
+        return keep
 
     def _numbered(self, event: Event) -> Event:
         with self._lock:
@@ -87,14 +99,17 @@ class Recorder:
         """Turn the pending events into columns. Appending goes on meanwhile from other threads."""
         with self._lock:
             count = len(self._pending)
-            self._columns.extend(self._pending[:count])
+            for first in range(0, count, _CHUNK):
+                self._columns.extend(self._pending[first : min(first + _CHUNK, count)])
             del self._pending[:count]
 
     # --- where the events come from ---
 
     def attach(self, observers: BaseEventManager, *, observer_id: str = "recorder") -> Self:
         """Hear all events of an observer manager, in line and without loss; may be done with several managers."""
-        self._attached.append((observers, observers.register(self, lossless=True, observer_id=observer_id)))
+        self._attached.append(
+            (observers, observers.register(self._keep, lossless=True, observer_id=observer_id, keep_alive=True))
+        )
         return self
 
     def detach(self) -> None:
