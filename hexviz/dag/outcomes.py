@@ -57,7 +57,6 @@ class Outcomes(ABC):
         self.results: list[Any] = [MISSING] * size
         self.status = bytearray(size)
         self.attempts = [1] * size
-        self.left = size
         self.ready: deque[int] = deque()
         self.waves = Waves(plan)
         self.failures: list[Exception] = []
@@ -256,30 +255,41 @@ class Outcomes(ABC):
 
     # --- moving on
 
-    # The end of every node passes here: written once, kept whole.
     def _settle(self, index: int, status: int, event: Event | None) -> None:
         """A node has its final status: free its children, and skip those that cannot run any more. No recursion."""
         self._end(index, status)
         freed_by = event if event is not None or not self.observers.active else Freed(None, monotonic_ns())
-        unmet, lost, children, ready = self._unmet, self._lost, self.plan.children, self.ready
-        passes_on = not self._barrier and not self.stopped
+        self._free_children(index, freed_by)
+        if self._barrier and not self.stopped:
+            self._release_waves(freed_by)
+
+    def _free_children(self, index: int, freed_by: Event | Freed | None) -> None:
         settled = [index]
         for parent in settled:
             missing = self.results[parent] is MISSING
-            for child in children[parent]:
-                unmet[child] = left = unmet[child] - 1
+            for child in self.plan.children[parent]:
+                self._unmet[child] -= 1
                 if missing:
-                    lost[child] += 1
-                if left or self.status[child]:
-                    continue
-                if lost[child] and not self._may_run(child):
-                    self._skip_unreachable(child, parent)
+                    self._lost[child] += 1
+                if not self._unmet[child] and self._skipped_or_ready(child, parent, freed_by):
                     settled.append(child)
-                elif passes_on:
-                    self._freed_by[child] = freed_by
-                    ready.append(child)
-        if self._barrier and not self.stopped:
-            self._release_waves(freed_by)
+
+    def _free(self, child: int, parent: int, freed_by: Event | Freed | None) -> None:
+        """The last parent of ``child`` succeeded, others did not."""
+        if self._skipped_or_ready(child, parent, freed_by):
+            self._free_children(child, freed_by)
+
+    def _skipped_or_ready(self, child: int, parent: int, freed_by: Event | Freed | None) -> bool:
+        """Every parent of ``child`` has ended: whether it had to be skipped for that; otherwise it may start."""
+        if self.status[child]:
+            return False
+        if self._lost[child] and not self._may_run(child):
+            self._skip_unreachable(child, parent)
+            return True
+        if not self._barrier and not self.stopped:
+            self._freed_by[child] = freed_by
+            self.ready.append(child)
+        return False
 
     def _release_waves(self, freed_by: Event | Freed | None) -> None:
         for index in self.waves.release():
@@ -299,8 +309,12 @@ class Outcomes(ABC):
 
     def _end(self, index: int, status: int) -> None:
         self.status[index] = status
-        self.left -= 1
-        wave, left = self.plan.waves[index], self.waves.left
-        left[wave] -= 1
-        if not left[wave] and self.waves.started(wave):
+        wave = self.plan.waves[index]
+        self.waves.left[wave] -= 1
+        if not self.waves.left[wave]:
+            self._wave_done(wave)
+
+    def _wave_done(self, wave: int) -> None:
+        self.waves.unfinished -= 1
+        if self.waves.started(wave):
             self._complete_wave(wave)

@@ -49,9 +49,7 @@ class Plan:
         """For each node: calls its function with the run's input and the results, where no parent's is missing."""
         self.facts: list[tuple[str, int, tuple[str, ...], str]] = [
             (name, wave, deps, "" if asynchronous else "thread")
-            for name, wave, deps, asynchronous in zip(
-                self.names, self.waves, self.deps, self.asynchronous, strict=True
-            )
+            for name, wave, deps, asynchronous in zip(self.names, self.waves, self.deps, self.asynchronous, strict=True)
         ]
         """What the events of each node say of it: name, wave, parents, and where it runs."""
         self._infos: tuple[NodeInfo, ...] | None = None

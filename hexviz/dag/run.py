@@ -4,14 +4,13 @@ Ready nodes wait in a deque. A *worker* is a task that takes one node after the 
 that its last node made ready. Whenever more is ready than one worker can do, one spare worker is put on the loop; it
 only gets to run when a node really waits, so nodes that never wait cost no task. Each node's coroutine is stepped in a
 context of its own, inside its worker's task: context variables stay with the node, and ``asyncio.timeout`` and task
-groups work in it. A step of a run is a plain function up to the point where something really waits; then it returns a
-coroutine, and the worker awaits that.
+groups work in it.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextvars
+from contextvars import copy_context
 from functools import partial
 from time import monotonic_ns
 from typing import TYPE_CHECKING, Any
@@ -41,12 +40,10 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine
 
     from hexviz.dag.orchestrator import Settings
-    from hexviz.dag.plan import Plan
+    from hexviz.dag.plan import Launcher, Plan
     from hexviz.dag.runners.local import ThreadRunner
     from hexviz.events.control_manager import ControlManager
     from hexviz.events.observer_manager import ObserverManager
-
-    Rest = Coroutine[Any, Any, None] | None
 
 
 _CATCH_UP_EVERY = 31
@@ -83,7 +80,7 @@ class Run(Outcomes):
 
     async def execute(self) -> None:
         """Run every node that can run; ``failures``, ``fatal``, ``stopped`` and ``results`` say what came of it."""
-        if not self.left or self.stopped:
+        if not self.waves.unfinished or self.stopped:
             return
         self.ready.extend(i for i, parents in enumerate(self.plan.parents) if not parents)
         self._add_worker()
@@ -158,7 +155,7 @@ class Run(Outcomes):
         self._threads.close()
 
     def _check_finished(self) -> None:
-        if not self._finished.done() and (not self.left or (self.stopped and not self._workers)):
+        if not self._finished.done() and (not self.waves.unfinished or (self.stopped and not self._workers)):
             self._finished.set_result(None)
 
     # --- workers
@@ -185,180 +182,172 @@ class Run(Outcomes):
             self._add_worker()
         self._check_finished()
 
-    # The hot loop, with the steps below it: written once, kept whole.
-    async def _work(self, place: Place) -> None:
+    # The life of every node passes here, from its start to its end, in one line: written once, kept whole. What is
+    # seldom (somebody waits, objects or fails) stands below.
+    async def _work(self, place: Place) -> None:  # noqa: C901, PLR0912, PLR0915 - see above
         self._spare = False
         place.began = True
-        ready, gates, waves, status = self.ready, self.waves.gates, self.plan.waves, self.status
-        observers, control, catch_up = self.observers, self.control, self.observers.catch_up
+        plan, ready, results, status, attempts = self.plan, self.ready, self.results, self.status, self.attempts
+        facts, launchers, asynchronous, out_models = plan.facts, plan.launchers, plan.asynchronous, plan.out_models
+        observers, control, held_starts, freed_by = self.observers, self.control, self._held_starts, self._freed_by
+        gates, waves, lost, lock, seqs = self.waves.gates, plan.waves, self._lost, self._lock, self._seq
+        left, unmet, children, barrier = self.waves.left, self._unmet, plan.children, self._barrier
+        run_id, pipeline, all_votes, notify = self.run_id, plan.name, self._all_votes, observers.notify_nowait
         while ready and not self._held:
             index = ready.popleft()
             if ready and not self._spare:
                 self._add_worker()
-            gate = gates[waves[index]]
-            if gate is not OPEN:
-                rest = self._at_gate(index, place, gate)
-            else:
-                status[index] = RUNNING
-                rest = (self._begin if observers.active or control.active else self._step)(index, place)
-            if rest is not None:
-                await rest
             if not index & _CATCH_UP_EVERY:
-                catch_up()
-        if not self.left:
+                observers.catch_up()
+            gate = gates[waves[index]]
+            if gate is not OPEN and not await self._pass_gate(index, gate):
+                continue
+            status[index] = RUNNING
+            attempt = attempts[index]
+            name, wave, parents, worker = facts[index]
+            where = None
+
+            # It starts: tell, and ask control.
+            if observers.active or control.active:
+                times = 0
+                if held_starts and index in held_starts:
+                    started, times = held_starts.pop(index)
+                else:
+                    freed, now, ready_at, queued_ms = freed_by[index], monotonic_ns(), None, 0.0
+                    if freed is not None:
+                        ready_at, queued_ms = freed.timestamp, (now - freed.monotonic_ns) / 1e6
+                        freed_by[index] = None
+                    with lock:
+                        seq = next(seqs)
+                        started = NodeStarted(
+                            name, wave, parents, attempt, ready_at, queued_ms, worker,
+                            run_id=run_id, seq=seq, monotonic_ns=now, pipeline=pipeline,
+                        )  # fmt: skip
+                        if observers.active:
+                            notify(started)
+                if control.active:
+                    where = self.context_of(index)
+                    decision = control.begin(started, where, all_votes=all_votes)
+                    if decision is not NO_OBJECTION and not await self._may_start(
+                        index, place, started, times, decision
+                    ):
+                        continue
+
+            # Its code runs up to its first wait, in a context of its own; where it waits, so does this worker.
+            context = copy_context()
+            launch = launchers[index] if asynchronous[index] else self._in_thread
+            if lost[index]:
+                launch = self._launcher(index)
+            here = CurrentNode(self, index, attempt)
+            started_ns = monotonic_ns()
+            try:
+                waiting_on, coroutine = context.run(first_step, here, launch, self.initial_input, results)
+                place.stay(Continued(coroutine, waiting_on, context), plan.specs[index].timeout_s)
+                result = await place.continued  # type: ignore[misc]
+                place.leave()
+                place.forgive()
+            except StopIteration as done:
+                result = done.value
+            except BaseException as error:
+                place.leave()
+                if place.closed:
+                    raise  # the loop is gone
+                await self._raised(index, error, (monotonic_ns() - started_ns) / 1e6, place)
+                continue
+            ended_ns = monotonic_ns()
+            duration_ms = (ended_ns - started_ns) / 1e6
+            if out_models[index] is not None:
+                try:
+                    result = self.settings.check_result(plan.specs[index], result)
+                except Exception as error:  # noqa: BLE001 - a model's own check may raise anything
+                    await self._fail_attempt(index, error, duration_ms)
+                    continue
+
+            # It ended well: tell, ask control, and free its children.
+            completed = None
+            if observers.active or control.active:
+                shown = result if type(result) not in CONTAINERS else detached(result)
+                with lock:
+                    seq = next(seqs)
+                    completed = NodeCompleted(
+                        name, wave, shown, duration_ms, attempt,
+                        run_id=run_id, seq=seq, monotonic_ns=ended_ns, pipeline=pipeline,
+                    )  # fmt: skip
+                    if observers.active:
+                        notify(completed)
+                if control.active:
+                    decision = control.begin(completed, where or self.context_of(index), all_votes=all_votes)
+                    if decision is not NO_OBJECTION and not await self._may_stand(index, completed, decision):
+                        continue
+            results[index] = result
+            if barrier or self.stopped:
+                self._settle(index, SUCCEEDED, completed)
+                continue
+            status[index] = SUCCEEDED
+            left[wave] -= 1
+            if not left[wave]:
+                self._wave_done(wave)
+            for child in children[index]:
+                unmet[child] -= 1
+                if unmet[child]:
+                    continue
+                if lost[child] or status[child]:
+                    self._free(child, index, completed)
+                else:
+                    freed_by[child] = completed
+                    ready.append(child)
+        if not self.waves.unfinished:
             self._check_finished()
 
-    def _begin(self, index: int, place: Place) -> Rest:
-        """One attempt: tell that it starts, ask control, run the code."""
-        held = self._held_starts.pop(index, None) if self._held_starts else None
-        started, times = held or (self._tell_started(index), 0)
-        if self.control.active:
-            context = self.context_of(index)
-            decision = self.control.begin(started, context, all_votes=self._all_votes)
-            if decision is not NO_OBJECTION:
-                if type(decision) is not Decision:
-                    return self._begin_later(index, place, decision, started, times)
-                decided = self.note(started, context, decision)
-                if decided is not None:
-                    self._at_start(index, started, times + 1, decided)
-                    return None
-        return self._step(index, place)
-
-    async def _begin_later(self, index: int, place: Place, waiting: Any, started: NodeStarted, times: int) -> None:
-        try:
-            decided = self.note(started, self.context_of(index), await waiting)
-        except asyncio.CancelledError as error:
-            rest = self._raised(index, error, 0.0, place)
-        else:
-            if self.stopped:
-                self._cancelled(index, 0.0)
-                return
-            if decided is not None:
-                self._at_start(index, started, times + 1, decided)
-                return
-            rest = self._step(index, place)
-        if rest is not None:
-            await rest
-
-    def _tell_started(self, index: int) -> NodeStarted:
-        name, wave, parents, worker = self.plan.facts[index]
-        freed_by, now = self._freed_by[index], monotonic_ns()
-        ready_at, queued_ms = None, 0.0
-        if freed_by is not None:
-            ready_at, queued_ms = freed_by.timestamp, (now - freed_by.monotonic_ns) / 1e6
-            self._freed_by[index] = None
-        attempt, run_id, pipeline = self.attempts[index], self.run_id, self.plan.name
-        with self._lock:
-            seq = next(self._seq)
-            event = NodeStarted(
-                name, wave, parents, attempt, ready_at, queued_ms, worker,
-                run_id=run_id, seq=seq, monotonic_ns=now, pipeline=pipeline,
-            )  # fmt: skip
-            if self.observers.active:
-                self.observers.notify_nowait(event)
-        return event
-
-    def _step(self, index: int, place: Place) -> Rest:
-        """Run the node's code up to its first wait, in a context of its own."""
-        plan, context = self.plan, contextvars.copy_context()
-        here = CurrentNode(self, index, self.attempts[index])
-        launch = self._in_thread if not plan.asynchronous[index] else plan.launchers[index]
-        if self._lost[index] and plan.asynchronous[index]:
-            launch = plan.launcher(index)
-        started_ns = monotonic_ns()
-        try:
-            waiting_on, coroutine = context.run(first_step, here, launch, self.initial_input, self.results)
-        except StopIteration as done:
-            return self._returned(index, done.value, (monotonic_ns() - started_ns) / 1e6)
-        except BaseException as error:  # noqa: BLE001 - a node may raise anything
-            return self._raised(index, error, (monotonic_ns() - started_ns) / 1e6, place)
-        place.stay(Continued(coroutine, waiting_on, context), plan.specs[index].timeout_s)
-        return self._go_on(index, place, started_ns)
-
-    async def _go_on(self, index: int, place: Place, started_ns: int) -> None:
-        """The node really waits: so does its worker, and another one goes on with the rest."""
-        try:
-            result = await place.continued  # type: ignore[misc]
-        except BaseException as error:
-            place.leave()
-            if place.closed:
-                raise  # the loop is gone
-            rest = self._raised(index, error, (monotonic_ns() - started_ns) / 1e6, place)
-        else:
-            place.leave()
-            place.forgive()
-            rest = self._returned(index, result, (monotonic_ns() - started_ns) / 1e6)
-        if rest is not None:
-            await rest
+    def _launcher(self, index: int) -> Launcher:
+        return self.plan.launcher(index) if self.plan.asynchronous[index] else self._in_thread
 
     async def _in_thread(self, initial_input: Any, results: list[Any]) -> Any:
-        inside, here = contextvars.copy_context(), CURRENT.get()
+        inside, here = copy_context(), CURRENT.get()
         assert here is not None  # noqa: S101 - the first step has set it
         result = await self._threads.run(inside, partial(self.plan.launcher(here.index), initial_input, results))
         return await result if hasattr(result, "__await__") else result
 
-    def _returned(self, index: int, result: Any, duration_ms: float) -> Rest:
-        if self.plan.out_models[index] is not None:
-            try:
-                result = self.settings.check_result(self.plan.specs[index], result)
-            except Exception as error:  # noqa: BLE001 - a model's own check may raise anything
-                return self._fail_attempt(index, error, duration_ms)
-        if not (self.observers.active or self.control.active):
-            self.results[index] = result
-            self._settle(index, SUCCEEDED, None)
-            return None
-        completed = self._tell_completed(index, result, duration_ms)
-        if self.control.active:
-            context = self.context_of(index)
-            decision = self.control.begin(completed, context, all_votes=self._all_votes)
-            if decision is not NO_OBJECTION:
-                if type(decision) is not Decision:
-                    return self._completed_later(index, decision, completed, result)
-                decided = self.note(completed, context, decision)
-                if decided is not None:
-                    self._at_end(index, decided, duration_ms)
-                    return None
-        self.results[index] = result
-        self._settle(index, SUCCEEDED, completed)
-        return None
+    async def _may_start(self, index: int, place: Place, started: NodeStarted, times: int, decision: Any) -> bool:
+        """Control waits, or something is noteworthy about the start of a node: whether its code is to run."""
+        try:
+            decision = decision if type(decision) is Decision else await decision
+            decided = self.note(started, self.context_of(index), decision)
+        except asyncio.CancelledError as error:
+            await self._raised(index, error, 0.0, place)
+            return False
+        if self.stopped:
+            self._cancelled(index, 0.0)
+        elif decided is not None:
+            self._at_start(index, started, times + 1, decided)
+        else:
+            return True
+        return False
 
-    def _tell_completed(self, index: int, result: Any, duration_ms: float) -> NodeCompleted:
-        name, wave, _, _ = self.plan.facts[index]
-        attempt, run_id, pipeline = self.attempts[index], self.run_id, self.plan.name
-        shown = result if type(result) not in CONTAINERS else detached(result)
-        with self._lock:
-            seq = next(self._seq)
-            event = NodeCompleted(
-                name, wave, shown, duration_ms, attempt, run_id=run_id, seq=seq, pipeline=pipeline
-            )  # fmt: skip
-            if self.observers.active:
-                self.observers.notify_nowait(event)
-        return event
-
-    async def _completed_later(self, index: int, waiting: Any, completed: NodeCompleted, result: Any) -> None:
-        decided = await self._await_decision(completed, index, waiting)
+    async def _may_stand(self, index: int, completed: NodeCompleted, decision: Any) -> bool:
+        """Control waits, or something is noteworthy about a result: whether the node succeeded with it."""
+        decided = await self._noted(completed, index, decision)
         if decided is not None:
             self._at_end(index, decided, completed.duration_ms)
-            return
-        self.results[index] = result
-        self._settle(index, SUCCEEDED, completed)
+        return decided is None
 
-    async def _await_decision(self, event: Event, index: int, waiting: Any) -> Decision | None:
+    async def _noted(self, event: Event, index: int, decision: Any) -> Decision | None:
         try:
-            return self.note(event, self.context_of(index), await waiting)
+            decision = decision if type(decision) is Decision else await decision
         except asyncio.CancelledError:
             if not self.stopped:
                 raise
             return None
+        return self.note(event, self.context_of(index), decision)
 
-    def _raised(self, index: int, error: BaseException, duration_ms: float, place: Place) -> Rest:
+    async def _raised(self, index: int, error: BaseException, duration_ms: float, place: Place) -> None:
         left_to_us = isinstance(error, (asyncio.CancelledError, AbandonedError))
         if place.forgive() and left_to_us:
             spec = self.plan.specs[index]
             error = NodeTimeoutError(f"node {spec.name!r} took longer than its timeout_s of {spec.timeout_s:g} s")
         elif self.stopped and left_to_us:
             self._cancelled(index, duration_ms)
-            return None
+            return
         elif left_to_us:
             place.cancelled_itself()
         if isinstance(error, (KeyboardInterrupt, SystemExit)):
@@ -366,36 +355,25 @@ class Run(Outcomes):
             self._end(index, FAILED)
             self.fatal = error
             self.stop(f"node {self.plan.names[index]!r} raised {type(error).__name__}")
-            return None
-        return self._fail_attempt(index, error, duration_ms)
+            return
+        await self._fail_attempt(index, error, duration_ms)
 
     def _cancelled(self, index: int, duration_ms: float) -> None:
         facts = {"reason": self.stopped, "duration_ms": duration_ms}
         self.emit(NodeCancelled, *self.facts(index), self.attempts[index], **facts)
         self._end(index, CANCELLED)
 
-    def _fail_attempt(self, index: int, error: BaseException, duration_ms: float) -> Rest:
+    async def _fail_attempt(self, index: int, error: BaseException, duration_ms: float) -> None:
         """An attempt failed of itself: control may retry it, replace it, or skip it."""
         asked = bool(self.control.asks(NodeFailed))
         will_retry = None if asked else False
         failed = self.emit(
             NodeFailed, *self.facts(index), error, self.attempts[index], duration_ms, will_retry=will_retry
         )
-        if not asked:
-            self._fail(index, error)
-            return None
-        context = self.context_of(index)
-        decision = self.control.begin(failed, context, all_votes=self._all_votes)
-        if type(decision) is not Decision:
-            return self._failed_later(index, decision, failed, error)
-        self._after_failure(index, self.note(failed, context, decision), error, duration_ms)
-        return None
-
-    async def _failed_later(self, index: int, waiting: Any, failed: NodeFailed, error: BaseException) -> None:
-        decided = await self._await_decision(failed, index, waiting)
-        self._after_failure(index, decided, error, failed.duration_ms)
-
-    def _after_failure(self, index: int, decided: Decision | None, error: BaseException, duration_ms: float) -> None:
+        decided = None
+        if asked:
+            decision = self.control.begin(failed, self.context_of(index), all_votes=self._all_votes)
+            decided = await self._noted(failed, index, decision)
         if decided is None:
             self._fail(index, error)
         else:
@@ -419,29 +397,29 @@ class Run(Outcomes):
 
     # --- waves
 
-    def _at_gate(self, index: int, place: Place, gate: Any) -> Rest:
+    async def _pass_gate(self, index: int, gate: Any) -> bool:
         """A node of a wave that is not simply open: the first one tells and asks for all, the others wait."""
         if isinstance(gate, list):
             gate.append(index)
-            return None
+            return False
         if gate is not None:
             self._apply_wave(gate, index)
-            return None
+            return False
         wave, gates = self.plan.waves[index], self.waves.gates
         names = self.waves.start(wave)
         if not (self.observers.active or self.control.active):
             gates[wave] = OPEN
-            self.status[index] = RUNNING
-            return self._step(index, place)
+            return True
         started = self.emit(WaveStarted, wave, names)
-        context = ExecutionContext(self.plan.name, None, wave, 1, self.context.metadata, self.run_id)
-        decision = self.control.begin(started, context, all_votes=self._all_votes)
-        if decision is NO_OBJECTION:
-            gates[wave] = OPEN
-            self.status[index] = RUNNING
-            return self._begin(index, place)
-        gates[wave] = [index]
-        return self._open_later(wave, self._ask_for_wave(started, context, decision))
+        if self.control.active:
+            context = ExecutionContext(self.plan.name, None, wave, 1, self.context.metadata, self.run_id)
+            decision = self.control.begin(started, context, all_votes=self._all_votes)
+            if decision is not NO_OBJECTION:
+                gates[wave] = [index]
+                await self._open_later(wave, self._ask_for_wave(started, context, decision))
+                return False
+        gates[wave] = OPEN
+        return True
 
     async def _open_later(self, wave: int, asking: Coroutine[Any, Any, Decision | None]) -> None:
         waiting = self.waves.gates[wave]

@@ -29,8 +29,8 @@ class Waves:
     """Counts the nodes of each wave down.
 
     ``gates[wave]`` is None (not started), OPEN, a list of nodes that wait for control's answer, or that answer.
-    ``left[wave]`` nodes have no final status yet. Nodes are numbered wave by wave, so the statuses of a wave stand
-    beside each other.
+    ``left[wave]`` nodes have no final status yet; in ``unfinished`` waves there are some. Nodes are numbered wave by
+    wave, so the statuses of a wave stand beside each other.
     """
 
     def __init__(self, plan: Plan) -> None:
@@ -38,6 +38,7 @@ class Waves:
         count = len(plan.wave_names)
         self.gates: list[Any] = [None] * (count + 1)
         self.left = [0, *(len(names) for names in plan.wave_names)]
+        self.unfinished = count
         self._ends = list(accumulate(self.left))
         self._started_ns = [0] * (count + 1)
         self._released = (1, 0)

@@ -36,10 +36,11 @@ from hexviz.events.stepping import AbandonedError, Continued
 from hexviz.events.topics import compile_topics
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine  # noqa: TC004 - only for readers: the struct does not check it
+    from collections.abc import Callable, Coroutine, Generator  # noqa: TC004 - only for readers: the struct does not check it
 
 _log = logging.getLogger("hexviz.control")
 _CANCEL_GRACE_S = 0.5
+_DONE: Any = object()
 Ask: TypeAlias = "tuple[Any, Callable[[Event, ExecutionContext], Any], bool]"
 """An entry, its handler, and whether that is async: what the hot loop unpacks in one step."""
 
@@ -245,11 +246,10 @@ class ControlManager(BaseEventManager):
         if not asks:
             return NO_OBJECTION
         check = _Check(asks, event, context, all_votes, perf_counter_ns(), [])
-        asking = self._ask_in_turn(check, asks)
-        try:
-            waiting_on = asking.send(None)
-        except StopIteration as done:
-            return done.value  # type: ignore[no-any-return]
+        asking = self._ask_in_turn(check, asks).__await__()
+        waiting_on = next(asking, _DONE)  # not send(): StopIteration would cost more than a handler
+        if waiting_on is _DONE:
+            return check.decision
         return self._finish(check, asking, waiting_on)
 
     def _asks_of(self, event: Event) -> tuple[Ask, ...]:
@@ -258,30 +258,29 @@ class ControlManager(BaseEventManager):
         asks = self._asks.get(type(event))
         return tuple([entry.ask for entry in entries if entry.hears(event)]) if asks is None else asks
 
-    async def _finish(self, check: _Check, asking: Coroutine[Any, Any, Decision], waiting_on: Any) -> Decision:
-        while True:
-            decision = await self._wait(check, asking, waiting_on)
-            if decision is not None:
-                return decision
-            asking = self._ask_in_turn(check, check.asks[len(check.times) :])
-            try:
-                waiting_on = asking.send(None)
-            except StopIteration as done:
-                return done.value  # type: ignore[no-any-return]
+    async def _finish(self, check: _Check, asking: Generator[Any, Any, None], waiting_on: Any) -> Decision:
+        while waiting_on is not _DONE:
+            if await self._wait(check, asking, waiting_on):
+                break
+            asking = self._ask_in_turn(check, check.asks[len(check.times) :]).__await__()
+            waiting_on = next(asking, _DONE)
+        return check.decision
 
-    async def _wait(self, check: _Check, asking: Coroutine[Any, Any, Decision], waiting_on: Any) -> Decision | None:
-        """A handler really waits: now a timer is worth its price. None: it had to be abandoned, ask the rest."""
+    async def _wait(self, check: _Check, asking: Generator[Any, Any, None], waiting_on: Any) -> bool:
+        """A handler really waits: now a timer is worth its price. False: it was abandoned, the rest is to be asked."""
         guard = _Overrun(check, Continued(asking, waiting_on))
         try:
-            return await guard.continued  # type: ignore[no-any-return]
+            await guard.continued
         except AbandonedError:
             guard.forgive()
             return self._overran(check, check.current)
         finally:
             guard.stop()
+        return True
 
     # The hot loop: written once, kept whole.
-    async def _ask_in_turn(self, check: _Check, asks: tuple[Ask, ...]) -> Decision:
+    async def _ask_in_turn(self, check: _Check, asks: tuple[Ask, ...]) -> None:
+        """Ask until somebody decides; the outcome is ``check.decision``."""
         event, context, took_until = check.event, check.context, check.times.append
         for entry, handler, asynchronous in asks:
             try:
@@ -291,29 +290,30 @@ class ControlManager(BaseEventManager):
             except GeneratorExit:
                 raise
             except BaseException as error:  # noqa: BLE001 - a handler may raise anything
-                decided = self._raised(check, entry, error)
-                if decided is not None:
-                    return decided
+                if self._raised(check, entry, error):
+                    return
                 continue
             took_until(perf_counter_ns())
-            if response is not PROCEED:
-                decided = self._objected(check, entry, response)
-                if decided is not None:
-                    return decided
-        return check.no_objection() if check.noteworthy or check.all_votes else NO_OBJECTION
+            if response is not PROCEED and self._objected(check, entry, response):
+                return
+        if check.noteworthy or check.all_votes:
+            check.decide(PROCEED, None)
 
-    def _objected(self, check: _Check, entry: HandlerEntry, response: Any) -> Decision | None:
+    # Each of the four: whether that decides the check.
+    def _objected(self, check: _Check, entry: HandlerEntry, response: Any) -> bool:
         problem = _problem_with(response)
         if problem:
             check.times.pop()
             return self._failed(check, entry, TypeError(f"control handler {entry.name!r} {problem}"))
         check.answered(entry, response)
         if response.signal is ControlSignal.PROCEED:
-            return None
+            return False
         check.noteworthy = True
-        return None if entry.shadow else Decision(response, entry, check.votes(), noteworthy=True)
+        if not entry.shadow:
+            check.decide(response, entry)
+        return not entry.shadow
 
-    def _raised(self, check: _Check, entry: HandlerEntry, error: BaseException) -> Decision | None:
+    def _raised(self, check: _Check, entry: HandlerEntry, error: BaseException) -> bool:
         if check.overrun is not None and check.overrun.fired:
             decided = self._overran(check, entry)
             check.overrun.go_on()
@@ -322,11 +322,11 @@ class ControlManager(BaseEventManager):
             raise error
         return self._failed(check, entry, error)
 
-    def _overran(self, check: _Check, entry: HandlerEntry) -> Decision | None:
+    def _overran(self, check: _Check, entry: HandlerEntry) -> bool:
         late = TimeoutError(f"control handler {entry.name!r} took over {entry.timeout_s:g} s")
         return self._failed(check, entry, late)
 
-    def _failed(self, check: _Check, entry: HandlerEntry, error: BaseException) -> Decision | None:
+    def _failed(self, check: _Check, entry: HandlerEntry, error: BaseException) -> bool:
         """Report a handler's own fault; a critical one ends the check with ERROR."""
         self._report(error, entry, check.event)
         check.times.append(perf_counter_ns())
@@ -335,7 +335,9 @@ class ControlManager(BaseEventManager):
         response = ControlResponse(ControlSignal.ERROR, error, reason) if critical else PROCEED
         check.answered(entry, response, _message(error))
         check.noteworthy = True
-        return Decision(response, entry, check.votes(), noteworthy=True) if critical else None
+        if critical:
+            check.decide(response, entry)
+        return critical
 
     def _report(self, error: BaseException, entry: HandlerEntry, event: Event) -> None:
         context = {
@@ -381,6 +383,7 @@ class _Check(msgspec.Struct, eq=False):
     noteworthy: bool = False
     overrun: Any = None
     answers: dict[HandlerEntry, tuple[ControlResponse, str]] | None = None
+    decision: Decision = NO_OBJECTION
 
     @property
     def current(self) -> HandlerEntry:
@@ -396,9 +399,9 @@ class _Check(msgspec.Struct, eq=False):
         """The least time that somebody who is still to answer may take."""
         return min((entry.timeout_s for entry, _, _ in self.asks[len(self.times) :]), default=self.current.timeout_s)
 
-    def no_objection(self) -> Decision:
-        """Everybody was asked, and nobody decided otherwise."""
-        return Decision(PROCEED, None, self.votes(), self.noteworthy)
+    def decide(self, response: ControlResponse, entry: HandlerEntry | None) -> None:
+        """The check is over: ``entry`` decided, or nobody."""
+        self.decision = Decision(response, entry, self.votes(), self.noteworthy)
 
     def votes(self) -> tuple[Vote, ...]:
         """What each handler answered, with its own time, in the order in which they were asked."""

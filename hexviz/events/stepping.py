@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine, Generator
     from contextvars import Context
 
+    Stepped = Coroutine[Any, Any, Any] | Generator[Any, Any, Any]
+
 
 class AbandonedError(Exception):
     """The coroutine did not end when it was cancelled, and was let go."""
@@ -30,7 +32,7 @@ class Continued:
 
     __slots__ = ("_context", "_coroutine", "_waiting_on", "abandoned", "closed")
 
-    def __init__(self, coroutine: Coroutine[Any, Any, Any], waiting_on: Any, context: Context | None = None) -> None:
+    def __init__(self, coroutine: Stepped, waiting_on: Any, context: Context | None = None) -> None:
         self._coroutine = coroutine
         self._context = context
         self._waiting_on = waiting_on
@@ -65,7 +67,7 @@ class Continued:
                     return done.value
 
 
-def close_quietly(coroutine: Coroutine[Any, Any, Any]) -> None:
+def close_quietly(coroutine: Stepped) -> None:
     """Close ``coroutine`` even where it raises, or ignores that it is being closed."""
     with suppress(BaseException):  # it had its chance; nobody is left to hear of it
         coroutine.close()
