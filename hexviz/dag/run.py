@@ -192,7 +192,8 @@ class Run(Outcomes):
         observers, control, held_starts, freed_by = self.observers, self.control, self._held_starts, self._freed_by
         gates, waves, lost, lock, seqs = self.waves.gates, plan.waves, self._lost, self._lock, self._seq
         left, unmet, children, barrier = self.waves.left, self._unmet, plan.children, self._barrier
-        run_id, pipeline, all_votes, notify = self.run_id, plan.name, self._all_votes, observers.notify_nowait
+        run_id, pipeline, all_votes, contexts = self.run_id, plan.name, self._all_votes, self._contexts
+        notify = observers.notify_nowait
         while ready and not self._held:
             index = ready.popleft()
             if ready and not self._spare:
@@ -279,6 +280,7 @@ class Run(Outcomes):
                     decision = control.begin(completed, where or self.context_of(index), all_votes=all_votes)
                     if decision is not NO_OBJECTION and not await self._may_stand(index, completed, decision):
                         continue
+                    contexts[index] = None
             results[index] = result
             if barrier or self.stopped:
                 self._settle(index, SUCCEEDED, completed)
@@ -470,9 +472,9 @@ class Run(Outcomes):
             self._skip(index, decision, data.get(name))
 
     def _complete_wave(self, wave: int) -> None:
-        ended = self.waves.end(wave, self.status)
+        duration_ms = self.waves.end(wave)
         if self.observers.active:
-            self.emit(WaveCompleted, ended.wave_index, ended.duration_ms, **ended.counts)
+            self.emit(WaveCompleted, wave, duration_ms, *self.waves.counts(wave, self.status))
 
     def results_by_name(self) -> dict[str, Any]:
         """The results so far; nodes without one are left out."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import accumulate
 from time import monotonic_ns
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -13,16 +13,9 @@ if TYPE_CHECKING:
 
 STATUSES = ("pending", "running", "waiting", "succeeded", "failed", "skipped", "fell_back", "cancelled")
 PENDING, RUNNING, WAITING, SUCCEEDED, FAILED, SKIPPED, FELL_BACK, CANCELLED = range(8)
+_FINAL = range(SUCCEEDED, CANCELLED + 1)
 OPEN: Any = True
 """The gate of a wave whose nodes may start."""
-
-
-class EndedWave(NamedTuple):
-    """What :class:`~hexviz.events.events.WaveCompleted` tells."""
-
-    wave_index: int
-    duration_ms: float
-    counts: dict[str, int]
 
 
 class Waves:
@@ -52,13 +45,16 @@ class Waves:
         """Whether ``wave`` has started, and was not ended."""
         return self._started_ns[wave] > 0
 
-    def end(self, wave: int, status: bytearray) -> EndedWave:
-        """Close ``wave``, complete or not; ``status`` is that of every node of the run."""
+    def end(self, wave: int) -> float:
+        """Close ``wave``, complete or not; the milliseconds that it took."""
         duration_ms = (monotonic_ns() - self._started_ns[wave]) / 1e6
         self._started_ns[wave] = 0
+        return duration_ms
+
+    def counts(self, wave: int, status: bytearray) -> list[int]:
+        """How many nodes of ``wave`` ended in each of the final statuses; ``status`` is that of every node."""
         first, last = self._ends[wave - 1], self._ends[wave]
-        counts = {word: status.count(code, first, last) for code, word in enumerate(STATUSES) if code >= SUCCEEDED}
-        return EndedWave(wave, duration_ms, counts)
+        return [status.count(code, first, last) for code in _FINAL]
 
     def unended(self) -> Iterator[int]:
         """The waves that have started and have nodes left: a stopped run ends them too."""
