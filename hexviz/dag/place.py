@@ -19,7 +19,7 @@ class Place:
     __slots__ = ("_fired", "_grace_s", "_timer", "began", "closed", "continued", "task")
 
     def __init__(self, grace_s: float) -> None:
-        self.task: asyncio.Task[None] | None = None
+        self.task: asyncio.Task[Any] | None = None
         self.began = False
         self.closed = False
         self.continued: Continued | None = None

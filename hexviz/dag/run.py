@@ -10,6 +10,7 @@ groups work in it.
 from __future__ import annotations
 
 import asyncio
+import logging
 from contextvars import copy_context
 from functools import partial
 from time import monotonic_ns
@@ -46,7 +47,9 @@ if TYPE_CHECKING:
     from hexviz.events.observer_manager import ObserverManager
 
 
+_log = logging.getLogger("hexviz.dag")
 _CATCH_UP_EVERY = 31
+_LAG_NS = 100_000_000
 _PAUSE_S = 0.01
 
 
@@ -73,7 +76,8 @@ class Run(Outcomes):
         self._workers: dict[asyncio.Task[None], Place] = {}
         self._spare = False
         self._held = False
-        self._asking: asyncio.Task[Decision | None] | None = None
+        self._burst = 2 * settings.max_concurrent_nodes + 2  # events that nodes under way may yet tell
+        self._asking: Place | None = None
         self._finished: asyncio.Future[None] = self.loop.create_future()
 
     # --- the life of a run
@@ -108,18 +112,31 @@ class Run(Outcomes):
             else:
                 task.cancel()
         if self._asking is not None:
-            self._asking.cancel()
+            self._stop_asking(self._asking)
         self._check_finished()
 
     async def ask_to_start(self, started: Event) -> Decision | None:
         """What control makes of the start of the whole run; :meth:`stop` ends the question as well."""
         if not self.control.asks(type(started)):
             return None
-        self._asking = asyncio.Task(self.ask_until_answered(started, self.context), loop=self.loop)
+        place = self._asking = Place(self.settings.cancel_grace_s)
+        asking = _abandonable(self.ask_until_answered(started, self.context), place)
+        place.task = asyncio.Task(asking, loop=self.loop)
         try:
-            return await self._asking
+            return await asyncio.shield(place.task)
+        except AbandonedError:
+            raise asyncio.CancelledError(self.stopped) from None
+        except asyncio.CancelledError:
+            self._stop_asking(place)
+            raise
         finally:
             self._asking = None
+
+    def _stop_asking(self, place: Place) -> None:
+        """Cancel the question, and let go of a handler that ignores that."""
+        if place.task is not None and not place.task.done():
+            place.task.cancel()
+            self.loop.call_later(self.settings.cancel_grace_s, place.abandon)
 
     def fail(self, error: Exception) -> None:
         """Fail the whole run; on its own loop."""
@@ -155,7 +172,7 @@ class Run(Outcomes):
         self._threads.close()
 
     def _check_finished(self) -> None:
-        if not self._finished.done() and (not self.waves.unfinished or (self.stopped and not self._workers)):
+        if not self._finished.done() and (not self.waves.unfinished or self.stopped):
             self._finished.set_result(None)
 
     # --- workers
@@ -200,8 +217,10 @@ class Run(Outcomes):
                 self._add_worker()
             if not index & _CATCH_UP_EVERY:
                 observers.catch_up()
+            if observers.blocking:
+                await observers.make_room(self._burst)
             gate = gates[waves[index]]
-            if gate is not OPEN and not await self._pass_gate(index, gate):
+            if gate is not OPEN and not await self._pass_gate(index, gate, place):
                 continue
             status[index] = RUNNING
             attempt = attempts[index]
@@ -239,11 +258,13 @@ class Run(Outcomes):
             launch = launchers[index] if asynchronous[index] else self._in_thread
             if lost[index]:
                 launch = self._launcher(index)
-            here = CurrentNode(self, index, attempt)
+            here, coroutine = CurrentNode(self, index, attempt), None
             started_ns = monotonic_ns()
             try:
                 waiting_on, coroutine = context.run(first_step, here, launch, self.initial_input, results)
                 place.stay(Continued(coroutine, waiting_on, context), plan.specs[index].timeout_s)
+                if monotonic_ns() - started_ns > _LAG_NS:
+                    _warn_of_lag(name, pipeline, monotonic_ns() - started_ns)
                 result = await place.continued  # type: ignore[misc]
                 place.leave()
                 place.forgive()
@@ -257,11 +278,13 @@ class Run(Outcomes):
                 continue
             ended_ns = monotonic_ns()
             duration_ms = (ended_ns - started_ns) / 1e6
+            if coroutine is None and ended_ns - started_ns > _LAG_NS:
+                _warn_of_lag(name, pipeline, ended_ns - started_ns)
             if out_models[index] is not None:
                 try:
                     result = self.settings.check_result(plan.specs[index], result)
                 except Exception as error:  # noqa: BLE001 - a model's own check may raise anything
-                    await self._fail_attempt(index, error, duration_ms)
+                    await self._fail_attempt(index, error, duration_ms, place)
                     continue
 
             # It ended well: tell, ask control, and free its children.
@@ -278,7 +301,7 @@ class Run(Outcomes):
                         notify(completed)
                 if control.active:
                     decision = control.begin(completed, where or self.context_of(index), all_votes=all_votes)
-                    if decision is not NO_OBJECTION and not await self._may_stand(index, completed, decision):
+                    if decision is not NO_OBJECTION and not await self._may_stand(index, place, completed, decision):
                         continue
                     contexts[index] = None
             results[index] = result
@@ -313,9 +336,9 @@ class Run(Outcomes):
     async def _may_start(self, index: int, place: Place, started: NodeStarted, times: int, decision: Any) -> bool:
         """Control waits, or something is noteworthy about the start of a node: whether its code is to run."""
         try:
-            decision = decision if type(decision) is Decision else await decision
+            decision = decision if type(decision) is Decision else await _abandonable(decision, place)
             decided = self.note(started, self.context_of(index), decision)
-        except asyncio.CancelledError as error:
+        except (asyncio.CancelledError, AbandonedError) as error:
             await self._raised(index, error, 0.0, place)
             return False
         if self.stopped:
@@ -326,17 +349,17 @@ class Run(Outcomes):
             return True
         return False
 
-    async def _may_stand(self, index: int, completed: NodeCompleted, decision: Any) -> bool:
+    async def _may_stand(self, index: int, place: Place, completed: NodeCompleted, decision: Any) -> bool:
         """Control waits, or something is noteworthy about a result: whether the node succeeded with it."""
-        decided = await self._noted(completed, index, decision)
+        decided = await self._noted(completed, index, place, decision)
         if decided is not None:
             self._at_end(index, decided, completed.duration_ms)
         return decided is None
 
-    async def _noted(self, event: Event, index: int, decision: Any) -> Decision | None:
+    async def _noted(self, event: Event, index: int, place: Place, decision: Any) -> Decision | None:
         try:
-            decision = decision if type(decision) is Decision else await decision
-        except asyncio.CancelledError:
+            decision = decision if type(decision) is Decision else await _abandonable(decision, place)
+        except (asyncio.CancelledError, AbandonedError):
             if not self.stopped:
                 raise
             return None
@@ -358,14 +381,14 @@ class Run(Outcomes):
             self.fatal = error
             self.stop(f"node {self.plan.names[index]!r} raised {type(error).__name__}")
             return
-        await self._fail_attempt(index, error, duration_ms)
+        await self._fail_attempt(index, error, duration_ms, place)
 
     def _cancelled(self, index: int, duration_ms: float) -> None:
         facts = {"reason": self.stopped, "duration_ms": duration_ms}
         self.emit(NodeCancelled, *self.facts(index), self.attempts[index], **facts)
         self._end(index, CANCELLED)
 
-    async def _fail_attempt(self, index: int, error: BaseException, duration_ms: float) -> None:
+    async def _fail_attempt(self, index: int, error: BaseException, duration_ms: float, place: Place) -> None:
         """An attempt failed of itself: control may retry it, replace it, or skip it."""
         asked = bool(self.control.asks(NodeFailed))
         will_retry = None if asked else False
@@ -375,7 +398,7 @@ class Run(Outcomes):
         decided = None
         if asked:
             decision = self.control.begin(failed, self.context_of(index), all_votes=self._all_votes)
-            decided = await self._noted(failed, index, decision)
+            decided = await self._noted(failed, index, place, decision)
         if decided is None:
             self._fail(index, error)
         else:
@@ -399,7 +422,7 @@ class Run(Outcomes):
 
     # --- waves
 
-    async def _pass_gate(self, index: int, gate: Any) -> bool:
+    async def _pass_gate(self, index: int, gate: Any, place: Place) -> bool:
         """A node of a wave that is not simply open: the first one tells and asks for all, the others wait."""
         if isinstance(gate, list):
             gate.append(index)
@@ -418,16 +441,16 @@ class Run(Outcomes):
             decision = self.control.begin(started, context, all_votes=self._all_votes)
             if decision is not NO_OBJECTION:
                 gates[wave] = [index]
-                await self._open_later(wave, self._ask_for_wave(started, context, decision))
+                await self._open_later(wave, place, self._ask_for_wave(started, context, decision))
                 return False
         gates[wave] = OPEN
         return True
 
-    async def _open_later(self, wave: int, asking: Coroutine[Any, Any, Decision | None]) -> None:
+    async def _open_later(self, wave: int, place: Place, asking: Coroutine[Any, Any, Decision | None]) -> None:
         waiting = self.waves.gates[wave]
         try:
-            decision = await asking
-        except asyncio.CancelledError:
+            decision = await _abandonable(asking, place)
+        except (asyncio.CancelledError, AbandonedError):
             if self.stopped:
                 return
             raise
@@ -480,3 +503,24 @@ class Run(Outcomes):
         """The results so far; nodes without one are left out."""
         pairs = zip(self.plan.names, self.results, strict=True)
         return {name: result for name, result in pairs if result is not MISSING}
+
+
+def _warn_of_lag(node: str, pipeline: str, held_ns: int) -> None:
+    _log.warning(
+        "async node %r of %r held up the event loop for %.1f s: nothing else ran meanwhile. Make it a plain function "
+        "(it gets a thread), or let it await",
+        node, pipeline, held_ns / 1e9,
+    )  # fmt: skip
+
+
+async def _abandonable(coroutine: Coroutine[Any, Any, Any], place: Place) -> Any:
+    """Await ``coroutine`` in such a way that the end of the run can let go of it: AbandonedError."""
+    try:
+        waiting_on = coroutine.send(None)
+    except StopIteration as done:
+        return done.value
+    place.stay(Continued(coroutine, waiting_on), None)
+    try:
+        return await place.continued  # type: ignore[misc]
+    finally:
+        place.leave()

@@ -31,6 +31,7 @@ from hexviz.events.models import (
     ExecutionContext,
     HandlerMetadata,
 )
+from hexviz.events.offload import in_thread
 from hexviz.events.registration import callable_of, event_types_of, is_async, name_of, weakly
 from hexviz.events.stepping import AbandonedError, Continued
 from hexviz.events.topics import compile_topics
@@ -125,7 +126,7 @@ class ControlManager(BaseEventManager):
         event_types: Iterable[type[Event]] | type[Event] | None = None,
         topics: str | Iterable[str] | None = None,
         critical: bool | None = None,
-        timeout_s: float = DEFAULT_HANDLER_TIMEOUT,
+        timeout_s: float | None = None,
         shadow: bool = False,
         keep_alive: bool = False,
         replace: bool = False,
@@ -133,14 +134,16 @@ class ControlManager(BaseEventManager):
         """Add a handler: a function of ``(event, context)``, sync or async, or an object with a ``handle`` method.
 
         A lower ``priority`` is asked earlier. ``shadow=True`` asks and records the handler, and never obeys it.
-        ``timeout_s`` bounds a handler that waits. Returns the name to unregister it by.
+        ``timeout_s`` (10 unless given) bounds an async handler that waits. A sync one is called in line, so it must be
+        quick; with a ``timeout_s`` of its own it is called in a thread, and the limit holds for it as well. Returns the
+        name to unregister it by.
 
         Raises :class:`~hexviz.errors.RegistrationError` where the name is taken and ``replace`` is not set, and
         :class:`~hexviz.errors.RegistrationTypeError` for a handler or an event type that cannot work.
         """
         call = callable_of(handler)
         order = next(self._orders)
-        if not timeout_s > 0:
+        if timeout_s is not None and not timeout_s > 0:
             msg = f"timeout_s of a control handler must be a positive number of seconds, not {timeout_s!r}"
             raise RegistrationError(msg)
         types, patterns = event_types_of(event_types), compile_topics(topics)
@@ -149,17 +152,20 @@ class ControlManager(BaseEventManager):
             if name in self._names and not replace:
                 msg = f"a control handler named {name!r} is registered already; pass replace=True, or another name="
                 raise RegistrationError(msg)
-            weak = self._use_weak_refs and not keep_alive
+            if self._use_weak_refs and not keep_alive:
+                call = weakly(handler, partial(self._vanished, name))
+            if timeout_s is not None and not is_async(call):
+                call = in_thread(call)
             entry = HandlerEntry(
                 priority=priority,
                 order=order,
-                handler=weakly(handler, partial(self._vanished, name)) if weak else call,
+                handler=call,
                 asynchronous=is_async(call),
                 metadata=HandlerMetadata(priority, name, description),
                 event_types=types,
                 topics=patterns,
                 critical=priority < CRITICAL_HANDLER_PRIORITY_THRESHOLD if critical is None else critical,
-                timeout_s=timeout_s,
+                timeout_s=DEFAULT_HANDLER_TIMEOUT if timeout_s is None else timeout_s,
                 shadow=shadow,
             )
             msgspec.structs.force_setattr(entry, "ask", (entry, entry.handler, entry.asynchronous))

@@ -14,6 +14,8 @@ import weakref
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Protocol
 
+from hexviz.events.lag import LAG_S, SlowCall
+
 if TYPE_CHECKING:
     from collections import deque
     from collections.abc import Sequence
@@ -34,6 +36,7 @@ class ThreadedObserver(Protocol):
     now: Event | None
     stuck: bool
     removed: bool
+    slow_call: SlowCall | None
 
     def run(self, event: Event) -> None:
         """Call the observer's function; counts and reports what it raises, never raises itself."""
@@ -184,6 +187,9 @@ class _Shift:
                 break
             observer.now, observer.started = event, time.monotonic()
             observer.run(event)
+            took_s = time.monotonic() - observer.started
+            if took_s > LAG_S:
+                observer.slow_call = SlowCall(observer.started, took_s)
             observer.now, observer.started = None, 0.0
         with self._lock:
             if backlog:

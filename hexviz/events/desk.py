@@ -243,6 +243,15 @@ class Desk:
             self._teller = None
             self._awake = False
 
+    def on_the_loop(self) -> ObserverEntry | None:
+        """The observer whose code runs on the loop now; may be asked from any thread."""
+        if self._working:
+            return self._current  # type: ignore[no-any-return]
+        if self.loop is None or not self._waiting:
+            return None
+        task = asyncio.current_task(self.loop)
+        return next((teller.entry for teller in tuple(self._waiting) if teller.task is task), None)
+
     @property
     def event(self) -> Any:
         """The event that is being told."""

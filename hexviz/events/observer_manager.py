@@ -10,10 +10,11 @@ import time
 import uuid
 from asyncio import _get_running_loop
 from collections import Counter, deque
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self, get_args
 
 from hexviz.errors import RegistrationError, RegistrationTypeError
 from hexviz.events.config import (
+    DEFAULT_BLOCK_MS,
     DEFAULT_MAX_CONCURRENT_OBSERVERS,
     DEFAULT_MAX_SYNC_WORKERS,
     DEFAULT_OBSERVER_TIMEOUT,
@@ -23,6 +24,7 @@ from hexviz.events.config import (
 from hexviz.events.crew import Crew
 from hexviz.events.desk import Desk
 from hexviz.events.events import Event, EventsDropped, ObserverFailed
+from hexviz.events.lag import LAG_S, LagWatch, LoopBlockedError, SlowCall
 from hexviz.events.models import BaseEventManager, ErrorHandler
 from hexviz.events.registration import callable_of, event_types_of, is_async, name_of, weakly
 from hexviz.events.topics import compile_topics
@@ -34,8 +36,9 @@ _log = logging.getLogger("hexviz.observers")
 _POLL_S = 0.002
 _ENDING_S = 0.5
 _REPORT_EVERY_S = 1.0
+MAX_BLOCK_MS = 10_000.0
 
-Overflow = Literal["drop_oldest", "drop_newest"]
+Overflow = Literal["drop_oldest", "drop_newest", "block"]
 
 
 class ObserverEntry:
@@ -45,6 +48,7 @@ class ObserverEntry:
         "_lock",
         "_manager",
         "backlog",
+        "block_s",
         "busy",
         "call",
         "delivered",
@@ -53,11 +57,14 @@ class ObserverEntry:
         "failed",
         "held",
         "id",
+        "loop_lag_max_s",
         "now",
+        "offered",
         "overflow",
         "queue_size",
         "removed",
         "scheduled",
+        "slow_call",
         "started",
         "stuck",
         "timed_out",
@@ -74,6 +81,7 @@ class ObserverEntry:
         topics: tuple[Callable[[str], bool], ...] | None,
         queue_size: int,
         overflow: Overflow,
+        block_s: float,
     ) -> None:
         self.id = observer_id
         self.call = call
@@ -81,6 +89,10 @@ class ObserverEntry:
         self.topics = topics
         self.queue_size = queue_size
         self.overflow: Overflow = overflow
+        self.block_s = block_s
+        self.offered = 0
+        self.loop_lag_max_s = 0.0
+        self.slow_call: SlowCall | None = None
         self.backlog: deque[Event] = deque()
         self.now: Event | None = None
         self.busy = False
@@ -120,6 +132,26 @@ class ObserverEntry:
                     lost = self.backlog.popleft()
             self.dropped[reason] += 1
         self._manager.dropped(self, lost, reason)
+
+    def has_room(self, events: int = 1) -> bool:
+        """Whether so many more events may wait for it; counted for ``overflow="block"`` alone."""
+        ended = self.delivered + self.failed + self.timed_out + sum(self.dropped.values())
+        return self.stuck or self.removed or self.offered - ended + min(events, self.queue_size) <= self.queue_size
+
+    def offer(self, event: Event, *, wait: bool) -> bool:
+        """Count ``event`` as one that is on its way, or as lost where there is no room, also after waiting for it."""
+        deadline = time.monotonic() + self.block_s if wait else 0.0
+        while not self.has_room():
+            if time.monotonic() >= deadline:
+                with self._lock:
+                    self.offered += 1
+                    self.dropped["queue_full"] += 1
+                self._manager.dropped(self, event, "queue_full")
+                return False
+            time.sleep(_POLL_S)
+        with self._lock:
+            self.offered += 1
+        return True
 
     def drop_backlog(self, reason: str) -> None:
         """Count everything that waits as lost."""
@@ -177,6 +209,7 @@ class ObserverEntry:
             "dropped": dict(self.dropped),
             "queued": len(self.backlog),
             "stuck": self.stuck,
+            "loop_lag_max_s": self.loop_lag_max_s,
         }
 
 
@@ -186,7 +219,8 @@ class _Plan(NamedTuple):
     lossless: tuple[Callable[[Event], Any], ...]
     awaited: tuple[ObserverEntry, ...]
     threaded: tuple[ObserverEntry, ...]
-    by_topic: bool
+    selective: bool
+    """Whether each event has to be looked at: topics matter, or whether there is room."""
 
 
 class ObserverManager(BaseEventManager):
@@ -230,6 +264,9 @@ class ObserverManager(BaseEventManager):
         self._plans: dict[type[Event], _Plan] = {}
         self._crew = Crew(max_workers=max_sync_workers, call_timeout_s=observer_timeout)
         self._desk = Desk(self)
+        self._lag = LagWatch(self)
+        self.blocking: tuple[ObserverEntry, ...] = ()
+        """Those with ``overflow="block"``: an emitter on an event loop calls :meth:`make_room` before it goes on."""
         self._emitters: dict[str, Callable[..., Any]] = {}
         self._reports: dict[tuple[str, str, str], list[Any]] = {}
         self._reports_lock = threading.RLock()
@@ -246,13 +283,16 @@ class ObserverManager(BaseEventManager):
         lossless: bool = False,
         queue_size: int = DEFAULT_QUEUE_SIZE,
         overflow: Overflow = "drop_newest",
+        block_ms: float = DEFAULT_BLOCK_MS,
         keep_alive: bool = False,
         replace: bool = False,
     ) -> str:
         """Add an observer: a function of ``(event)``, sync or async, or an object with a ``handle`` method.
 
         ``event_types`` (subclasses included) and ``topics`` (patterns, see :mod:`hexviz.events.topics`) select what it
-        hears. ``queue_size`` events may wait for it while it is busy; ``overflow`` says which are lost beyond that.
+        hears. ``queue_size`` events may wait for it while it is busy; ``overflow`` says which are lost beyond that:
+        ``"drop_newest"``, ``"drop_oldest"``, or ``"block"``, which holds the emitter for up to ``block_ms`` until there
+        is room, and then drops the event (``await notify`` and runs wait without blocking their loop).
         ``lossless=True`` calls a sync function in line, in the thread of the emitter: for recorders, whose cost is a
         fraction of a microsecond. Returns the id to unregister it by.
 
@@ -267,9 +307,13 @@ class ObserverManager(BaseEventManager):
         if queue_size < 1:
             msg = f"queue_size of observer {name_of(handler)!r} must be at least 1, not {queue_size!r}"
             raise RegistrationError(msg)
-        if overflow not in {"drop_oldest", "drop_newest"}:
-            msg = f"overflow of observer {name_of(handler)!r} is 'drop_oldest' or 'drop_newest', not {overflow!r}"
+        if overflow not in get_args(Overflow):
+            rules = ", ".join(map(repr, get_args(Overflow)))
+            msg = f"overflow of observer {name_of(handler)!r} is one of {rules}, not {overflow!r}"
             raise RegistrationError(msg)
+        if not 0 < block_ms <= MAX_BLOCK_MS:
+            msg = f"block_ms of observer {name_of(handler)!r} must be above 0 and at most {MAX_BLOCK_MS:g}"
+            raise RegistrationError(f"{msg}, not {block_ms!r}")
         if lossless and is_async(call):
             msg = f"a lossless observer is called in line, so {name_of(handler)!r} cannot be async"
             raise RegistrationTypeError(msg)
@@ -278,14 +322,27 @@ class ObserverManager(BaseEventManager):
         types, patterns = event_types_of(event_types), compile_topics(topics)
         self.unregister(observer_id)
         entry = ObserverEntry(
-            observer_id, call, self, event_types=types, topics=patterns, queue_size=queue_size, overflow=overflow
+            observer_id,
+            call,
+            self,
+            event_types=types,
+            topics=patterns,
+            queue_size=queue_size,
+            overflow=overflow,
+            block_s=block_ms / 1000,
         )
         self._entries[observer_id] = entry
-        self.active = True
         if lossless:
             self._lossless[observer_id] = (self._guarded(entry) if patterns else call, entry)
-        self._plans = {}
+        self._plan_anew()
         return observer_id
+
+    def _plan_anew(self) -> None:
+        """The registrations changed."""
+        entries = tuple(self._entries.values())
+        self.active = bool(entries)
+        self.blocking = tuple(e for e in entries if e.overflow == "block" and e.id not in self._lossless)
+        self._plans = {}
 
     def _guarded(self, entry: ObserverEntry) -> Callable[[Event], Any]:
         return lambda event: entry.call(event) if entry.hears(event) else None
@@ -300,8 +357,7 @@ class ObserverManager(BaseEventManager):
         if entry is None:
             return False
         self._lossless.pop(handler_id, None)
-        self.active = bool(self._entries)
-        self._plans = {}
+        self._plan_anew()
         entry.removed = entry.held = True
         entry.drop_backlog("unregistered")
         return True
@@ -322,7 +378,7 @@ class ObserverManager(BaseEventManager):
             tuple(self._lossless[entry.id][0] for entry in wanted if entry.id in self._lossless),
             tuple(entry for entry in queued if is_async(entry.call)),
             tuple(entry for entry in queued if not is_async(entry.call)),
-            any(entry.topics is not None for entry in queued),
+            any(entry.topics is not None or entry.overflow == "block" for entry in queued),
         )
         return plan
 
@@ -330,6 +386,8 @@ class ObserverManager(BaseEventManager):
 
     async def notify(self, event: Event) -> None:
         """Tell the observers of ``event``. Idle async observers are started at once, none is waited for."""
+        if self.blocking:
+            await self.make_room()
         self.notify_nowait(event)
         self._desk.work_off()
 
@@ -339,7 +397,7 @@ class ObserverManager(BaseEventManager):
         plan = self._plans.get(type(event))
         if plan is None:
             plan = self._plan(type(event))
-        lossless, awaited, threaded, by_topic = plan
+        lossless, awaited, threaded, selective = plan
         faults: list[tuple[Any, BaseException]] | None = None
         for put in lossless:
             try:
@@ -347,25 +405,38 @@ class ObserverManager(BaseEventManager):
             except BaseException as error:  # noqa: BLE001 - a recorder's fault must not end the run
                 faults = [*(faults or ()), (put, error)]
         if faults:
-            for faulty, fault in faults:  # told once every recorder has the event itself
-                self._lossless_failed(faulty, event, fault)
-        if by_topic:
-            awaited = tuple(entry for entry in awaited if entry.hears(event))
-            threaded = tuple(entry for entry in threaded if entry.hears(event))
+            self._lossless_failed(faults, event)  # once every recorder has the event itself
+        if selective:
+            awaited, threaded = self._selected(event, awaited), self._selected(event, threaded)
         if threaded:
             self._crew.put(event, threaded)
         if awaited:
             self._desk.put(event, awaited)
+        if (threaded or awaited) and not self._lag.running:
+            self._lag.start()
+
+    def _selected(self, event: Event, observers: tuple[ObserverEntry, ...]) -> tuple[ObserverEntry, ...]:
+        """Those that hear its topic and can take it. On a loop the caller has waited for room before."""
+        wait = _get_running_loop() is None
+        hearing = [entry for entry in observers if entry.hears(event)]
+        return tuple(entry for entry in hearing if entry.overflow != "block" or entry.offer(event, wait=wait))
+
+    async def make_room(self, events: int = 1) -> None:
+        """Wait until observers with ``overflow="block"`` can take so many, each for as long as it asked for at most."""
+        began = time.monotonic()
+        while any(not e.has_room(events) and time.monotonic() - began < e.block_s for e in self.blocking):  # noqa: ASYNC110 - that it is done is no event of an observer
+            await asyncio.sleep(_POLL_S)
 
     def catch_up(self) -> None:
         """Tell async observers what has gathered, if that is a burst: for emitters that seldom let the loop run."""
         self._desk.catch_up()
 
-    def _lossless_failed(self, put: Callable[[Event], Any], event: Event, error: BaseException) -> None:
-        for call, entry in tuple(self._lossless.values()):
-            if call is put:
-                entry.failed += 1
-                self.failed(entry, event, error)
+    def _lossless_failed(self, faults: list[tuple[Any, BaseException]], event: Event) -> None:
+        for put, error in faults:
+            for call, entry in tuple(self._lossless.values()):
+                if call is put:
+                    entry.failed += 1
+                    self.failed(entry, event, error)
 
     def await_elsewhere(self, awaitable: Any) -> None:
         """Wait, in the calling thread, for what a sync observer returned: on the async observers' loop, if it runs."""
@@ -434,6 +505,21 @@ class ObserverManager(BaseEventManager):
         else:
             self.notify_nowait(kind(**fields, run_id=run_id))
 
+    def observers(self) -> tuple[ObserverEntry, ...]:
+        """Everybody who is registered: for the watch on the loop."""
+        return tuple(self._entries.values())
+
+    def on_the_loop(self) -> ObserverEntry | None:
+        """The observer whose code runs on the loop now."""
+        return self._desk.on_the_loop()
+
+    def held_up(self, suspect: ObserverEntry, held_s: float, *, first: bool) -> None:
+        """Take note that an observer holds up the loop that it runs on, or the whole interpreter."""
+        suspect.loop_lag_max_s = max(suspect.loop_lag_max_s, held_s)
+        if first:
+            news = f"observer {suspect.id!r} held up everything else for over {LAG_S:g} s: let it await, or be quick"
+            self.failed(suspect, suspect.now, LoopBlockedError(news))
+
     def publish_reports(self, run_id: str | None = None) -> None:
         """Tell now what is still held back about failures and drops (of one run)."""
         with self._reports_lock:
@@ -444,7 +530,7 @@ class ObserverManager(BaseEventManager):
             self._publish(report)
 
     def statistics(self) -> dict[str, dict[str, Any]]:
-        """For each observer: delivered, failed, timed_out, dropped (by reason), queued, stuck."""
+        """For each observer: delivered, failed, timed_out, dropped (by reason), queued, stuck, loop_lag_max_s."""
         return {entry.id: entry.statistics() for entry in tuple(self._entries.values())}
 
     # --- ending
@@ -478,6 +564,7 @@ class ObserverManager(BaseEventManager):
 
     def _let_go(self) -> list[asyncio.Task[None]]:
         self.clear()
+        self._lag.stop()
         self._crew.close()
         return self._desk.close()
 

@@ -8,12 +8,22 @@ from __future__ import annotations
 
 import asyncio
 import statistics
+import subprocess
+import sys
 from time import perf_counter
 
 import pytest
 
 from hexviz.dag import Graph, NodeSpec, Orchestrator
-from hexviz.events import PROCEED, ControlManager, ExecutionContext, NodeFailed, NodeStarted, ObserverManager
+from hexviz.events import (
+    PROCEED,
+    ControlManager,
+    ExecutionContext,
+    NodeCompleted,
+    NodeFailed,
+    NodeStarted,
+    ObserverManager,
+)
 from hexviz.recording.recorder import Recorder
 
 REPEATS = 15
@@ -170,3 +180,65 @@ def test_notify_of_50_sync_observers_until_it_returns(benchmark):
 
     compare(benchmark, lambda: observers.notify(EVENT), loop, times=20)
     observers.clear()
+
+
+def test_a_slow_observer_beside_nine_quick_ones_holds_nobody(benchmark):
+    observers = ObserverManager()
+    for _ in range(9):
+        observers.register(hear)
+
+    async def slow(event):
+        await asyncio.sleep(0.2)
+
+    observers.register(slow, queue_size=10)
+    compare(benchmark, lambda: observers.notify(EVENT), lambda: hear(EVENT), times=20)
+
+
+def test_a_million_events_beside_a_stuck_observer(benchmark):
+    """Per event, made, recorded and offered; the limit makes the same events and appends them to a list."""
+    count = 1_000_000
+
+    async def stuck(event):
+        await asyncio.Event().wait()
+
+    async def told():
+        observers = ObserverManager()
+        recorder = Recorder().attach(observers)
+        observers.register(stuck, observer_id="stuck")
+        await observers.notify(EVENT)
+        started = perf_counter()
+        for i in range(count):
+            observers.notify_nowait(NodeCompleted("a", 1, None, 1.0, run_id="run", seq=i + 1))
+        took = perf_counter() - started
+        statistics_of = observers.statistics()["stuck"]
+        assert len(recorder) == count + 1
+        assert statistics_of["queued"] + sum(statistics_of["dropped"].values()) <= count + 1
+        await observers.close(timeout=0.1)
+        return took
+
+    def kept():
+        started = perf_counter()
+        events = [NodeCompleted("a", 1, None, 1.0, run_id="run", seq=i + 1) for i in range(count)]
+        return (perf_counter() - started) / len(events)
+
+    def measure():
+        bound, measured = kept(), asyncio.run(told()) / count
+        benchmark.extra_info.update(
+            us=round(measured * 1e6, 2), limit_us=round(bound * 1e6, 2), ratio=round(measured / bound, 2)
+        )
+
+    benchmark.pedantic(measure, rounds=1, iterations=1)
+
+
+def test_import_beside_an_empty_interpreter(benchmark):
+    def seconds(code):
+        started = perf_counter()
+        subprocess.run([sys.executable, "-c", code], check=True)
+        return perf_counter() - started
+
+    def measure():
+        pairs = [(seconds("import hexviz"), seconds("pass")) for _ in range(REPEATS)]
+        over, empty = statistics.median(a - b for a, b in pairs), statistics.median(b for _, b in pairs)
+        benchmark.extra_info.update(over_ms=round(over * 1e3, 1), empty_ms=round(empty * 1e3, 1))
+
+    benchmark.pedantic(measure, rounds=1, iterations=1)

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import contextvars
 import threading
+import time
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -772,3 +773,23 @@ def test_a_callable_that_cannot_be_hashed_and_a_model_that_cannot_be_checked_are
 def test_a_manager_of_another_kind_is_refused():
     with pytest.raises(HexvizError, match="ControlManager"):
         asyncio.run(Orchestrator(ports={"control_manager": object()}).run(sample_graph()))
+
+
+@pytest.mark.parametrize("awaits", [False, True])
+def test_an_async_node_that_holds_up_the_loop_is_named_in_the_log(awaits, caplog):
+    async def greedy(value):
+        time.sleep(0.15)
+        if awaits:
+            await asyncio.sleep(0.001)
+        return 1
+
+    async def patient(value):
+        await asyncio.sleep(0.15)
+        return 1
+
+    graph = Graph("g")
+    graph.node(greedy, name="greedy")
+    graph.node(patient, name="patient")
+    with caplog.at_level("WARNING", logger="hexviz.dag"):
+        asyncio.run(Orchestrator().run(graph))
+    assert ["'greedy'" in record.getMessage() for record in caplog.records] == [True]
