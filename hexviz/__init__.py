@@ -24,7 +24,10 @@ _HOME = {
     "ControlSignal": "hexviz.events",
     "ObserverManager": "hexviz.events",
     "RunHandle": "hexviz.face",
+    "backtest": "hexviz.face",
     "dashboard": "hexviz.face",
+    "export": "hexviz.face",
+    "load": "hexviz.face",
     "open_store": "hexviz.face",
     "report": "hexviz.face",
     "run": "hexviz.face",
@@ -50,11 +53,14 @@ __all__ = [
     "Replay",
     "RunHandle",
     "analysis",
+    "backtest",
     "dag",
     "dashboard",
     "events",
+    "export",
     "figures",
     "llm_call",
+    "load",
     "open_store",
     "policies",
     "recording",
@@ -73,7 +79,7 @@ if TYPE_CHECKING:
     from hexviz.dag import Graph, Orchestrator, PipelineError, llm_call, tool_call
     from hexviz.errors import HexvizError
     from hexviz.events import ControlManager, ControlResponse, ControlSignal, ObserverManager
-    from hexviz.face import RunHandle, dashboard, open_store, report, run, run_sync, start
+    from hexviz.face import RunHandle, backtest, dashboard, export, load, open_store, report, run, run_sync, start
     from hexviz.recording.recorder import Recorder
     from hexviz.recording.recording import Recording
     from hexviz.recording.replay import Replay

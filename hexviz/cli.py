@@ -1,4 +1,4 @@
-"""The command line: ``hexviz demo | runs | show | report``."""
+"""The command line: ``hexviz demo | runs | show | report | export``."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ from hexviz import analysis, face
 from hexviz.demo.airrflow import AIRRFLOW_PATH_S, DEFAULT_SPEED, MAX_CONCURRENT_NODES, airrflow
 from hexviz.demo.policies import airrflow_policies
 from hexviz.errors import HexvizError, SourceError
+from hexviz.exports import FORMATS
+from hexviz.stores.parquet import FRAMES
 from hexviz.terminal import RunView, plain, safe, signal_text, status_text, table
 
 if TYPE_CHECKING:
@@ -29,6 +31,8 @@ _INTERRUPTED = 130
 _MOST_DECISIONS = 40
 _COSTLY_WAVES = 5
 _FACTS = {"fact": "left", "value": "left"}
+_FORMATS = [known.name for known in FORMATS]
+_SUFFIXES = [known.suffix for known in FORMATS]
 _STATUSES = ("succeeded", "failed", "skipped", "fell_back", "cancelled")
 
 
@@ -77,8 +81,13 @@ def _parser() -> argparse.ArgumentParser:
     report.add_argument(
         "--output", "-o", type=Path, default=Path("report.html"), metavar="PATH", help="default: %(default)s"
     )
-    for command in (show, report):
+    export = add("export", _export, "write a run to a file for other tools; the suffix says in which format")
+    export.add_argument("--format", choices=_FORMATS, help="the format, where the suffix does not say it")
+    export.add_argument("--frame", choices=FRAMES, help="CSV: write this frame to one file, not all to a directory")
+    export.add_argument("--exact", action="store_true", help="CSV: write texts as they are, even formulas")
+    for command in (show, report, export):
         command.add_argument("run", metavar="RUN", help="the run's id, its beginning, or 'last'")
+    export.add_argument("output", type=Path, metavar="PATH", help=f"such as run{', run'.join(_SUFFIXES)}")
     return parser
 
 
@@ -146,6 +155,12 @@ def _show(arguments: argparse.Namespace, console: Console) -> None:
 
 def _report(arguments: argparse.Namespace, console: Console) -> None:
     written = face.report(_recording(arguments), arguments.output)
+    console.print(plain(f"Written: {written}"))
+
+
+def _export(arguments: argparse.Namespace, console: Console) -> None:
+    recording, target = _recording(arguments), arguments.output
+    written = face.export(recording, target, format=arguments.format, safe=not arguments.exact, frame=arguments.frame)
     console.print(plain(f"Written: {written}"))
 
 

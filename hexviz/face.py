@@ -17,8 +17,10 @@ from hexviz.dag.binding import takes_argument
 from hexviz.dag.errors import PipelineError
 from hexviz.dag.orchestrator import Orchestrator, new_run_id
 from hexviz.errors import HexvizError
+from hexviz.events.config import NULL_OBSERVER_MANAGER
 from hexviz.events.control_manager import ControlManager
 from hexviz.events.observer_manager import ObserverManager
+from hexviz.exports import read_recording, write_recording
 from hexviz.recording.recorder import Recorder
 from hexviz.recording.recording import Recording
 from hexviz.stores.sqlite import SQLiteStore, default_path
@@ -27,9 +29,12 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Sequence
     from pathlib import Path
 
+    import pandas as pd
+
     from hexviz.dag.graph import Graph
     from hexviz.dag.orchestrator import OnError, Schedule
     from hexviz.dag.result import RunResult
+    from hexviz.events.models import BaseEventManager
 
     StoreLike: TypeAlias = SQLiteStore | str | Path | bool | None
 
@@ -276,7 +281,7 @@ def _checked_ports(graph: Graph, ports: dict[str, Any]) -> dict[str, Any]:
     return ports
 
 
-def _register_policy(control: ControlManager, observers: ObserverManager, policy: Any) -> None:
+def _register_policy(control: ControlManager, observers: BaseEventManager, policy: Any) -> None:
     """Ask ``policy`` by its own priority; one that must hear events as well (``observe``) hears them in line."""
     taken = {handler.name for handler in control.handlers}
     base = getattr(policy, "name", None) or getattr(policy, "__name__", None) or type(policy).__name__
@@ -400,9 +405,14 @@ def open_store(path: str | Path | None = None) -> SQLiteStore:
 
 
 def dashboard(source: Any) -> Any:
-    """Show a run: a :class:`Recorder` (live), a :class:`Recording`, a :class:`RunHandle`, a result, or a run id."""
+    """Show a run: a :class:`Recording`, a :class:`RunHandle`, a result, or a run id.
+
+    A :class:`Recorder` or an :class:`ObserverManager` gives a live view: of a run, or of a :class:`Replay` into it.
+    """
     from hexviz.widgets.dashboard import LiveView, static_view  # noqa: PLC0415 - loads ipywidgets, so only on request
 
+    if isinstance(source, ObserverManager):
+        return LiveView(source)
     if isinstance(source, Recorder):
         if source.observers is None:
             raise WrongCallError("this recorder hears no run yet: call recorder.attach(observers) first")
@@ -418,6 +428,57 @@ def report(source: Any, path: str | Path) -> Path:
     from hexviz.widgets.report import write_report  # noqa: PLC0415 - loads the view, so only on request
 
     return write_report(_recording_of(source), path)
+
+
+def backtest(source: Any, control: Any, *, every: bool = False) -> pd.DataFrame:
+    """Ask changed policies about a recorded run; one row per decision that differs or cannot be known.
+
+    ``source`` is a recording, a result, a :class:`RunHandle`, or a run id of the default store. ``control`` is a
+    :class:`ControlManager` or policies as :func:`run` takes them, fresh ones. Columns, what ``every`` adds, and how far
+    a row can be trusted: see :func:`hexviz.analysis.backtest`.
+    """
+    from hexviz.analysis.backtest import backtest as asked_again  # noqa: PLC0415 - loads pandas, so only on request
+
+    return asked_again(_recording_of(source), control_of(control), every=every)
+
+
+def control_of(policies: Any) -> ControlManager:
+    """A manager that asks ``policies`` as :func:`run` does; a :class:`ControlManager` is given back as it is."""
+    if isinstance(policies, ControlManager):
+        return policies
+    control = ControlManager()
+    for policy in _several(policies):
+        _register_policy(control, NULL_OBSERVER_MANAGER, policy)
+    return control
+
+
+def export(
+    source: Any,
+    path: str | Path,
+    *,
+    format: str | None = None,  # noqa: A002 - the plain word for it
+    safe: bool = True,
+    frame: str | None = None,
+) -> Path:
+    """Write a run to a file in the format of its suffix, or of ``format`` (docs/exports.md); whole or not at all.
+
+    ``.jsonl`` (jsonl), ``.parquet`` (parquet, a directory), ``.csv`` (csv, a directory, or one ``frame``),
+    ``.trace.json`` (trace, for Perfetto), ``.otlp.json`` (otlp), ``.ocel.json`` (ocel), ``.wfformat.json`` (wfformat).
+    ``safe=False`` writes CSV texts exactly, even where a spreadsheet would run them as formulas. ``source`` is a
+    recording, a result, a :class:`RunHandle`, or a run id of the default store. Raises
+    :class:`~hexviz.exports.FormatError` for an unknown format, :class:`~hexviz.stores.errors.StoreWriteError` where
+    ``path`` cannot be written.
+    """
+    return write_recording(_recording_of(source), path, format=format, safe=safe, frame=frame)
+
+
+def load(path: str | Path, *, format: str | None = None, damaged: str = "raise") -> Recording:  # noqa: A002 - as above
+    """The recording in a file that :func:`export` wrote (``.jsonl``, ``.parquet``), or in a WfFormat instance.
+
+    A damaged or cut file raises :class:`~hexviz.stores.errors.StoreCorruptError`; ``damaged="skip"`` gives what is
+    whole, with a ``RuntimeWarning`` that counts the rest. A plain ``.json`` needs its ``format="wfformat"``.
+    """
+    return read_recording(path, format=format, damaged=damaged)
 
 
 def _recording_of(source: Any) -> Recording:

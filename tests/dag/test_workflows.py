@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import gzip
-import json
 import selectors
 from pathlib import Path
 
 import pytest
 
+from hexviz.bridges.wfformat import read_wfformat
 from hexviz.dag import Graph, Orchestrator
 
 WORKFLOWS = Path(__file__).parents[3] / "shared" / "data" / "workflows"
@@ -46,8 +46,6 @@ class JumpingLoop(asyncio.SelectorEventLoop):
 
 def workflow(file):
     raw = (WORKFLOWS / file).read_bytes()
-    facts = json.loads(gzip.decompress(raw) if file.endswith(".gz") else raw)["workflow"]
-    runtimes = {task["id"]: float(task["runtimeInSeconds"]) for task in facts["execution"]["tasks"]}
 
     def task(runtime_s):
         async def sleep(inputs=None):
@@ -56,8 +54,8 @@ def workflow(file):
         return sleep
 
     graph = Graph(file)
-    for spec in facts["specification"]["tasks"]:
-        graph.node(task(runtimes[spec["id"]]), name=spec["id"], after=spec["parents"])
+    for recorded in read_wfformat(gzip.decompress(raw) if file.endswith(".gz") else raw).tasks:
+        graph.node(task(recorded.runtime_s), name=recorded.name, after=recorded.parents)
     return graph
 
 
