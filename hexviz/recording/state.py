@@ -6,13 +6,29 @@ monotonic clock; -1 stands for "not yet".
 
 from __future__ import annotations
 
-import heapq
 import time
-from array import array
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
 from hexviz.events import events as ev
+from hexviz.recording.lanes import Lanes
+from hexviz.recording.state_tables import (
+    CANCELLED,
+    FAILED,
+    FELL_BACK,
+    PENDING,
+    RETRYING,
+    RUNNING,
+    SKIPPED,
+    STATUSES,
+    SUCCEEDED,
+    Call,
+    Columns,
+    Decision,
+    Delta,
+    Failure,
+    Nodes,
+    Wave,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -20,173 +36,28 @@ if TYPE_CHECKING:
 
     from hexviz.events.events import Event
 
-STATUSES = ("pending", "running", "retrying", "succeeded", "failed", "skipped", "fell_back", "cancelled")
-"""The words for nodes and attempts; their places in this tuple are the codes in the columns."""
-PENDING, RUNNING, RETRYING, SUCCEEDED, FAILED, SKIPPED, FELL_BACK, CANCELLED = range(8)
+__all__ = [
+    "CANCELLED",
+    "FAILED",
+    "FELL_BACK",
+    "PENDING",
+    "RETRYING",
+    "RUNNING",
+    "SKIPPED",
+    "STATUSES",
+    "SUCCEEDED",
+    "Call",
+    "Columns",
+    "Decision",
+    "Delta",
+    "Failure",
+    "Nodes",
+    "RunState",
+    "Wave",
+]
 
 _TEXT_LIMIT = 500
 _LIVE_CLOCK_SKEW_MS = 5_000.0
-
-
-@dataclass(slots=True)
-class Decision:
-    """One decision of control, as it is listed.
-
-    Where nobody decided (``proceed``), ``decided_by`` and ``reason`` tell of the handler that failed, or of the shadow
-    handler that would have interfered.
-    """
-
-    seq: int
-    offset_ms: float
-    signal: str
-    event_type: str
-    node: str
-    wave: int
-    attempt: int
-    decided_by: str
-    reason: str
-    shadow: bool
-
-
-@dataclass(slots=True)
-class Failure:
-    """One attempt that raised, or the run itself (``node`` is then empty)."""
-
-    offset_ms: float
-    node: str
-    wave: int
-    attempt: int
-    error_type: str
-    message: str
-    traceback: str
-
-
-@dataclass(slots=True)
-class Call:
-    """One call of a tool or a language model; ``end_ms`` is -1 while it runs."""
-
-    node: str
-    attempt: int
-    kind: str
-    name: str
-    start_ms: float
-    end_ms: float = -1.0
-    status: str = "running"
-    tokens: int = 0
-
-
-@dataclass(slots=True)
-class Wave:
-    """One wave: how many nodes it has, how many lanes its attempts take beside each other, when it ran."""
-
-    index: int
-    nodes: int = 0
-    start_ms: float = -1.0
-    end_ms: float = -1.0
-    free_at: list[float] = field(default_factory=list)
-    owners: list[int] = field(default_factory=list)
-    _free: list[tuple[float, int]] = field(default_factory=list)
-
-    @property
-    def lanes(self) -> int:
-        """The number of lanes in use so far."""
-        return len(self.owners)
-
-    def take_lane(self, node: int, ready_ms: float) -> int:
-        """A lane that was free at ``ready_ms``, or a new one."""
-        while self._free and self._free[0][0] <= ready_ms:
-            freed_ms, lane = heapq.heappop(self._free)
-            if self.owners[lane] < 0 and self.free_at[lane] == freed_ms:
-                self.owners[lane] = node
-                return lane
-        self.owners.append(node)
-        self.free_at.append(0.0)
-        return len(self.owners) - 1
-
-    def retake_lane(self, lane: int, node: int) -> bool:
-        """Keep ``lane`` for the next attempt of ``node``, where nobody has taken it since."""
-        if self.owners[lane] not in (-1, node):
-            return False
-        self.owners[lane] = node
-        return True
-
-    def free_lane(self, lane: int, end_ms: float) -> None:
-        """Let others have ``lane`` from ``end_ms`` on."""
-        self.owners[lane] = -1
-        self.free_at[lane] = end_ms
-        heapq.heappush(self._free, (end_ms, lane))
-
-
-@dataclass(slots=True)
-class Columns:
-    """One row per attempt, in the order of their starts; ``status`` holds codes (see :data:`STATUSES`)."""
-
-    node: array[int] = field(default_factory=lambda: array("I"))
-    attempt: array[int] = field(default_factory=lambda: array("I"))
-    lane: array[int] = field(default_factory=lambda: array("I"))
-    status: array[int] = field(default_factory=lambda: array("B"))
-    ready_ms: array[float] = field(default_factory=lambda: array("d"))
-    start_ms: array[float] = field(default_factory=lambda: array("d"))
-    end_ms: array[float] = field(default_factory=lambda: array("d"))
-    backoff_ms: array[float] = field(default_factory=lambda: array("d"))
-
-    def __len__(self) -> int:
-        return len(self.node)
-
-    def append(self, node: int, attempt: int, lane: int, ready_ms: float, start_ms: float) -> int:
-        """Add a running attempt; return its row."""
-        self.node.append(node)
-        self.attempt.append(attempt)
-        self.lane.append(lane)
-        self.status.append(RUNNING)
-        self.ready_ms.append(ready_ms)
-        self.start_ms.append(start_ms)
-        self.end_ms.append(-1.0)
-        self.backoff_ms.append(0.0)
-        return len(self.node) - 1
-
-
-@dataclass(slots=True)
-class Nodes:
-    """One row per node, in topological order; ``settled_ms`` is when its status last became final (-1: not yet)."""
-
-    name: list[str] = field(default_factory=list)
-    wave: array[int] = field(default_factory=lambda: array("I"))
-    status: array[int] = field(default_factory=lambda: array("B"))
-    settled_ms: array[float] = field(default_factory=lambda: array("d"))
-    parents: list[tuple[str, ...]] = field(default_factory=list)
-    code: dict[str, int] = field(default_factory=dict)
-
-    def __len__(self) -> int:
-        return len(self.name)
-
-    def append(self, name: str, wave: int, parents: tuple[str, ...] = ()) -> int:
-        """Add a pending node; return its code."""
-        code = self.code[name] = len(self.name)
-        self.name.append(name)
-        self.wave.append(max(0, wave))
-        self.status.append(PENDING)
-        self.settled_ms.append(-1.0)
-        self.parents.append(parents)
-        return code
-
-    def edges(self) -> list[tuple[int, int]]:
-        """(parent, child) codes; parents that are not in the run are left out."""
-        code = self.code
-        return [(code[p], child) for child, parents in enumerate(self.parents) for p in parents if p in code]
-
-
-@dataclass(slots=True)
-class Delta:
-    """What changed since the last delta: row and node indices, and where the new names, decisions, failures begin."""
-
-    full: bool
-    rows: list[int]
-    nodes: list[int]
-    waves: list[int]
-    first_name: int
-    first_decision: int
-    first_failure: int
 
 
 class RunState:
@@ -218,10 +89,12 @@ class RunState:
         self.calls: list[Call] = []
         self._origin_ns: int | None = None
         self._rows: dict[tuple[int, int], int] = {}
-        self._open_calls: dict[tuple[str, str], Call] = {}
-        self._dirty_rows: set[int] = set()
-        self._dirty_nodes: set[int] = set()
-        self._dirty_waves: set[int] = set()
+        self.changed_rows: set[int] = set()
+        self.changed_nodes: set[int] = set()
+        self.changed_waves: set[int] = set()
+        self.ended_calls: list[int] = []
+        self._open_calls: dict[tuple[str, str], int] = {}
+        self._lanes: dict[int, Lanes] = {}
         self._told = [0, 0, 0]
         self._changed = False
 
@@ -281,16 +154,21 @@ class RunState:
     def delta(self, *, full: bool = False) -> Delta:
         """What changed since the last call; with ``full``, everything."""
         told = [0, 0, 0] if full else self._told
-        rows: Iterable[int] = range(len(self.attempts)) if full else self._dirty_rows
-        nodes: Iterable[int] = range(len(self.nodes)) if full else self._dirty_nodes
-        waves: Iterable[int] = self.waves if full else self._dirty_waves
+        rows: Iterable[int] = range(len(self.attempts)) if full else self.changed_rows
+        nodes: Iterable[int] = range(len(self.nodes)) if full else self.changed_nodes
+        waves: Iterable[int] = self.waves if full else self.changed_waves
         delta = Delta(full, sorted(rows), sorted(nodes), sorted(waves), *told)
-        self._dirty_rows.clear()
-        self._dirty_nodes.clear()
-        self._dirty_waves.clear()
+        self.forget_changes()
         self._told = [len(self.nodes), len(self.decisions), len(self.failures)]
         self._changed = False
         return delta
+
+    def forget_changes(self) -> None:
+        """Begin to collect anew which rows, nodes and waves change, and which calls end."""
+        self.changed_rows.clear()
+        self.changed_nodes.clear()
+        self.changed_waves.clear()
+        self.ended_calls.clear()
 
     def _offset(self, event: Event) -> float:
         if self._origin_ns is None:
@@ -332,20 +210,21 @@ class RunState:
                 self._set_status(self.attempts.node[row], CANCELLED, at_ms)
 
     def _wave_started(self, event: ev.WaveStarted, at_ms: float) -> None:
-        wave = self._wave(event.wave_index)
+        wave = self._changed_wave(event.wave_index)
         wave.start_ms = at_ms
         wave.nodes = max(wave.nodes, len(event.nodes))
 
     def _wave_ended(self, event: ev.WaveCompleted, at_ms: float) -> None:
-        self._wave(event.wave_index).end_ms = at_ms
+        self._changed_wave(event.wave_index).end_ms = at_ms
 
-    def _wave(self, index: int) -> Wave:
+    def _changed_wave(self, index: int) -> Wave:
         index = max(0, index)
         wave = self.waves.get(index)
         if wave is None:
             wave = self.waves[index] = Wave(index)
+            self._lanes[index] = Lanes()
             self.total_waves = max(self.total_waves, len(self.waves))
-        self._dirty_waves.add(index)
+        self.changed_waves.add(index)
         return wave
 
     # --- nodes and attempts ---------------------------------------------------------------------------------------
@@ -354,8 +233,8 @@ class RunState:
         code = self.nodes.append(name, wave_index, parents)
         self.counts[PENDING] += 1
         self.total_nodes = max(self.total_nodes, len(self.nodes))
-        self._wave(wave_index).nodes += 1
-        self._dirty_nodes.add(code)
+        self._changed_wave(wave_index).nodes += 1
+        self.changed_nodes.add(code)
         return code
 
     def _node(self, event: Any) -> int:
@@ -369,7 +248,7 @@ class RunState:
         self.counts[status] += 1
         self.nodes.status[node] = status
         self.nodes.settled_ms[node] = at_ms if status > RETRYING else -1.0
-        self._dirty_nodes.add(node)
+        self.changed_nodes.add(node)
 
     def _node_started(self, event: ev.NodeStarted, at_ms: float) -> None:
         node = self._node(event)
@@ -378,25 +257,27 @@ class RunState:
             self._start_row(node, event.attempt, max(0.0, at_ms - max(0.0, event.queued_ms)), at_ms)
 
     def _start_row(self, node: int, attempt: int, ready_ms: float, start_ms: float) -> int:
-        wave = self._wave(self.nodes.wave[node])
+        lanes = self._lanes[self.nodes.wave[node]]
         before = self._rows.get((node, attempt - 1))
         if before is not None:
             ready_ms = min(max(ready_ms, self.attempts.end_ms[before] + self.attempts.backoff_ms[before]), start_ms)
-        if before is not None and wave.retake_lane(self.attempts.lane[before], node):
+        if before is not None and lanes.retake(self.attempts.lane[before], node):
             lane = self.attempts.lane[before]
         else:
-            lane = wave.take_lane(node, ready_ms)
+            lane = lanes.take(node, ready_ms)
+            if lane == len(lanes) - 1:
+                self._changed_wave(self.nodes.wave[node]).lanes = len(lanes)
         row = self._rows[node, attempt] = self.attempts.append(node, max(0, attempt), lane, ready_ms, start_ms)
-        self._dirty_rows.add(row)
+        self.changed_rows.add(row)
         return row
 
     def _end_row(self, row: int, end_ms: float, status: int) -> None:
         attempts = self.attempts
         if attempts.end_ms[row] < 0.0:
             attempts.end_ms[row] = max(end_ms, attempts.start_ms[row])
-            self._wave(self.nodes.wave[attempts.node[row]]).free_lane(attempts.lane[row], attempts.end_ms[row])
+            self._lanes[self.nodes.wave[attempts.node[row]]].free(attempts.lane[row], attempts.end_ms[row])
         attempts.status[row] = status
-        self._dirty_rows.add(row)
+        self.changed_rows.add(row)
 
     def _attempt_ended(self, event: Any, at_ms: float, status: int) -> None:
         node = self._node(event)
@@ -422,7 +303,7 @@ class RunState:
             return
         self._end_row(row, at_ms, RETRYING)
         self.attempts.backoff_ms[row] = max(0.0, event.delay_s * 1e3)
-        self._wave(self.nodes.wave[node]).retake_lane(self.attempts.lane[row], node)
+        self._lanes[self.nodes.wave[node]].retake(self.attempts.lane[row], node)
 
     def _node_settled(self, event: Any, at_ms: float) -> None:
         status = STATUSES.index(event._verb)  # noqa: SLF001 - skipped, fell_back or cancelled
@@ -463,13 +344,14 @@ class RunState:
     def _call_began(self, event: Any, at_ms: float) -> None:
         kind = "tool" if isinstance(event, ev.ToolCalled) else "llm"
         name = event.tool_name if kind == "tool" else event.model
-        call = Call(event.node_name, event.attempt, kind, name, at_ms)
-        self.calls.append(call)
-        self._open_calls[event.node_name, event.call_id] = call
+        self._open_calls[event.node_name, event.call_id] = len(self.calls)
+        self.calls.append(Call(event.node_name, event.attempt, kind, name, at_ms))
 
     def _call_ended(self, event: Any, at_ms: float) -> None:
-        call = self._open_calls.pop((event.node_name, event.call_id), None)
-        if call is not None:
+        index = self._open_calls.pop((event.node_name, event.call_id), None)
+        if index is not None:
+            self.ended_calls.append(index)
+            call = self.calls[index]
             call.end_ms = at_ms
             call.status = "failed" if hasattr(event, "error") else "succeeded"
             call.tokens = (getattr(event, "input_tokens", 0) or 0) + (getattr(event, "output_tokens", 0) or 0)

@@ -1,0 +1,144 @@
+"""What a :class:`~hexviz.recording.state.RunState` is made of: its tables of nodes, attempts and waves, and its lists.
+
+Times are milliseconds since the run began; -1 stands for "not yet".
+"""
+
+from __future__ import annotations
+
+from array import array
+from dataclasses import dataclass, field
+
+STATUSES = ("pending", "running", "retrying", "succeeded", "failed", "skipped", "fell_back", "cancelled")
+"""The words for nodes and attempts; their places in this tuple are the codes in the columns."""
+PENDING, RUNNING, RETRYING, SUCCEEDED, FAILED, SKIPPED, FELL_BACK, CANCELLED = range(8)
+
+
+@dataclass(slots=True)
+class Decision:
+    """One decision of control, as it is listed.
+
+    Where nobody decided (``proceed``), ``decided_by`` and ``reason`` tell of the handler that failed, or of the shadow
+    handler that would have interfered.
+    """
+
+    seq: int
+    offset_ms: float
+    signal: str
+    event_type: str
+    node: str
+    wave: int
+    attempt: int
+    decided_by: str
+    reason: str
+    shadow: bool
+
+
+@dataclass(slots=True)
+class Failure:
+    """One attempt that raised, or the run itself (``node`` is then empty)."""
+
+    offset_ms: float
+    node: str
+    wave: int
+    attempt: int
+    error_type: str
+    message: str
+    traceback: str
+
+
+@dataclass(slots=True)
+class Call:
+    """One call of a tool or a language model; ``end_ms`` is -1 while it runs."""
+
+    node: str
+    attempt: int
+    kind: str
+    name: str
+    start_ms: float
+    end_ms: float = -1.0
+    status: str = "running"
+    tokens: int = 0
+
+
+@dataclass(slots=True)
+class Wave:
+    """One wave: how many nodes it has, how many lanes its attempts take beside each other, when it ran."""
+
+    index: int
+    nodes: int = 0
+    lanes: int = 0
+    start_ms: float = -1.0
+    end_ms: float = -1.0
+
+
+@dataclass(slots=True)
+class Columns:
+    """One row per attempt, in the order of their starts; ``status`` holds codes (see :data:`STATUSES`)."""
+
+    node: array[int] = field(default_factory=lambda: array("I"))
+    attempt: array[int] = field(default_factory=lambda: array("I"))
+    lane: array[int] = field(default_factory=lambda: array("I"))
+    status: array[int] = field(default_factory=lambda: array("B"))
+    ready_ms: array[float] = field(default_factory=lambda: array("d"))
+    start_ms: array[float] = field(default_factory=lambda: array("d"))
+    end_ms: array[float] = field(default_factory=lambda: array("d"))
+    backoff_ms: array[float] = field(default_factory=lambda: array("d"))
+
+    def __len__(self) -> int:
+        return len(self.node)
+
+    def append(self, node: int, attempt: int, lane: int, ready_ms: float, start_ms: float) -> int:
+        """Add a running attempt; return its row."""
+        self.node.append(node)
+        self.attempt.append(attempt)
+        self.lane.append(lane)
+        self.status.append(RUNNING)
+        self.ready_ms.append(ready_ms)
+        self.start_ms.append(start_ms)
+        self.end_ms.append(-1.0)
+        self.backoff_ms.append(0.0)
+        return len(self.node) - 1
+
+
+@dataclass(slots=True)
+class Nodes:
+    """One row per node, in topological order; ``settled_ms`` is when its status last became final (-1: not yet)."""
+
+    name: list[str] = field(default_factory=list)
+    wave: array[int] = field(default_factory=lambda: array("I"))
+    status: array[int] = field(default_factory=lambda: array("B"))
+    settled_ms: array[float] = field(default_factory=lambda: array("d"))
+    parents: list[tuple[str, ...]] = field(default_factory=list)
+    code: dict[str, int] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.name)
+
+    def append(self, name: str, wave: int, parents: tuple[str, ...] = ()) -> int:
+        """Add a pending node; return its code."""
+        code = self.code[name] = len(self.name)
+        self.name.append(name)
+        self.wave.append(max(0, wave))
+        self.status.append(PENDING)
+        self.settled_ms.append(-1.0)
+        self.parents.append(parents)
+        return code
+
+    def edges(self) -> list[tuple[int, int]]:
+        """(parent, child) codes; parents that are not in the run are left out."""
+        code, size = self.code, len(self)
+        pairs = ((code.get(p, size), child) for child, parents in enumerate(self.parents) for p in parents)
+        return [(parent, child) for parent, child in pairs if parent < size]
+
+
+@dataclass(slots=True)
+class Delta:
+    """What changed since the last delta: row and node indices, and where the new names, decisions, failures begin."""
+
+    full: bool
+    rows: list[int]
+    nodes: list[int]
+    waves: list[int]
+    first_name: int
+    first_decision: int
+    first_failure: int
