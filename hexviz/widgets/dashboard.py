@@ -85,6 +85,10 @@ class LiveView:
             self._tap(event)
         self._pump.start()
 
+    def handle(self, event: Event) -> None:
+        """Take in an event that nobody told the observers, such as one of a :class:`hexviz.Replay` into this view."""
+        self._tap(event)
+
     def display(self) -> Self:
         """Show the view under the cell that calls this. Returns the view itself."""
         if not can_display():
