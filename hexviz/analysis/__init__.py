@@ -4,6 +4,7 @@ Each function takes the ``frames`` of a recording (and ``run_id`` where they hol
 its columns documented in the function, its totals in ``attrs``.
 """
 
+from hexviz.analysis.backtest import backtest, backtest_summary
 from hexviz.analysis.calls import calls
 from hexviz.analysis.compare import compare
 from hexviz.analysis.concurrency import concurrency
@@ -17,6 +18,8 @@ from hexviz.analysis.what_if import scaling, what_if
 __all__ = [
     "SIGNAL_COLORS",
     "STATUS_COLORS",
+    "backtest",
+    "backtest_summary",
     "calls",
     "compare",
     "concurrency",

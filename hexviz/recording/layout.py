@@ -209,7 +209,7 @@ _DTYPES = {
 
 def build(name: str, values: Mapping[str, Any]) -> pd.DataFrame:
     """The frame ``name`` from one array or list per column, each brought to its fixed dtype."""
-    frame = pd.DataFrame({col.name: _typed(col.kind, values[col.name]) for col in COLUMNS[name]}, copy=False)
+    frame = pd.DataFrame({col.name: typed(col.kind, values[col.name]) for col in COLUMNS[name]}, copy=False)
     frame.attrs.update({"hexviz_schema": FRAME_SCHEMA, "hexviz_frame": name})
     return frame
 
@@ -220,7 +220,8 @@ def from_rows(name: str, rows: Sequence[Sequence[Any]]) -> pd.DataFrame:
     return build(name, {col.name: list(values) for col, values in zip(COLUMNS[name], columns, strict=True)})
 
 
-def _typed(kind: str | tuple[str, ...], values: Any) -> Any:
+def typed(kind: str | tuple[str, ...], values: Any) -> Any:
+    """``values`` as the array of a column of that kind (see :class:`Col`)."""
     if isinstance(values, pd.api.extensions.ExtensionArray):
         return values
     if isinstance(kind, tuple):

@@ -23,8 +23,8 @@ def executed(path, tmp_path, monkeypatch):
     return client.execute()
 
 
-def test_there_are_two_notebooks():
-    assert [path.stem for path in NOTEBOOKS] == ["01_first_run", "02_machine_learning"]
+def test_the_notebooks_are_these():
+    assert [path.stem for path in NOTEBOOKS] == ["01_first_run", "02_machine_learning", "04_policies_and_backtest"]
 
 
 def test_a_notebook_is_committed_without_outputs_and_begins_with_words(path):
