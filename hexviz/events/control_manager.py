@@ -10,6 +10,7 @@ from bisect import insort
 from collections.abc import Awaitable, Iterable
 from functools import partial
 from time import perf_counter_ns
+from types import CoroutineType, coroutine
 from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeAlias
 
 import msgspec
@@ -41,7 +42,6 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("hexviz.control")
 _CANCEL_GRACE_S = 0.5
-_DONE: Any = object()
 Ask: TypeAlias = "tuple[Any, Callable[[Event, ExecutionContext], Any], bool]"
 """An entry, its handler, and whether that is async: what the hot loop unpacks in one step."""
 
@@ -115,6 +115,7 @@ class ControlManager(BaseEventManager):
         self._orders = itertools.count()
         self._table: dict[type[Event], tuple[HandlerEntry, ...]] = {}
         self._asks: dict[type[Event], tuple[Ask, ...]] = {}
+        self._checks: list[_Check] = []
 
     def register(
         self,
@@ -212,6 +213,7 @@ class ControlManager(BaseEventManager):
         self.active = bool(entries)
         self._table = {}
         self._asks = {}
+        self._checks = []
 
     def asks(self, event_class: type[Event]) -> tuple[HandlerEntry, ...]:
         """The handlers for a class of events, in order: one look-up, made anew when the registrations change."""
@@ -246,17 +248,24 @@ class ControlManager(BaseEventManager):
         Must be called in the task that will await. A decision that is not noteworthy carries votes only with
         ``all_votes``.
         """
-        asks = self._asks.get(type(event))
-        if asks is None:
+        try:
+            asks = self._asks[type(event)]
+        except KeyError:
             asks = self._asks_of(event)
         if not asks:
             return NO_OBJECTION
-        check = _Check(asks, event, context, all_votes, perf_counter_ns(), [])
-        asking = self._ask_in_turn(check, asks).__await__()
-        waiting_on = next(asking, _DONE)  # not send(): StopIteration would cost more than a handler
-        if waiting_on is _DONE:
-            return check.decision
-        return self._finish(check, asking, waiting_on)
+        checks = self._checks
+        check = checks.pop() if checks else _Check(self._ask_in_turn)
+        check.times.clear()
+        check.started_ns = perf_counter_ns()
+        outcome: Decision = check.ask((asks, event, context, all_votes))  # or what a handler waits for
+        if outcome is NO_OBJECTION:
+            checks.append(check)
+            return NO_OBJECTION
+        if type(outcome) is not Decision:
+            check.waited = True
+            return self._finish(check, outcome)
+        return outcome
 
     def _asks_of(self, event: Event) -> tuple[Ask, ...]:
         """Who is to be asked about ``event`` itself: its topic matters, or nothing was looked up yet."""
@@ -264,17 +273,18 @@ class ControlManager(BaseEventManager):
         asks = self._asks.get(type(event))
         return tuple([entry.ask for entry in entries if entry.hears(event)]) if asks is None else asks
 
-    async def _finish(self, check: _Check, asking: Generator[Any, Any, None], waiting_on: Any) -> Decision:
-        while waiting_on is not _DONE:
-            if await self._wait(check, asking, waiting_on):
+    async def _finish(self, check: _Check, waiting_on: Any) -> Decision:
+        while not await self._wait(check, waiting_on):
+            check.begin_asking(self._ask_in_turn)
+            try:
+                waiting_on = check.ask(check.facts)
+            except StopIteration:
                 break
-            asking = self._ask_in_turn(check, check.asks[len(check.times) :]).__await__()
-            waiting_on = next(asking, _DONE)
         return check.decision
 
-    async def _wait(self, check: _Check, asking: Generator[Any, Any, None], waiting_on: Any) -> bool:
+    async def _wait(self, check: _Check, waiting_on: Any) -> bool:
         """A handler really waits: now a timer is worth its price. False: it was abandoned, the rest is to be asked."""
-        guard = _Overrun(check, Continued(asking, waiting_on))
+        guard = _Overrun(check, Continued(check.asking, waiting_on))
         try:
             await guard.continued
         except AbandonedError:
@@ -284,26 +294,35 @@ class ControlManager(BaseEventManager):
             guard.stop()
         return True
 
-    # The hot loop: written once, kept whole.
-    async def _ask_in_turn(self, check: _Check, asks: tuple[Ask, ...]) -> None:
-        """Ask until somebody decides; the outcome is ``check.decision``."""
-        event, context, took_until = check.event, check.context, check.times.append
-        for entry, handler, asynchronous in asks:
-            try:
-                response = handler(event, context)
-                if asynchronous or (type(response) is not ControlResponse and isinstance(response, Awaitable)):
-                    response = await response
-            except GeneratorExit:
-                raise
-            except BaseException as error:  # noqa: BLE001 - a handler may raise anything
-                if self._raised(check, entry, error):
-                    return
-                continue
-            took_until(perf_counter_ns())
-            if response is not PROCEED and self._objected(check, entry, response):
+    # The hot loop: written once, kept whole. One generator is sent check after check, because a coroutine for each
+    # would cost as much as three handlers. Once a handler has really waited it belongs to that check, and ends with it.
+    @coroutine
+    def _ask_in_turn(self, check: _Check) -> Generator[Any, Any, None]:  # noqa: C901 - see above
+        """Ask until somebody decides; yields the decision, or what a handler waits for."""
+        took_until = check.times.append
+        while True:
+            asks, event, context, all_votes = check.facts = yield check.decision
+            for entry, handler, asynchronous in asks[len(check.times) :] if check.waited else asks:
+                try:
+                    response = handler(event, context)
+                    if asynchronous and type(response) is CoroutineType:
+                        response = yield from response  # type: ignore[misc]
+                    elif type(response) is not ControlResponse and isinstance(response, Awaitable):
+                        response = yield from response.__await__()
+                except GeneratorExit:
+                    raise
+                except BaseException as error:  # noqa: BLE001 - a handler may raise anything
+                    if self._raised(check, entry, error):
+                        break
+                    continue
+                took_until(perf_counter_ns())
+                if response is not PROCEED and self._objected(check, entry, response):
+                    break
+            else:
+                if all_votes or check.noteworthy:
+                    check.decide(PROCEED, None)
+            if check.waited:
                 return
-        if check.noteworthy or check.all_votes:
-            check.decide(PROCEED, None)
 
     # Each of the four: whether that decides the check.
     def _objected(self, check: _Check, entry: HandlerEntry, response: Any) -> bool:
@@ -377,19 +396,42 @@ class ControlManager(BaseEventManager):
         return f"<ControlManager: {', '.join(f'{e.name} ({e.priority})' for e in self._entries) or 'no handlers'}>"
 
 
-class _Check(msgspec.Struct, eq=False):
-    """One check under way: who is asked, when each answer came, and what was answered other than PROCEED."""
+class _Check:
+    """One check under way: who is asked, when each answer came, and what was answered other than PROCEED.
 
-    asks: tuple[Ask, ...]
-    event: Event
-    context: ExecutionContext
-    all_votes: bool
-    started_ns: int
-    times: list[int]
-    noteworthy: bool = False
-    overrun: Any = None
-    answers: dict[HandlerEntry, tuple[ControlResponse, str]] | None = None
-    decision: Decision = NO_OBJECTION
+    One in which nothing happened is used again for the next.
+    """
+
+    __slots__ = (
+        "answers", "ask", "asking", "decision", "facts", "noteworthy", "overrun", "started_ns", "times", "waited",
+    )  # fmt: skip
+
+    def __init__(self, asking: Callable[[_Check], Any]) -> None:
+        self.facts: tuple[tuple[Ask, ...], Event, ExecutionContext, bool]
+        self.times: list[int] = []
+        self.started_ns = 0
+        self.noteworthy = False
+        self.waited = False
+        self.overrun: Any = None
+        self.answers: dict[HandlerEntry, tuple[ControlResponse, str]] = {}
+        self.decision = NO_OBJECTION
+        self.begin_asking(asking)
+
+    def begin_asking(self, asking: Callable[[_Check], Any]) -> None:
+        """Make the generator that is sent the facts of a check."""
+        self.asking: Generator[Any, Any, None] = asking(self)
+        self.ask: Callable[[Any], Any] = self.asking.send
+        next(self.asking)
+
+    @property
+    def asks(self) -> tuple[Ask, ...]:
+        """Who is asked, in order."""
+        return self.facts[0]
+
+    @property
+    def event(self) -> Event:
+        """What they are asked about."""
+        return self.facts[1]
 
     @property
     def current(self) -> HandlerEntry:
@@ -399,7 +441,7 @@ class _Check(msgspec.Struct, eq=False):
 
     def answered(self, entry: HandlerEntry, response: ControlResponse, error: str = "") -> None:
         """``entry`` said something other than plain PROCEED, or failed."""
-        self.answers = {**(self.answers or {}), entry: (response, error)}
+        self.answers[entry] = (response, error)
 
     def shortest_timeout_s(self) -> float:
         """The least time that somebody who is still to answer may take."""
@@ -412,7 +454,7 @@ class _Check(msgspec.Struct, eq=False):
     def votes(self) -> tuple[Vote, ...]:
         """What each handler answered, with its own time, in the order in which they were asked."""
         votes = []
-        started, answers = self.started_ns, self.answers or {}
+        started, answers = self.started_ns, self.answers
         for (entry, _, _), ended in zip(self.asks, self.times, strict=False):
             response, error = answers.get(entry, (PROCEED, ""))
             facts = (response.signal.value, response.reason, (ended - started) / 1000)
