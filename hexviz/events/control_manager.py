@@ -9,8 +9,8 @@ import threading
 from bisect import insort
 from collections.abc import Awaitable, Iterable
 from functools import partial
-from time import perf_counter_ns
-from types import CoroutineType, coroutine
+from time import perf_counter
+from types import coroutine
 from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeAlias
 
 import msgspec
@@ -33,7 +33,7 @@ from hexviz.events.models import (
     HandlerMetadata,
 )
 from hexviz.events.offload import in_thread
-from hexviz.events.registration import callable_of, event_types_of, is_async, name_of, weakly
+from hexviz.events.registration import callable_of, event_types_of, gives_coroutine, is_async, name_of, weakly
 from hexviz.events.stepping import AbandonedError, Continued
 from hexviz.events.topics import compile_topics
 
@@ -42,8 +42,8 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("hexviz.control")
 _CANCEL_GRACE_S = 0.5
-Ask: TypeAlias = "tuple[Any, Callable[[Event, ExecutionContext], Any], bool]"
-"""An entry, its handler, and whether that is async: what the hot loop unpacks in one step."""
+Call: TypeAlias = "tuple[Callable[[Event, ExecutionContext], Any], bool]"
+"""A handler, and whether calling it gives a coroutine: what the hot loop unpacks in one step."""
 
 
 class HandlerEntry(msgspec.Struct, frozen=True, eq=False):
@@ -59,7 +59,6 @@ class HandlerEntry(msgspec.Struct, frozen=True, eq=False):
     critical: bool = False
     timeout_s: float = DEFAULT_HANDLER_TIMEOUT
     shadow: bool = False
-    ask: Any = None
 
     @property
     def name(self) -> str:
@@ -76,6 +75,19 @@ class HandlerEntry(msgspec.Struct, frozen=True, eq=False):
 
     def __lt__(self, other: HandlerEntry) -> bool:
         return (self.priority, self.order) < (other.priority, other.order)
+
+
+class Row(NamedTuple):
+    """The handlers that are asked about an event, in order, and how each is called."""
+
+    entries: tuple[HandlerEntry, ...]
+    calls: tuple[Call, ...]
+
+    @classmethod
+    def of(cls, entries: Iterable[HandlerEntry]) -> Row:
+        """The row of these handlers."""
+        entries = tuple(entries)
+        return cls(entries, tuple([(entry.handler, entry.asynchronous) for entry in entries]))
 
 
 class Decision(NamedTuple):
@@ -114,7 +126,7 @@ class ControlManager(BaseEventManager):
         self._lock = threading.RLock()
         self._orders = itertools.count()
         self._table: dict[type[Event], tuple[HandlerEntry, ...]] = {}
-        self._asks: dict[type[Event], tuple[Ask, ...]] = {}
+        self._rows: dict[type[Event], Row] = {}
         self._checks: list[_Check] = []
 
     def register(
@@ -161,7 +173,7 @@ class ControlManager(BaseEventManager):
                 priority=priority,
                 order=order,
                 handler=call,
-                asynchronous=is_async(call),
+                asynchronous=gives_coroutine(call),
                 metadata=HandlerMetadata(priority, name, description),
                 event_types=types,
                 topics=patterns,
@@ -169,7 +181,6 @@ class ControlManager(BaseEventManager):
                 timeout_s=DEFAULT_HANDLER_TIMEOUT if timeout_s is None else timeout_s,
                 shadow=shadow,
             )
-            msgspec.structs.force_setattr(entry, "ask", (entry, entry.handler, entry.asynchronous))
             self.unregister(name)
             entries = self._entries.copy()
             insort(entries, entry)
@@ -212,7 +223,7 @@ class ControlManager(BaseEventManager):
         self._entries = entries
         self.active = bool(entries)
         self._table = {}
-        self._asks = {}
+        self._rows = {}
         self._checks = []
 
     def asks(self, event_class: type[Event]) -> tuple[HandlerEntry, ...]:
@@ -222,7 +233,7 @@ class ControlManager(BaseEventManager):
         if entries is None:
             entries = table[event_class] = tuple(entry for entry in self._entries if entry.wants(event_class))
             if all(entry.topics is None for entry in entries):
-                self._asks[event_class] = tuple(entry.ask for entry in entries)
+                self._rows[event_class] = Row.of(entries)
         return entries
 
     async def check(self, event: Event, context: ExecutionContext) -> ControlResponse:
@@ -249,16 +260,16 @@ class ControlManager(BaseEventManager):
         ``all_votes``.
         """
         try:
-            asks = self._asks[type(event)]
+            row = self._rows[type(event)]
         except KeyError:
-            asks = self._asks_of(event)
-        if not asks:
+            row = self._row_for(event)
+        if not row.calls:
             return NO_OBJECTION
         checks = self._checks
         check = checks.pop() if checks else _Check(self._ask_in_turn)
         check.times.clear()
-        check.started_ns = perf_counter_ns()
-        outcome: Decision = check.ask((asks, event, context, all_votes))  # or what a handler waits for
+        check.started = perf_counter()
+        outcome: Decision = check.ask((row, event, context, all_votes))  # or what a handler waits for
         if outcome is NO_OBJECTION:
             checks.append(check)
             return NO_OBJECTION
@@ -267,11 +278,11 @@ class ControlManager(BaseEventManager):
             return self._finish(check, outcome)
         return outcome
 
-    def _asks_of(self, event: Event) -> tuple[Ask, ...]:
+    def _row_for(self, event: Event) -> Row:
         """Who is to be asked about ``event`` itself: its topic matters, or nothing was looked up yet."""
         entries = self.asks(type(event))
-        asks = self._asks.get(type(event))
-        return tuple([entry.ask for entry in entries if entry.hears(event)]) if asks is None else asks
+        row = self._rows.get(type(event))
+        return Row.of(entry for entry in entries if entry.hears(event)) if row is None else row
 
     async def _finish(self, check: _Check, waiting_on: Any) -> Decision:
         while not await self._wait(check, waiting_on):
@@ -299,24 +310,24 @@ class ControlManager(BaseEventManager):
     @coroutine
     def _ask_in_turn(self, check: _Check) -> Generator[Any, Any, None]:  # noqa: C901 - see above
         """Ask until somebody decides; yields the decision, or what a handler waits for."""
-        took_until = check.times.append
+        took_until, now, proceed = check.times.append, perf_counter, PROCEED
         while True:
-            asks, event, context, all_votes = check.facts = yield check.decision
-            for entry, handler, asynchronous in asks[len(check.times) :] if check.waited else asks:
+            row, event, context, all_votes = check.facts = yield check.decision
+            for handler, asynchronous in row.calls[len(check.times) :] if check.waited else row.calls:
                 try:
                     response = handler(event, context)
-                    if asynchronous and type(response) is CoroutineType:
-                        response = yield from response  # type: ignore[misc]
+                    if asynchronous:
+                        response = yield from response
                     elif type(response) is not ControlResponse and isinstance(response, Awaitable):
                         response = yield from response.__await__()
                 except GeneratorExit:
                     raise
                 except BaseException as error:  # noqa: BLE001 - a handler may raise anything
-                    if self._raised(check, entry, error):
+                    if self._raised(check, check.current, error):
                         break
                     continue
-                took_until(perf_counter_ns())
-                if response is not PROCEED and self._objected(check, entry, response):
+                took_until(now())
+                if response is not proceed and self._objected(check, row.entries[len(check.times) - 1], response):
                     break
             else:
                 if all_votes or check.noteworthy:
@@ -354,7 +365,7 @@ class ControlManager(BaseEventManager):
     def _failed(self, check: _Check, entry: HandlerEntry, error: BaseException) -> bool:
         """Report a handler's own fault; a critical one ends the check with ERROR."""
         self._report(error, entry, check.event)
-        check.times.append(perf_counter_ns())
+        check.times.append(perf_counter())
         critical = entry.critical and not entry.shadow
         reason = f"{type(error).__name__} in control handler {entry.name!r}"
         response = ControlResponse(ControlSignal.ERROR, error, reason) if critical else PROCEED
@@ -403,13 +414,13 @@ class _Check:
     """
 
     __slots__ = (
-        "answers", "ask", "asking", "decision", "facts", "noteworthy", "overrun", "started_ns", "times", "waited",
+        "answers", "ask", "asking", "decision", "facts", "noteworthy", "overrun", "started", "times", "waited",
     )  # fmt: skip
 
     def __init__(self, asking: Callable[[_Check], Any]) -> None:
-        self.facts: tuple[tuple[Ask, ...], Event, ExecutionContext, bool]
-        self.times: list[int] = []
-        self.started_ns = 0
+        self.facts: tuple[Row, Event, ExecutionContext, bool]
+        self.times: list[float] = []
+        self.started = 0.0
         self.noteworthy = False
         self.waited = False
         self.overrun: Any = None
@@ -424,9 +435,9 @@ class _Check:
         next(self.asking)
 
     @property
-    def asks(self) -> tuple[Ask, ...]:
+    def entries(self) -> tuple[HandlerEntry, ...]:
         """Who is asked, in order."""
-        return self.facts[0]
+        return self.facts[0].entries
 
     @property
     def event(self) -> Event:
@@ -436,8 +447,7 @@ class _Check:
     @property
     def current(self) -> HandlerEntry:
         """Who is being asked: every answer before this one has its time."""
-        entry: HandlerEntry = self.asks[min(len(self.times), len(self.asks) - 1)][0]
-        return entry
+        return self.entries[min(len(self.times), len(self.entries) - 1)]
 
     def answered(self, entry: HandlerEntry, response: ControlResponse, error: str = "") -> None:
         """``entry`` said something other than plain PROCEED, or failed."""
@@ -445,7 +455,7 @@ class _Check:
 
     def shortest_timeout_s(self) -> float:
         """The least time that somebody who is still to answer may take."""
-        return min((entry.timeout_s for entry, _, _ in self.asks[len(self.times) :]), default=self.current.timeout_s)
+        return min((entry.timeout_s for entry in self.entries[len(self.times) :]), default=self.current.timeout_s)
 
     def decide(self, response: ControlResponse, entry: HandlerEntry | None) -> None:
         """The check is over: ``entry`` decided, or nobody."""
@@ -454,10 +464,10 @@ class _Check:
     def votes(self) -> tuple[Vote, ...]:
         """What each handler answered, with its own time, in the order in which they were asked."""
         votes = []
-        started, answers = self.started_ns, self.answers
-        for (entry, _, _), ended in zip(self.asks, self.times, strict=False):
+        started, answers = self.started, self.answers
+        for entry, ended in zip(self.entries, self.times, strict=False):
             response, error = answers.get(entry, (PROCEED, ""))
-            facts = (response.signal.value, response.reason, (ended - started) / 1000)
+            facts = (response.signal.value, response.reason, (ended - started) * 1e6)
             votes.append(Vote(entry.name, entry.priority, *facts, entry.shadow, error))
             started = ended
         return tuple(votes)
