@@ -238,7 +238,7 @@ class Run(Outcomes):
                     if freed is not None:
                         ready_at, queued_ms = freed.timestamp, (now - freed.monotonic_ns) / 1e6
                         freed_by[index] = None
-                    take_turn()  # a quarter of the price of a with statement
+                    take_turn()  # half the price of a with statement
                     try:
                         seq = next(seqs)
                         started = NodeStarted(
