@@ -249,6 +249,13 @@ class Summariser:
         self.table[NodeStarted] = _started_step
         self.table[PipelineStarted] = _shape_step
 
+    def hurried(self) -> dict[type[Event], Callable[[Event], Event] | None]:
+        """A copy of ``table`` that puts off what need not be done in mid-run: :func:`settled` does it."""
+        table = dict(self.table)
+        if self.capture == "summary":
+            table[NodeCompleted] = _result_may_wait
+        return table
+
     def __call__(self, event: Event) -> Event:
         """The event as it is recorded; itself where there is nothing to summarise."""
         step = self.step_for(type(event))
@@ -316,6 +323,24 @@ def _result_step(event: Event, _replace: Any = msgspec.structs.replace, _builtin
     maker = _builtin(kind)
     summary = _foreign(value, kind) if maker is None else maker(value, True)  # noqa: FBT003
     return _replace(event, result=summary)  # type: ignore[no-any-return]
+
+
+_MAY_WAIT = frozenset({type(None), bool, float})
+_MOST_OF_INT = 2**63
+
+
+def _result_may_wait(event: Event) -> Event:
+    """Small immutable results stay as they are until :func:`settled`: most runs are over by then."""
+    value = event.result  # type: ignore[attr-defined]
+    kind = type(value)
+    if kind in _MAY_WAIT or (kind is int and -_MOST_OF_INT < value < _MOST_OF_INT):
+        return event
+    return _result_step(event)
+
+
+def settled(event: Event) -> Event:
+    """``event`` with nothing left to summarise of what a :class:`Summariser` let wait."""
+    return _result_step(event) if type(event) is NodeCompleted and type(event.result) is not Summary else event
 
 
 def _error_step(event: Event) -> Event:
