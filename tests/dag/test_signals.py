@@ -76,6 +76,23 @@ def build(kind, place, handler, ran):
     """``first`` -> ``node`` -> ``child``, and beside it ``slow`` -> ``last``, which outlasts the answer."""
     graph = Graph("etl")
 
+    async def slow(x):
+        await handler.answered.wait()
+        for _ in range(10):
+            await asyncio.sleep(0)
+        return "slow"
+
+    graph.node(lambda: 1, name="first")
+    graph.node(node_code(kind, place, ran), name="node", after=["first"])
+    graph.node(slow, after=["first"])
+    graph.node(lambda x: ("after", x), name="child", after=["node"])
+    graph.node(lambda x: ("after", x), name="last", after=["slow"])
+    return graph
+
+
+def node_code(kind, place, ran):
+    """What the node does: work, or work inside a call."""
+
     def work():
         ran.append("node")
         if place is NodeFailed and ran == ["node"]:
@@ -85,34 +102,21 @@ def build(kind, place, handler, ran):
     def calling():
         return tool_call("search", {"q": "x"}) if place is ToolCalled else llm_call([{"role": "user"}])
 
-    async def node_async(x):
-        if place not in CALLS:
-            return work()
-        async with calling() as call:
-            if not call.answered:
-                call.result = work()
-        return call.result
-
-    def node_sync(x):
-        if place not in CALLS:
-            return work()
+    def work_in_a_call(x):
         with calling() as call:
             if not call.answered:
                 call.result = work()
         return call.result
 
-    async def slow(x):
-        await handler.answered.wait()
-        for _ in range(10):
-            await asyncio.sleep(0)
-        return "slow"
+    async def work_in_an_async_call(x):
+        return await calling().run(work)
 
-    graph.node(lambda: 1, name="first")
-    graph.node(node_async if kind == "async" else node_sync, name="node", after=["first"])
-    graph.node(slow, after=["first"])
-    graph.node(lambda x: ("after", x), name="child", after=["node"])
-    graph.node(lambda x: ("after", x), name="last", after=["slow"])
-    return graph
+    async def work_async(x):
+        return work()
+
+    if place in CALLS:
+        return work_in_an_async_call if kind == "async" else work_in_a_call
+    return work_async if kind == "async" else lambda x: work()
 
 
 def play(place, response, kind, *, always=False, more=(), **options):
