@@ -417,7 +417,8 @@ class ControlDecided(Event, frozen=True):
 
     def _sentence(self) -> str:
         about = f" for node '{printable(self.node_name)}'" if self.node_name else ""
-        return f"Control decided {self.signal}{about} on {self.event_type}{_by(self.decided_by)}{_because(self.reason)}"
+        what, on = printable(self.signal), printable(self.event_type)
+        return f"Control decided {what}{about} on {on}{_by(self.decided_by)}{_because(self.reason)}"
 
 
 # --- calls inside a node ------------------------------------------------------------------------------------------

@@ -87,7 +87,7 @@ def deciding(event, context):
         return hexviz.ControlResponse(hexviz.ControlSignal.FALLBACK, CANARY, f"because {SENTENCES[0]}")
     if isinstance(event, ev.ToolCalled):
         raise OSError(SENTENCES[0])
-    return hexviz.PROCEED
+    return hexviz.ControlResponse()
 
 
 def talkative(event):
