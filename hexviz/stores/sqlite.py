@@ -152,7 +152,7 @@ class SQLiteStore:
         rows = self._fetch(
             "SELECT run_id, pipeline, status, started_us, duration_ms, nodes, events, tags FROM runs "
             "WHERE pipeline = coalesce(?, pipeline) AND status = coalesce(?, status) ORDER BY id DESC",
-            (None if pipeline is None else _key(pipeline), status),
+            (None if pipeline is None else _key(pipeline), None if status is None else _key(status)),
         )
         try:
             return [info for info in map(_info, rows) if tag is None or tag in info.tags]
