@@ -32,6 +32,7 @@ from hexviz.recording.columns import NULL
 from hexviz.recording.diagnostics import find_problems
 from hexviz.recording.layout import COLUMNS, STATUSES, build, describe, from_rows, texts
 from hexviz.recording.snapshot import Array, Snapshot
+from hexviz.wiring import WITH_FRAMES
 
 if TYPE_CHECKING:
     from hexviz.recording.recording import Recording
@@ -63,6 +64,8 @@ class Frames:
     """
 
     def __init__(self, recording: Recording) -> None:
+        for bring in WITH_FRAMES:
+            bring()
         self._snapshot = Snapshot(recording)
         self.length = self._snapshot.length
 
