@@ -259,5 +259,6 @@ def _span(frame: pd.DataFrame, *pairs: tuple[str, str]) -> tuple[pd.Series[Any],
     for first, last in pairs:
         if first in frame.columns:
             return frame[first], frame[last] if last in frame.columns else frame[first]
-    nothing = pd.Series(pd.NaT if pairs[0][0] == "started_at" else np.nan, index=frame.index)
+    dtype = "datetime64[us, UTC]" if pairs[0][0] == "started_at" else "float64"
+    nothing = pd.Series(None, index=frame.index, dtype=dtype)
     return nothing, nothing

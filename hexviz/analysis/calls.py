@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from hexviz.analysis.groups import grouped_by
-from hexviz.analysis.source import FramesLike, chosen_or_all, finished, table
+from hexviz.analysis.source import FramesLike, chosen_or_all, finished, numbers, table
 from hexviz.recording.layout import STATUSES
 
 if TYPE_CHECKING:
@@ -45,14 +45,14 @@ def calls(frames: FramesLike, *, by: Sequence[str] | str = ("kind", "name"), run
     """
     groups = grouped_by(by, _GROUPS)
     made = table(frames, "calls", _COLUMNS, run_id, every=True)
-    ended = made["duration_ms"].astype("float64")
+    ended = numbers(made, "duration_ms")
     plain = made[list(groups)].astype(object).assign(
         failed=made["status"].astype(object) == "failed",
         unfinished=ended.isna(),
         one=made["run_id"].astype(object) + "\n" + made["node"].astype(object),
         duration_ms=ended,
-        input_tokens=made["input_tokens"].fillna(0).astype("int64"),
-        output_tokens=made["output_tokens"].fillna(0).astype("int64"),
+        input_tokens=numbers(made, "input_tokens").fillna(0).astype("int64"),
+        output_tokens=numbers(made, "output_tokens").fillna(0).astype("int64"),
     )  # fmt: skip
     parts: Any = plain.groupby(list(groups), sort=True, dropna=False)
     result = parts.agg(

@@ -61,7 +61,7 @@ def compare(
     - ``verdict`` (category): ``same``, ``noise`` (different, within the band); ``added``, ``removed``, ``rewired``
       (other parents); ``better``, ``worse``, ``changed`` (status); ``slower``, ``faster``; ``more``, ``fewer``;
       ``unknown`` (one side never got that far)
-    - ``before_words``, ``after_words``: parents, or statuses with the number of runs; empty for numbers
+    - ``before_words``, ``after_words``: parents, or statuses (with their shares of the runs); empty for numbers
 
     A node that one side lacks has its row of ``structure`` and of what happened in it, none of status and timing.
     Within a kind the largest differences stand first. ``attrs``: ``run_before``, ``run_after`` (ids, or how many runs),

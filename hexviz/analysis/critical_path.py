@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from hexviz.analysis.shape import Shape, shape_of
-from hexviz.analysis.source import FramesLike, Kind, chosen_run, finished, milliseconds, table
+from hexviz.analysis.source import FramesLike, Kind, chosen_run, finished, milliseconds, numbers, table
 from hexviz.recording.layout import STATUSES
 
 _READ = {"duration_ms": ("duration_ms",), "total_ms": ("total_ms",), "elapsed_ms": ("total_ms", "backoff_ms")}
@@ -119,7 +119,7 @@ def weights_of(nodes: pd.DataFrame, weight: str) -> pd.Series[float]:
     """What each node weighs, in milliseconds: see :func:`critical_path`."""
     parts = [milliseconds(nodes, column) for column in _READ[weight]]
     known = sum(parts[1:], parts[0])
-    start, end = (pd.to_numeric(nodes[column]).astype("float64") for column in TIMES)
+    start, end = (numbers(nodes, column) for column in TIMES)
     runs_still = start.notna() & end.isna()
     if not runs_still.any():
         return known

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pandas as pd
 
-from hexviz.analysis.source import FramesLike, chosen_run, milliseconds, run_ids, table
+from hexviz.analysis.source import FramesLike, chosen_run, milliseconds, numbers, run_ids, table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -92,9 +92,11 @@ def _plain(frame: pd.DataFrame, *columns: str) -> pd.DataFrame:
 def _status(nodes: pd.DataFrame) -> pd.DataFrame:
     plain = _plain(nodes, "node", "status")
     counts = plain.value_counts(sort=False).reset_index(name="n").sort_values(["node", "n"], ascending=[True, False])
-    several = counts.groupby("node")["n"].transform("sum") > 1
-    text = counts["status"].astype(str)
-    counts["text"] = text.where(~several, text + " " + counts["n"].astype(str))
+    share = counts["n"] / counts.groupby("node")["n"].transform("sum")
+    counts["text"] = [
+        f"{status} {of_all:.3g} %" if of_all < 100 else str(status)  # noqa: PLR2004 - all of them
+        for status, of_all in zip(counts["status"], share * 100, strict=True)
+    ]
     words = counts.groupby("node", sort=False)["text"].agg(", ".join)
     ends = plain.assign(good=plain["status"].isin(GOOD).astype("float64")).groupby("node", sort=False)["good"]
     stats = ends.agg(["mean", "var", "count"])
@@ -104,7 +106,7 @@ def _status(nodes: pd.DataFrame) -> pd.DataFrame:
 
 def _numbers(nodes: pd.DataFrame) -> pd.DataFrame:
     plain = _plain(nodes, "node").assign(
-        attempts=nodes["attempts"].fillna(0).astype("float64"), duration_ms=nodes["duration_ms"].astype("float64")
+        attempts=milliseconds(nodes, "attempts"), duration_ms=numbers(nodes, "duration_ms")
     )
     parts = []
     for kind, column in (("attempts", "attempts"), ("timing", "duration_ms")):
@@ -160,7 +162,7 @@ def _called(calls: pd.DataFrame) -> pd.DataFrame:
     plain = _plain(calls, "run_id", "node", "name").fillna("")
     values = {
         "calls": ("calls of ", pd.Series(1.0, index=calls.index)),
-        **{name: (f"{name} of ", calls[name].astype("float64")) for name in ("input_tokens", "output_tokens")},
+        **{name: (f"{name} of ", numbers(calls, name)) for name in ("input_tokens", "output_tokens")},
     }
     parts = []
     for name, (words, value) in values.items():

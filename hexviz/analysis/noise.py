@@ -10,16 +10,16 @@ if TYPE_CHECKING:
     import pandas as pd
 
 CONFIDENCE = 0.99
-# Quantiles of Student's t at 0.995, by degrees of freedom; in between they are all but linear in 1 / degrees.
-_DEGREES = np.array([1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 15, 20, 30, 60, np.inf])
+# Quantiles of Student's t at 0.995, by degrees of freedom; between these 1 / degrees gives their logarithm to 0.3 %.
+_DEGREES = np.array([1, 1.1, 1.25, 1.5, 1.75, 2, 2.5, 3, 4, 5, 6, 8, 10, 15, 30, np.inf])
 _QUANTILES = np.array(
-    [63.657, 9.925, 5.841, 4.604, 4.032, 3.707, 3.499, 3.355, 3.250, 3.169, 3.055, 2.947, 2.845, 2.750, 2.660, 2.576]
+    [63.657, 44.538, 29.272, 17.82, 12.683, 9.925, 7.164, 5.841, 4.604, 4.032, 3.707, 3.355, 3.169, 2.947, 2.75, 2.576]
 )
 
 
 def student_t(degrees: Any) -> Any:
     """Within how many standard errors 99 of 100 differences of nothing but noise lie, by degrees of freedom."""
-    return np.interp(-1.0 / np.maximum(degrees, 1.0), -1.0 / _DEGREES, _QUANTILES)
+    return np.exp(np.interp(-1.0 / np.maximum(degrees, 1.0), -1.0 / _DEGREES, np.log(_QUANTILES)))
 
 
 def noise_band(before: pd.DataFrame, after: pd.DataFrame) -> Any:

@@ -74,9 +74,14 @@ def chosen_or_all(frames: FramesLike, run_id: str | None) -> str:
     return chosen_run(frames, run_id) if run_id is not None or len(run_ids(frames)) < 2 else ""  # noqa: PLR2004 - several
 
 
+def numbers(frame: pd.DataFrame, column: str) -> pd.Series[float]:
+    """A column as float64, whatever a file or a merge made of its dtype; NaN where it holds no number."""
+    return pd.to_numeric(frame[column], errors="coerce").astype("float64")
+
+
 def milliseconds(frame: pd.DataFrame, column: str) -> pd.Series[float]:
     """A column of milliseconds as float64, NaN (never ran, still running) as 0."""
-    return pd.to_numeric(frame[column], errors="coerce").astype("float64").fillna(0.0)
+    return numbers(frame, column).fillna(0.0)
 
 
 def said(column: pd.Series[Any]) -> pd.Series[bool]:
