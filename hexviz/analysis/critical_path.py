@@ -66,7 +66,7 @@ def _solve(frames: FramesLike, run_id: str | None, weight: str) -> tuple[pd.Data
     shape = shape_of(frames, ("wave", "status", *weight_columns(weight)), run_id)
     weights = weights_of(shape.nodes, weight)
     finish, came_from, tail = _longest(shape, weights.tolist())
-    path = _walk_back(finish, came_from)
+    path = _heaviest(shape, finish, came_from)
     total = finish[path[-1]] if path else 0.0
     result = shape.nodes[["node", "wave", "status", *TIMES]].copy()
     result["duration_ms"] = weights
@@ -144,16 +144,20 @@ def _longest(shape: Shape, weights: list[float]) -> tuple[list[float], list[int]
     return finish, came_from, tail
 
 
-def _walk_back(finish: list[float], came_from: list[int]) -> list[int]:
-    """The positions of the heaviest path, first to last."""
+def _heaviest(shape: Shape, finish: list[float], came_from: list[int]) -> list[int]:
+    """The positions of the heaviest path, first to last, and on to a leaf where what follows weighs nothing."""
     if not finish:
         return []
-    node = max(range(len(finish)), key=finish.__getitem__)
+    last = node = max(range(len(finish)), key=finish.__getitem__)
     path = [node]
     while came_from[node] >= 0:
         node = came_from[node]
         path.append(node)
-    return path[::-1]
+    path.reverse()
+    while weightless := [child for child in shape.children[last] if came_from[child] == last]:
+        last = weightless[0]
+        path.append(last)
+    return path
 
 
 def span_of(nodes: pd.DataFrame) -> float:

@@ -64,9 +64,12 @@ def failures(frames: FramesLike, *, run_id: str | None = None) -> pd.DataFrame:
     end), ``recovered`` (bool: the node succeeded or fell back in the end).
     """
     attempts = table(frames, "attempts", (*list(_ATTEMPTS)[1:], "backoff_ms"), run_id, every=True)
-    result = attempts[said(attempts["error_type"])].merge(_outcomes(frames, run_id), on=["run_id", "node"], how="left")
-    result["retried"] = (result["attempt"] < result["attempts"]).fillna(value=False)
-    result["backoff_ms"] = milliseconds(result, "backoff_ms")
+    keys = ["run_id", "node", "attempt"]
+    following = attempts[keys].assign(attempt=attempts["attempt"] - 1, next_ms=milliseconds(attempts, "backoff_ms"))
+    result = attempts[said(attempts["error_type"])].merge(following, on=keys, how="left")
+    result = result.merge(_outcomes(frames, run_id), on=["run_id", "node"], how="left")
+    result["retried"] = result["next_ms"].notna()
+    result["backoff_ms"] = result["next_ms"].fillna(0.0)
     result["recovered"] = result["outcome"].astype(object).isin(_GOOD)
     return finished("failures", result, _FAILURES, {"run_id": chosen_or_all(frames, run_id)})
 
@@ -107,7 +110,9 @@ def retries(frames: FramesLike, *, run_id: str | None = None) -> pd.DataFrame:
     attempts = table(frames, "attempts", read, run_id, every=True)
     failed = said(attempts["error_type"])
     error = attempts["error_type"].astype(object) + ": " + attempts["error_message"].astype(object).fillna("")
-    tries = attempts[["run_id", "node", "wave"]].assign(
+    tries = attempts[["wave"]].assign(
+        run_id=attempts["run_id"].astype(object),
+        node=attempts["node"].astype(object),
         failed=failed,
         duration_ms=milliseconds(attempts, "duration_ms"),
         backoff_ms=milliseconds(attempts, "backoff_ms"),

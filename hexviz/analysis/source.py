@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 import pandas as pd
 
 from hexviz.errors import SourceError
-from hexviz.recording.layout import TEXT_DTYPE, texts
+from hexviz.recording.arrays import TEXT_DTYPE, typed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -107,7 +107,7 @@ def _cast(column: pd.Series[Any], kind: Kind) -> pd.Series[Any]:
     if kind == "text":
         if column.dtype == TEXT_DTYPE:
             return column.fillna("")
-        return pd.Series(texts(column.astype(object).where(column.notna(), "").astype(object)), index=column.index)
+        return pd.Series(typed("text", column.astype(object).where(column.notna(), "").tolist()), index=column.index)
     if kind == "time":
         return column.astype("datetime64[us, UTC]")
     if kind == "int":

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from hexviz.analysis.source import Kind
 
 CAUSES = ("parents", "queued", "backoff", "running")
-_READ = ("node", "wave", "status", "attempts", "queued_ms", "backoff_ms", "total_ms")
+_READ = ("node", "wave", "status", "attempts", "parents_ms", "queued_ms", "backoff_ms", "total_ms")
 _TIMES = ("parents_ms", "queued_ms", "backoff_ms", "running_ms", "waited_ms", "wait_share")
 _WAITS: dict[str, Kind] = {
     "run_id": "text",
@@ -42,7 +42,7 @@ def waits(frames: FramesLike, *, run_id: str | None = None) -> pd.DataFrame:
     """
     nodes = table(frames, "nodes", _READ, run_id, every=True)
     result = nodes[["run_id", "node", "wave", "status", "attempts"]].assign(
-        parents_ms=milliseconds(nodes, "parents_ms") if "parents_ms" in nodes else 0.0,
+        parents_ms=milliseconds(nodes, "parents_ms"),
         queued_ms=milliseconds(nodes, "queued_ms"),
         backoff_ms=milliseconds(nodes, "backoff_ms"),
         running_ms=milliseconds(nodes, "total_ms"),

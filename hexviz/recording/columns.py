@@ -257,6 +257,25 @@ class PackedColumn:
     def __getitem__(self, row: int) -> Any:
         return self.odd[row] if row in self.odd else from_parts(self._decode(self.text(row)))
 
+    def coded(self, rows: Sequence[int]) -> tuple[list[int], list[bytes], list[Any]]:
+        """(of each row a number, the distinct JSON texts, the values kept aside): numbers count through both."""
+        data, ends, odd = bytes(self.data), self.ends, self.odd
+        known: dict[bytes, int] = {}
+        texts = [data[ends[row - 1] if row else 0 : ends[row]] for row in rows]
+        if not odd:
+            return [known.setdefault(text, len(known)) for text in texts], list(known), []
+        aside = [odd[row] for row in rows if row in odd]
+        kept = [row in odd for row in rows]
+        codes = [
+            -1 if is_kept else known.setdefault(text, len(known)) for text, is_kept in zip(texts, kept, strict=True)
+        ]
+        numbers = iter(range(len(known), len(known) + len(aside)))
+        return [next(numbers) if code < 0 else code for code in codes], list(known), aside
+
+    def decoded(self, texts: Sequence[bytes]) -> list[Any]:
+        """The values of JSON texts."""
+        return [from_parts(self._decode(text)) for text in texts]
+
     def __len__(self) -> int:
         return len(self.ends)
 

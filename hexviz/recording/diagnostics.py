@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from hexviz.recording.columns import NULL
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from hexviz.recording.arrays import Array
     from hexviz.recording.attempts import Attempts
     from hexviz.recording.snapshot import Snapshot
 
@@ -31,41 +33,44 @@ def find_problems(snapshot: Snapshot, attempts: Attempts) -> list[Row]:
 
 
 def _order(s: Snapshot) -> Iterator[Row]:
-    for run, seq in dict.fromkeys(s.duplicates):
-        count = s.duplicates.count((run, seq)) if len(s.duplicates) < 1000 else 1  # noqa: PLR2004 - enough to count
+    for (run, seq), count in Counter(zip(s.duplicate_run.tolist(), s.duplicate_seq.tolist(), strict=True)).items():
         yield s.run_name(run), "duplicate", count, seq, "", f"seq {seq} came more than once; the first is kept"
-    for run in range(len(s.run_codes)):
-        seqs = s.seq[s.run == run]
-        if len(seqs) and seqs[0] > 1:
-            yield s.run_name(run), "gap", int(seqs[0] - 1), 1, "", f"events 1 to {seqs[0] - 1} are missing"
-        holes = np.flatnonzero(np.diff(seqs) > 1)
-        for hole in holes.tolist():
-            first, last = int(seqs[hole] + 1), int(seqs[hole + 1] - 1)
-            yield s.run_name(run), "gap", last - first + 1, first, "", f"events {first} to {last} are missing"
-        arrived = s.arrival_seq[s.arrival_run == run]
-        back = np.flatnonzero(np.diff(arrived) < 0)
-        if len(back):
-            yield (s.run_name(run), "out of order", len(back), int(arrived[back[0] + 1]), "",
-                   "events arrived with a lower seq than the one before; frames are ordered by seq")  # fmt: skip
+    before = np.where(np.diff(s.run, prepend=-1) != 0, np.minimum(s.seq, 0), np.roll(s.seq, 1))
+    for at in np.flatnonzero(s.seq - before > 1).tolist():
+        first, last = int(before[at]) + 1, int(s.seq[at]) - 1
+        first = max(first, 1)
+        yield s.run_name(s.run[at]), "gap", last - first + 1, first, "", f"events {first} to {last} are missing"
+    yield from _arrival(s)
+
+
+def _arrival(s: Snapshot) -> Iterator[Row]:
+    """Runs whose events came with a lower seq than the one before."""
+    by_run = np.argsort(s.arrival_run, kind="stable")
+    run, seq = s.arrival_run[by_run], s.arrival_seq[by_run]
+    back = np.flatnonzero((np.diff(run) == 0) & (np.diff(seq) < 0)) + 1
+    runs, first, counts = np.unique(run[back], return_index=True, return_counts=True)
+    for of, at, count in zip(runs.tolist(), back[first].tolist(), counts.tolist(), strict=True):
+        yield (s.run_name(of), "out of order", count, int(seq[at]), "",
+               "events arrived with a lower seq than the one before; frames are ordered by seq")  # fmt: skip
 
 
 def _ends(s: Snapshot) -> Iterator[Row]:
-    started, ended = _runs_with(s, (ev.PipelineStarted,)), _runs_with(s, _RUN_ENDS)
-    for run in range(len(s.run_codes)):
-        if run not in started:
-            yield s.run_name(run), "no start of the run", 1, 1, "", "there is no PipelineStarted"
-        if run not in ended:
-            last = int(s.seq[s.run == run].max(initial=0))
-            yield s.run_name(run), "no end", 1, last, "", "the run goes on, or its end was lost"
+    runs = np.arange(len(s.run_codes))
+    for run in np.setdiff1d(runs, _runs_with(s, (ev.PipelineStarted,))).tolist():
+        yield s.run_name(run), "no start of the run", 1, 1, "", "there is no PipelineStarted"
+    last = np.append(s.run_starts[1:], len(s)) - 1
+    for run in np.setdiff1d(runs, _runs_with(s, _RUN_ENDS)).tolist():
+        seq = max(0, int(s.seq[last[run]]))
+        yield s.run_name(run), "no end", 1, seq, "", "the run goes on, or its end was lost"
 
 
-def _runs_with(s: Snapshot, classes: tuple[type[ev.Event], ...]) -> set[int]:
-    tables = (s.table(cls) for cls in classes)
-    return {int(run) for table in tables if table is not None for run in s.run[table.place]}
+def _runs_with(s: Snapshot, classes: tuple[type[ev.Event], ...]) -> Array:
+    tables = [table for table in (s.table(cls) for cls in classes) if table is not None]
+    return np.unique(np.concatenate([np.zeros(0, dtype=np.int64), *(s.run[table.place] for table in tables)]))
 
 
 def _attempts(s: Snapshot, a: Attempts) -> Iterator[Row]:
-    ended_runs = np.isin(a.run, list(_runs_with(s, _RUN_ENDS)))
+    ended_runs = np.isin(a.run, _runs_with(s, _RUN_ENDS))
     no_start, no_end = a.started_at == NULL, np.isnan(a.end_ms)
     seq = s.seq[a.events.place[a.first]]
     for problem, found, detail in (
@@ -96,7 +101,7 @@ def _unknown(s: Snapshot) -> Iterator[Row]:
     if table is None:
         return
     counts: dict[tuple[int, str], list[int]] = {}
-    for place, name in zip(table.place.tolist(), table.values("type_name"), strict=True):
-        counts.setdefault((int(s.run[place]), str(name)), []).append(int(s.seq[place]))
+    for place, facts in zip(table.place.tolist(), table.events(), strict=True):
+        counts.setdefault((int(s.run[place]), str(facts["type_name"])), []).append(int(s.seq[place]))
     for (run, name), seqs in counts.items():
         yield s.run_name(run), "unknown event", len(seqs), seqs[0], "", f"events of the unknown class {name!a}"

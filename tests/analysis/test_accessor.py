@@ -346,7 +346,7 @@ def test_frames_survive_a_file():
 def test_an_unfinished_run_can_be_asked():
     frames = unfinished_frames()
     assert frames.attempts.hexviz.timeline()["open"].sum() == 1
-    assert frames.nodes.hexviz.critical_path(frames.edges)["node"].tolist() == ["load"]
+    assert frames.nodes.hexviz.critical_path(frames.edges)["node"].tolist() == ["load", "clean", "ask", "report"]
     assert "clean" in frames.attempts.hexviz.between(1e6)["node"].tolist()
 
 
