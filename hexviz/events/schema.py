@@ -136,7 +136,7 @@ class _Codec:
         for name in cls.__struct_fields__:
             hint = types.get(name) or _Base.__annotations__[name]
             fields.append((name, _BASE_TYPES[name] if name in BASE_FIELDS else hint, *_default(known[name])))
-        self.row = msgspec.defstruct(f"{cls.__name__}Row", fields, kw_only=True)
+        self.row = msgspec.defstruct(f"{cls.__name__}Row", fields, kw_only=True, gc=False)
         self.decode = msgspec.json.Decoder(self.row).decode
         self.has_error = "error" in types
 

@@ -6,9 +6,10 @@ import threading
 from typing import TYPE_CHECKING, Any, Self
 
 from hexviz.errors import HexvizError
-from hexviz.events.schema import from_records, to_record
+from hexviz.events.schema import to_record
 from hexviz.events.summary import Summariser
 from hexviz.recording.columns import EventColumns
+from hexviz.recording.pages import read_into
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -58,7 +59,9 @@ class Recording:
     @classmethod
     def from_records(cls, records: Iterable[bytes]) -> Self:
         """The recording of stored records; raises :class:`~hexviz.events.schema.RecordError` for a damaged one."""
-        return cls(from_records(records))
+        self = cls()
+        read_into(self._columns, records)
+        return self
 
     @classmethod
     def over(

@@ -74,7 +74,7 @@ class ArrayColumn:
     def _repeated(self, values: Sequence[Any]) -> array[Any] | None:
         """The values as the array holds them, quickly where all are one whole number or one code."""
         first = values[0]
-        if values[-1] is first and self.data.typecode != "d" and values.count(first) == len(values):
+        if values[-1] == first and self.data.typecode != "d" and values.count(first) == len(values):
             return array(self.data.typecode, self.encoded((first,))) * len(values)
         return None
 
@@ -257,8 +257,9 @@ class TimeColumn:
 
 # --- structured values --------------------------------------------------------------------------------------------
 
-_MOST_KNOWN = 1024
-"""Distinct texts of one column that are kept once; a column of ever new ones is not to hold a dictionary of them."""
+_LEAST_KNOWN, _MOST_KNOWN = 1024, 16_384
+"""Distinct texts of one column that are kept once, and one more for every 16 rows: a column of ever new ones is not to
+hold a dictionary of them."""
 
 
 @cache
@@ -276,6 +277,7 @@ class _Texts(dict[bytes, int]):
     def __init__(self) -> None:
         super().__init__()
         self.known: list[bytes] = []
+        self.room = _LEAST_KNOWN
         self.more = bytearray()
         self.ends = array("q")
 
@@ -286,7 +288,7 @@ class _Texts(dict[bytes, int]):
 
     def add(self, text: bytes) -> int:
         """The number of a new text."""
-        if len(self.known) < _MOST_KNOWN:
+        if len(self.known) < self.room:
             self[text] = len(self.known)
             self.known.append(text)
             return len(self.known) - 1
@@ -314,6 +316,7 @@ class PackedColumn:
 
     def extend(self, values: Sequence[Any]) -> None:
         """Append many values at once; one by one where some do not fit."""
+        self._make_room()
         try:
             texts = _encode_lines(values).split(b"\n")
             del texts[-1]
@@ -333,12 +336,30 @@ class PackedColumn:
             self.odd[len(self.data)] = value
             self.data.append(0)
             return
-        self.extend_texts((text,))
+        number = self._texts.get(text)
+        self.data.append(self._texts.add(text) if number is None else number)
 
-    def extend_texts(self, texts: Iterable[bytes]) -> None:
-        """Append values that are JSON texts already."""
-        known = self._texts
-        self.data.fromlist([known[text] if text in known else known.add(text) for text in texts])
+    def _make_room(self) -> None:
+        self._texts.room = min(_MOST_KNOWN, max(_LEAST_KNOWN, len(self.data) >> 4))
+
+    def numbered(self, texts: Iterable[msgspec.Raw]) -> list[int]:
+        """The numbers of values that are JSON already. Raises a MsgspecError for one that is no value of the column."""
+        self._make_room()
+        find = self._texts.get
+        numbers = []
+        for text in map(bytes, texts):
+            number = find(text)
+            numbers.append(self._number_of(text) if number is None else number)
+        return numbers
+
+    def _number_of(self, text: bytes) -> int:
+        known, canonical = self._texts, _encode(_decoder(self._hint).decode(text))
+        number = known.get(canonical)
+        if number is None:
+            number = known.add(canonical)
+        if number >= 0:
+            known[text] = number  # as it was written: it may come again
+        return number
 
     def _value(self, text: bytes) -> Any:
         return from_parts(_decoder(self._hint).decode(text))
