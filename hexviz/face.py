@@ -405,7 +405,7 @@ def open_store(path: str | Path | None = None) -> SQLiteStore:
     ``tag``), ``store.recording(run_id)`` gives one back. See docs/stores.md.
     """
     return SQLiteStore(
-        default_path() if path is None else path, make_recording=Recording.from_records, make_frame=_frame_of_runs
+        default_path() if path is None else path, make_recording=Recording.from_pages, make_frame=_frame_of_runs
     )
 
 
