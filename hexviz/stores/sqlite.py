@@ -293,7 +293,7 @@ def _prepare(path: Path) -> None:
     if path.is_dir():
         raise NotAStoreError(f"{path} is a directory: name a file in it, such as {path / 'runs.db'}")
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _make_directories(path.parent)
         os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
         with path.open("rb") as file:
             magic = file.read(len(_MAGIC))
@@ -305,6 +305,13 @@ def _prepare(path: Path) -> None:
         raise NotAStoreError(f"{path} cannot be opened: {error.strerror or error}") from error
     if magic and magic != _MAGIC:
         raise NotAStoreError(f"{path} is not a SQLite file, so not a store of hexviz")
+
+
+def _make_directories(path: Path) -> None:
+    """``path`` and what is missing above it, each for its owner only: mkdir's ``mode`` is for the last one alone."""
+    if not path.exists():
+        _make_directories(path.parent)
+        path.mkdir(mode=0o700, exist_ok=True)
 
 
 def _connect(path: Path) -> sqlite3.Connection:
