@@ -165,7 +165,7 @@ def test_h3_any_bytes_are_no_recording_by_name(data, tmp_path):
     path.unlink(missing_ok=True)
     path.write_bytes(data)
     with contextlib.suppress(HexvizError), hexviz.open_store(path) as store:
-        store.runs()
+        store.list_runs()
 
 
 @pytest.mark.parametrize("depth", [50, 190, 300, 900, 5_000, 100_000])
@@ -308,7 +308,7 @@ def look(name):
     try:
         if name.endswith(".db"):
             with hexviz.open_store(path) as store:
-                for info in store.runs():
+                for info in store.list_runs():
                     len(store.recording(info.run_id).frames.nodes)
                 store.verify()
         else:
