@@ -223,9 +223,18 @@ class _Log(SegmentLog):
         )  # fmt: skip
 
     def commit(self, parts: Sequence[Part], *, to_disk: bool) -> list[Refusal]:
-        """Write all parts in one transaction; always in the same order, so that two writers cannot block each other."""
+        """Write all parts in one transaction; always in the same order, so that two writers cannot block each other.
+
+        A connection that broke while it was idle is found out here; the group is then written on a new one at once.
+        """
+        ordered, was_connected = sorted(parts, key=lambda part: _key(part.run_id)), self._line.connected
         try:
-            return super().commit(sorted(parts, key=lambda part: _key(part.run_id)), to_disk=to_disk)
+            try:
+                return super().commit(ordered, to_disk=to_disk)
+            except (driver().OperationalError, driver().InterfaceError):
+                if not was_connected:
+                    raise
+                return super().commit(ordered, to_disk=to_disk)
         except (driver().OperationalError, driver().InterfaceError) as error:
             said = f"{self._line.address}: {self._line.address.clean(error)}"
             raise StoreWriteError(f"{said}; what is queued is kept and sent again") from None

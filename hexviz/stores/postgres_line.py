@@ -87,6 +87,11 @@ class Line:
         self._connection: Any = None
         self._pid = os.getpid()
 
+    @property
+    def connected(self) -> bool:
+        """Whether there is a connection, as far as is known on this side."""
+        return self._connection is not None and not self._connection.closed
+
     @contextmanager
     def work(self) -> Iterator[Any]:
         """The connection, for a piece of work; cut off where that takes more than ``work_s`` seconds.
@@ -115,7 +120,7 @@ class Line:
                 with self.work() as connection:
                     return connection.execute(sql, parameters).fetchall()  # type: ignore[no-any-return]
             except (driver().OperationalError, driver().InterfaceError) as error:
-                if last or (self._connection is not None and not self._connection.closed):
+                if last or self.connected:
                     raise StoreUnreachableError(
                         f"{self.address} does not answer: {self.address.clean(error)}"
                     ) from None
