@@ -9,6 +9,7 @@ import numpy as np
 
 from hexviz.events import events as ev
 from hexviz.events.summary import GenericEvent
+from hexviz.recording.arrays import shown
 from hexviz.recording.columns import NULL
 
 if TYPE_CHECKING:
@@ -102,6 +103,6 @@ def _unknown(s: Snapshot) -> Iterator[Row]:
         return
     counts: dict[tuple[int, str], list[int]] = {}
     for place, facts in zip(table.place.tolist(), table.events(), strict=True):
-        counts.setdefault((int(s.run[place]), str(facts["type_name"])), []).append(int(s.seq[place]))
+        counts.setdefault((int(s.run[place]), shown(facts["type_name"])), []).append(int(s.seq[place]))
     for (run, name), seqs in counts.items():
         yield s.run_name(run), "unknown event", len(seqs), seqs[0], "", f"events of the unknown class {name!a}"

@@ -89,7 +89,6 @@ def _make_directories(path: Path) -> None:
         path.mkdir(mode=0o700, exist_ok=True)
 
 
-
 def connect(path: Path) -> sqlite3.Connection:
     """A connection in autocommit mode that waits for other writers."""
     connection = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
