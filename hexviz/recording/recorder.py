@@ -44,10 +44,11 @@ class Recorder:
     Called in line and from any thread, about a microsecond per event. Results, parameters, messages and errors are
     kept as bounded summaries (``capture="summary"``), or with a redacted JSON copy (``capture="json"``); no code of
     their classes is called. ``capture="value"`` keeps summaries, and in :attr:`kept_values` the values themselves: in
-    memory only, no store ever gets them. ``redact``: functions that take a value and return what may be kept of it, called
-    before anything is queued or written. With a ``store`` every event is also queued to the store's writer thread; the
-    store stays its owner's to close. An event told by hand (``seq`` 0) gets this recorder's ``run_id`` and the next
-    ``seq``.
+    memory only, no store ever gets them. ``redact``: functions that take a value and return what may be kept of it,
+    called before anything is queued or written.
+
+    With a ``store`` every event is also queued to the store's writer thread; the store stays its owner's to close. An
+    event told by hand (``seq`` 0) gets this recorder's ``run_id`` and the next ``seq``.
     """
 
     def __init__(
