@@ -14,9 +14,9 @@ from datetime import UTC, datetime
 from functools import cache
 from itertools import chain
 from math import isfinite
-from operator import attrgetter
+from operator import attrgetter, is_
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal, Union, get_type_hints
 
 import msgspec
 
@@ -36,6 +36,7 @@ __all__ = [
     "NewerRecordError",
     "RecordError",
     "field_types",
+    "from_page",
     "from_parts",
     "from_record",
     "from_records",
@@ -137,7 +138,8 @@ class _Codec:
         for name in cls.__struct_fields__:
             hint = types.get(name) or _Base.__annotations__[name]
             fields.append((name, _BASE_TYPES[name] if name in BASE_FIELDS else hint, *_default(known[name])))
-        self.row = msgspec.defstruct(f"{cls.__name__}Row", fields, kw_only=True)
+        # Without the garbage collector, which would look at each of millions of rows that hold no cycle.
+        self.row = msgspec.defstruct(f"{cls.__name__}Row", fields, kw_only=True, gc=False)
         self.decode = msgspec.json.Decoder(self.row).decode
         self.has_error = "error" in types
 
@@ -161,6 +163,26 @@ def _default(field: msgspec.structs.FieldInfo) -> tuple[Any, ...]:
 
 CODECS: dict[str, _Codec] = {cls.__name__: _Codec(cls) for cls in EVENT_CLASSES}
 _BY_CLASS: dict[type[Event], _Codec] = {codec.cls: codec for codec in CODECS.values()}
+_CLASS_OF_ENTRY: dict[type[Any], type[Event]] = {
+    # A record that is tagged, or of another version, does not fit: its page is read record by record.
+    msgspec.defstruct(
+        f"{name}Entry",
+        [("v", Literal[1]), ("data", codec.row)],
+        tag_field="type",
+        tag=name,
+        forbid_unknown_fields=True,
+        gc=False,
+    ): codec.cls
+    for name, codec in CODECS.items()
+}
+_page = msgspec.json.Decoder(list[Union[tuple(_CLASS_OF_ENTRY)]]).decode  # type: ignore[misc] # noqa: UP007
+_WRAPPERS: dict[type[Event], Any] = {
+    cls: msgspec.defstruct(
+        f"{cls.__name__}Record", [("v", int, 1), ("data", Any, None)], tag_field="type", tag=cls.__name__, gc=False
+    )
+    for cls in EVENT_CLASSES
+    if cls is not ControlDecided  # a vote's latency may be NaN, which is looked for in its JSON
+}
 _encoder = msgspec.json.Encoder(enc_hook=to_parts)
 _encode, _encode_lines = _encoder.encode, _encoder.encode_lines
 _envelope = msgspec.json.Decoder(_Envelope).decode
@@ -208,37 +230,31 @@ def to_record(event: Event) -> bytes:
 
 
 def to_records(events: Sequence[Event]) -> list[bytes]:
-    """What :func:`to_record` gives for each event, at half the price: events of one class are encoded together."""
-    places: dict[type[Event], list[int]] = {}
-    for place, event in enumerate(events):
-        places.setdefault(type(event), []).append(place)
-    records = [b""] * len(events)
-    for cls, mine in places.items():
-        for place, record in zip(mine, _records_of(cls, [events[place] for place in mine]), strict=True):
-            records[place] = record
-    return records
-
-
-def _records_of(cls: type[Event], events: list[Event]) -> list[bytes]:
-    codec, step = _BY_CLASS.get(cls), _summarised.step_for(cls)
-    if codec is not None and step is not None:
-        events = list(map(step, events))
-    if codec is None or cls is ControlDecided or not _is_plain(codec, events):
+    """What :func:`to_record` gives for each event, at a third of the price where all of them are plain."""
+    try:
+        wrapped = [_WRAPPERS[type(event)](1, event) for event in events]
+    except KeyError:  # a class of a user
+        return list(map(to_record, events))
+    by_class: dict[type[Event], list[Event]] = {}
+    for event in events:
+        by_class.setdefault(type(event), []).append(event)
+    if [event for event in events if event.timestamp.tzinfo is not UTC] or not all(map(_plain, by_class.items())):
         return list(map(to_record, events))
     try:
-        lines = _encode_lines(events).split(b"\n")
+        lines = _encode_lines(wrapped).split(b"\n")
     except (UnicodeEncodeError, OverflowError, ValueError, TypeError):
         return list(map(to_record, events))
     del lines[-1]
-    head = codec.head
-    return [b"%b%b}" % (head, line) for line in lines]
+    return lines
 
 
-def _is_plain(codec: _Codec, events: list[Event]) -> bool:
-    """Whether JSON has a word for every time and number of events, as they are."""
-    if not all(event.timestamp.tzinfo is UTC for event in events):
+def _plain(kind: tuple[type[Event], list[Event]]) -> bool:
+    """Whether events of one class are summarised, and JSON has a word for each of their times and numbers."""
+    cls, events = kind
+    codec, step = _BY_CLASS[cls], _summarised.step_for(cls)
+    if step is not None and not all(map(is_, map(step, events), events)):
         return False
-    if codec.cls is NodeStarted and not all(utc(event.ready_at) is event.ready_at for event in events):  # type: ignore[attr-defined]
+    if cls is NodeStarted and [event for event in events if utc(event.ready_at) is not event.ready_at]:  # type: ignore[attr-defined]
         return False
     if codec.get_floats is None:
         return True
@@ -398,6 +414,31 @@ def _timed(event: Event) -> Event:
     if event.timestamp.tzinfo is UTC and (type(event) is not NodeStarted or event.ready_at is None):
         return event
     return _in_utc(event)
+
+
+def from_page(page: bytes) -> tuple[list[type[Event]], list[Any]]:
+    """The classes and the fields of the records of one JSON array, decoded by one call.
+
+    The fields are structs that have those of the event class in the same order, with an :class:`ErrorRecord` for an
+    error; or the events themselves, where one of the records needs more than JSON (tagged values, classes of users).
+    Errors as in :func:`from_record`.
+    """
+    try:
+        read = _page(page)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        events = list(from_records(_split(page)))
+        return list(map(type, events)), events
+    if {entry.data.timestamp.tzinfo for entry in read} - {UTC}:  # not written by hexviz
+        events = list(from_records(_split(page)))
+        return list(map(type, events)), events
+    return [_CLASS_OF_ENTRY[type(entry)] for entry in read], [entry.data for entry in read]
+
+
+def _split(page: bytes) -> list[bytes]:
+    try:
+        return list(map(bytes, msgspec.json.decode(page, type=list[msgspec.Raw])))
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise RecordError(f"this is not a page of records: {error}") from error
 
 
 def open_record(record: bytes) -> _Envelope:

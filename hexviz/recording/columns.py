@@ -333,11 +333,11 @@ class EventColumns:
     def __len__(self) -> int:
         return len(self.classes)
 
-    def extend(self, events: Sequence[Event]) -> None:
-        """Append events, which must be summarised already."""
+    def extend(self, events: Sequence[Any], kinds: list[type[Event]] | None = None) -> None:
+        """Append events, which must be summarised already; or structs of the same fields, with their classes."""
         if not events:
             return
-        kinds = list(map(type, events))
+        kinds = list(map(type, events)) if kinds is None else kinds
         for cls in dict.fromkeys(kinds):
             if cls not in self.block_of:
                 self.block_of[cls] = len(self.blocks)

@@ -6,7 +6,7 @@ import threading
 from typing import TYPE_CHECKING, Any, Self
 
 from hexviz.errors import HexvizError
-from hexviz.events.schema import from_records, to_record
+from hexviz.events.schema import from_page, from_records, to_record
 from hexviz.events.summary import Summariser
 from hexviz.recording.columns import EventColumns
 
@@ -59,6 +59,15 @@ class Recording:
     def from_records(cls, records: Iterable[bytes]) -> Self:
         """The recording of stored records; raises :class:`~hexviz.events.schema.RecordError` for a damaged one."""
         return cls(from_records(records))
+
+    @classmethod
+    def from_pages(cls, pages: Iterable[bytes]) -> Self:
+        """The recording of records that come as JSON arrays, which is the quick way; errors as above."""
+        self = cls()
+        for page in pages:
+            kinds, rows = from_page(page)
+            self._columns.extend(rows, kinds)
+        return self
 
     @classmethod
     def over(

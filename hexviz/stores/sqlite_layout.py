@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from platformdirs import user_data_path
 
-from hexviz.stores.errors import NewerStoreError, NotAStoreError, StoreReadOnlyError
+from hexviz.stores.errors import NewerStoreError, NotAStoreError, StoreCorruptError, StoreError, StoreReadOnlyError
 from hexviz.stores.run_info import RunInfo, moment_of
 from hexviz.stores.segments import Segment, pack_marked
 
@@ -30,6 +30,8 @@ BUSY_S = 30.0
 
 _MAGIC = b"SQLite format 3\x00"
 _ELSEWHERE = "Set HEXVIZ_STORE to another place."
+_PAGE_BYTES = 16_384
+"""Segments are large: with SQLite's own 4,096 bytes a page, writing them costs half as much again."""
 _RUNS = """
 CREATE TABLE IF NOT EXISTS runs (
     id INTEGER PRIMARY KEY, run_id UNIQUE NOT NULL, pipeline NOT NULL DEFAULT '',
@@ -99,33 +101,42 @@ def connect(path: Path) -> sqlite3.Connection:
 def check_layout(connection: sqlite3.Connection, path: Path) -> None:
     """Make an empty file a store, and an old layout the newest; named errors for files of others, and newer ones."""
     try:
-        version = _known_version(connection, path)
-        if version == LAYOUT_VERSION:
+        if known_version(connection, path) == LAYOUT_VERSION:
             return
+        connection.execute(f"PRAGMA page_size = {_PAGE_BYTES}")  # counts for a new file only
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("BEGIN IMMEDIATE")
         try:
-            version = _known_version(connection, path)  # another process may have been quicker
-            if version < 1:
-                _execute_all(connection, _RUNS)
-            if version < LAYOUT_VERSION:
-                _execute_all(connection, _SEGMENTS)
-                connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-                connection.execute(f"PRAGMA user_version = {LAYOUT_VERSION}")
+            _bring_up(connection, known_version(connection, path))  # another process may have been quicker
             connection.execute("COMMIT")
         except BaseException:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             raise
-    except sqlite3.OperationalError as error:
-        if "readonly" in str(error):
-            raise StoreReadOnlyError(f"{path} cannot be written: {error}") from error
-        raise NotAStoreError(f"{path} cannot be opened: {error}") from error
     except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
-        raise NotAStoreError(f"{path} is damaged or not a SQLite file: {error}") from error
+        raise _opening_error(error, path) from error
 
 
-def _known_version(connection: sqlite3.Connection, path: Path) -> int:
+def _bring_up(connection: sqlite3.Connection, version: int) -> None:
+    if version < 1:
+        _execute_all(connection, _RUNS)
+    if version < LAYOUT_VERSION:
+        _execute_all(connection, _SEGMENTS)
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        connection.execute(f"PRAGMA user_version = {LAYOUT_VERSION}")
+
+
+def _opening_error(error: Exception, path: Path) -> StoreError:
+    if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_CORRUPT:
+        return StoreCorruptError(f"{path} is damaged: {error}. `hexviz salvage` gives what can still be read")
+    if not isinstance(error, sqlite3.OperationalError):
+        return NotAStoreError(f"{path} is damaged or not a SQLite file: {error}")
+    if "readonly" in str(error):
+        return StoreReadOnlyError(f"{path} cannot be written: {error}")
+    return NotAStoreError(f"{path} cannot be opened: {error}")
+
+
+def known_version(connection: sqlite3.Connection, path: Path) -> int:
     """The layout; 0 for an empty file."""
     application = connection.execute("PRAGMA application_id").fetchone()[0]
     version = int(connection.execute("PRAGMA user_version").fetchone()[0])
