@@ -80,7 +80,7 @@ def write_file(path: str | os.PathLike[str], chunks: Iterable[bytes]) -> Path:
     target = Path(path)
     if target.is_dir():
         raise StoreWriteError(f"{target} is a directory: name a file in it")
-    with _named_errors(target):
+    with named_errors(target):
         handle, scratch = tempfile.mkstemp(prefix=_scratch_prefix(target), suffix=".tmp", dir=target.parent)
         try:
             with os.fdopen(handle, "wb") as file:
@@ -135,7 +135,7 @@ def new_directory(path: str | os.PathLike[str], kind: str, facts: dict[str, Any]
     """
     target = Path(path)
     _check_replaceable(target, kind)
-    with _named_errors(target):
+    with named_errors(target):
         scratch = Path(tempfile.mkdtemp(prefix=_scratch_prefix(target), suffix=".tmp", dir=target.parent))
         try:
             yield scratch
@@ -221,7 +221,8 @@ def _exchange(scratch: Path, target: Path) -> None:
 
 
 @contextmanager
-def _named_errors(target: Path) -> Iterator[None]:
+def named_errors(target: Path) -> Iterator[None]:
+    """Errors of the file system as :class:`StoreWriteError`, naming ``target``."""
     try:
         yield
     except HexvizError:
@@ -241,6 +242,12 @@ def _sync(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def sync_file_and_directory(path: Path) -> None:
+    """Put a file that was renamed into place on the disk, and its name."""
+    _sync(path)
+    _sync_directory(path.parent)
 
 
 def _sync_directory(path: Path) -> None:
