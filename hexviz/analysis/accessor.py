@@ -41,6 +41,11 @@ _RUNS: dict[str, Kind] = {
 _METHODS = ("runs", "node", "failed", "slowest", "between", "timeline", "critical_path", "compare")
 
 
+# Where this module is loaded anew, pandas would warn as if a stranger had taken the name.
+if getattr(getattr(pd.DataFrame, "hexviz", None), "__module__", "") == __name__:
+    del pd.DataFrame.hexviz  # type: ignore[attr-defined]
+
+
 @pd.api.extensions.register_dataframe_accessor("hexviz")
 class HexvizAccessor:
     """Questions to a frame of a recording: ``frames.attempts.hexviz.failed()``.

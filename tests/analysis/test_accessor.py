@@ -59,6 +59,15 @@ def test_frames_from_a_file_need_the_analysis_to_be_imported_and_no_recording():
     assert run(code).split() == ["1"]
 
 
+def test_loading_the_module_anew_warns_of_nothing():
+    code = (
+        "import importlib, pandas as pd, hexviz.analysis.accessor as a\n"
+        "importlib.reload(a)\n"
+        "print(len(pd.DataFrame({'node': ['a']}).hexviz.node('a')), pd.DataFrame.hexviz is a.HexvizAccessor)"
+    )
+    assert run(code).split() == ["1", "True"]
+
+
 def test_the_accessor_says_what_it_can_do():
     assert "slowest()" in repr(shop_frames().nodes.hexviz)
 

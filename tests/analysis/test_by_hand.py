@@ -204,6 +204,13 @@ def test_the_chain_by_the_clock_is_a_path_of_the_graph_that_ends_with_the_run():
         assert path["gap_ms"].iloc[1:].tolist() == pytest.approx([1.0] * (len(path) - 1))
 
 
+def test_who_ended_at_the_same_moment_in_a_later_wave_was_not_waited_for():
+    frames = diamond()  # c ends at 62, which makes d ready
+    frames.nodes.loc[frames.nodes["node"] == "e", ["wave", "end_ms"]] = [3, 62.0]
+    assert frames.nodes["node"].tolist().index("e") < frames.nodes["node"].tolist().index("c")
+    assert analysis.path_by_clock(frames)["node"].tolist() == ["a", "c", "d"]
+
+
 def test_a_chain_whose_moments_do_not_fit_is_told_as_far_as_they_do():
     frames = diamond()
     frames.nodes.loc[frames.nodes["node"] == "a", "end_ms"] -= 3.0
