@@ -52,6 +52,7 @@ SCHEMA_VERSION = 1
 BASE_FIELDS: tuple[str, ...] = Event.__struct_fields__
 _ERROR_FIELDS = ("type_name", "message", "traceback_text")
 _MAX_JSON_INT_BITS = 4000
+_MAX_DEPTH = 200
 _CONTENT_FIELDS = frozenset({"result", "node_results", "params", "messages", "response"})
 
 
@@ -383,13 +384,22 @@ def from_records(records: Iterable[bytes]) -> Iterator[Event]:
         codec = CODECS.get(envelope.type)
         try:
             if codec is not None:
-                yield codec.event(codec.decode(envelope.data) if not envelope.tagged else _convert(envelope, codec.row))
+                yield _timed(
+                    codec.event(codec.decode(envelope.data) if not envelope.tagged else _convert(envelope, codec.row))
+                )
                 continue
             if users is None:
                 users = {_name_of(cls): cls for cls in _subclasses(Event) if cls not in _BY_CLASS}
-            yield _user_event(envelope, users.get(envelope.type))
-        except (msgspec.DecodeError, ValueError, TypeError, KeyError, RecursionError) as error:
+            yield _timed(_user_event(envelope, users.get(envelope.type)))
+        except (msgspec.DecodeError, ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
             raise RecordError(f"a record of type {envelope.type!r} cannot be read: {error}") from error
+
+
+def _timed(event: Event) -> Event:
+    """``event`` in UTC. OverflowError for a time that the year 1 or 9999 leaves no room for."""
+    if event.timestamp.tzinfo is UTC and (type(event) is not NodeStarted or event.ready_at is None):
+        return event
+    return _in_utc(event)
 
 
 def open_record(record: bytes) -> _Envelope:
@@ -420,6 +430,7 @@ def _user_event(envelope: _Envelope, cls: type[Event] | None) -> Event:
     data = msgspec.json.decode(envelope.data)
     if type(data) is not dict:
         raise TypeError("its data is not an object")
+    _check_depth(data)
     if cls is not None and cls is not GenericEvent:
         values = _untag(data) if envelope.tagged else data
         try:
@@ -429,6 +440,17 @@ def _user_event(envelope: _Envelope, cls: type[Event] | None) -> Event:
             pass
     base = msgspec.convert({name: _untag(data.pop(name)) for name in BASE_FIELDS}, _Base)
     return GenericEvent(envelope.type, data, **msgspec.structs.asdict(base))
+
+
+def _check_depth(data: Any) -> None:
+    """Refuse what is nested so deep that whoever walks through it later would fail."""
+    level = [data]
+    for _ in range(_MAX_DEPTH):
+        inner = [item for value in level for item in (value.values() if type(value) is dict else value)]
+        level = [value for value in inner if type(value) is dict or type(value) is list]
+        if not level:
+            return
+    raise ValueError(f"it is nested more than {_MAX_DEPTH} levels deep")
 
 
 def _check_fields(cls: type[Event], values: dict[str, Any]) -> None:

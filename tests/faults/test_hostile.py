@@ -128,13 +128,14 @@ def test_h1c_hostile_ids_filters_and_prefixes_are_parameters_and_change_nothing(
         for hostile in SHORT:
             assert store.find(hostile) == hostile
             assert len(list(store.read(hostile))) > 10
-            assert store.list_runs(pipeline=hostile, tag=hostile, status=hostile) == []
+            found = store.list_runs(pipeline=hostile, tag=hostile, status=hostile)
+            assert found == []
         for hostile in ("%", "_", "' OR '1'='1", "*", "\x00%"):
             with pytest.raises(HexvizError):
                 store.read(hostile).__next__()
         assert [p.problem for p in store.verify()] == []
-        store.delete("'; drop table segments;--")
-        assert len(store.runs()) == len(set(SHORT)) - 1
+        store.delete("'; drop table runs;--")
+        assert len(store.list_runs()) == len(set(SHORT)) - 1
     tables = sqlite3.connect(tmp_path / "runs.db").execute("SELECT name FROM sqlite_master WHERE type = 'table'")
     assert {"segments", "runs"} <= {name for (name,) in tables}
 
