@@ -124,7 +124,7 @@ def _demo(arguments: argparse.Namespace, console: Console) -> None:
 
 def _runs(arguments: argparse.Namespace, console: Console) -> None:
     with face.open_store(arguments.store) as store:
-        infos = store.runs()
+        infos = store.list_runs()
     shown = infos[: arguments.limit]
     columns = {
         "run": "whole",

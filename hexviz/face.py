@@ -26,6 +26,7 @@ from hexviz.exports import read_recording, write_recording
 from hexviz.recording.recorder import Recorder
 from hexviz.recording.recording import Recording
 from hexviz.stores.sqlite import SQLiteStore, default_path
+from hexviz.stores.store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Sequence
@@ -37,8 +38,9 @@ if TYPE_CHECKING:
     from hexviz.dag.orchestrator import OnError, Schedule
     from hexviz.dag.result import RunResult
     from hexviz.events.models import BaseEventManager
+    from hexviz.stores.run_info import RunInfo
 
-    StoreLike: TypeAlias = SQLiteStore | str | Path | bool | None
+    StoreLike: TypeAlias = Store | str | Path | bool | None
 
 
 _SETTINGS = ("schedule", "on_error", "max_concurrent_nodes", "decisions", "max_attempts", "cancel_grace_s")
@@ -213,7 +215,7 @@ class _Launch:
         self.ports = _checked_ports(graph, options)
         self.orchestrator = Orchestrator(observers=self.observers, control=self.control, **settings)
         self.controls = RunControls(self.orchestrator, self.run_id)
-        self._own_store = not isinstance(store, SQLiteStore)
+        self._own_store = not isinstance(store, Store)
         self.store = _store_of(cell.store if store is None and cell is not None else store)
         self.recorder = Recorder(store=self.store)
         self.recorder.attach(self.observers)
@@ -304,10 +306,10 @@ def register_policy(control: ControlManager, observers: BaseEventManager, policy
     return lambda: (control.unregister(asked), observers.unregister(told))
 
 
-def _store_of(store: StoreLike) -> SQLiteStore | None:
+def _store_of(store: StoreLike) -> Store | None:
     if store is False:
         return None
-    if isinstance(store, SQLiteStore):
+    if isinstance(store, Store):
         return store
     return open_store(None if store is None or store is True else store)
 
@@ -412,9 +414,18 @@ class RunHandle:
 def open_store(path: str | Path | None = None) -> SQLiteStore:
     """Open the store at ``path``; by default ``$HEXVIZ_STORE``, or ``runs.db`` in the user's data directory.
 
-    ``store.runs()`` lists the runs, ``store.recording(run_id)`` gives one back.
+    ``store.runs()`` gives the runs as a frame, newest first (filters: ``pipeline``, ``status``, ``since``, ``until``,
+    ``tag``), ``store.recording(run_id)`` gives one back. See docs/stores.md.
     """
-    return SQLiteStore(default_path() if path is None else path, recording_factory=Recording.from_records)
+    return SQLiteStore(
+        default_path() if path is None else path, make_recording=Recording.from_records, make_frame=_frame_of_runs
+    )
+
+
+def _frame_of_runs(infos: list[RunInfo]) -> pd.DataFrame:
+    from hexviz.recording.run_list import frame_of_runs  # noqa: PLC0415 - loads pandas, so only on request
+
+    return frame_of_runs(infos)
 
 
 def dashboard(source: Any) -> Any:

@@ -200,23 +200,16 @@ class HexvizMagics(Magics):
         if not wanted():
             return None
         with face.open_store(given.store) as store:
-            infos = store.runs()[: given.limit]
-        import pandas as pd  # noqa: PLC0415 - only here
+            return _shown(store.runs().head(given.limit))
 
-        columns = ("run", "pipeline", "status", "started", "took_s", "nodes", "tags")
-        rows = [
-            (
-                clean_text(info.run_id),
-                clean_text(info.pipeline, 120),
-                info.status,
-                info.started_at,
-                None if info.duration_ms is None else info.duration_ms / 1e3,
-                info.nodes,
-                clean_text(", ".join(info.tags), 120),
-            )
-            for info in infos
-        ]
-        return pd.DataFrame(rows, columns=list(columns))
+
+def _shown(runs: pd.DataFrame) -> pd.DataFrame:
+    """The runs of a store, their texts fit for any screen."""
+    texts = {name: runs[name].map(clean_text) for name in ("run_id", "pipeline")}
+    tags = runs["tags"].map(lambda tags: clean_text(", ".join(tags)))
+    return runs.assign(**texts, tags=tags)[
+        ["run_id", "pipeline", "status", "started_at", "duration_ms", "nodes", "tags"]
+    ]
 
 
 _loaded: weakref.WeakKeyDictionary[Any, HexvizMagics] = weakref.WeakKeyDictionary()

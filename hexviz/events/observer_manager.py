@@ -23,7 +23,7 @@ from hexviz.events.config import (
 )
 from hexviz.events.crew import Crew
 from hexviz.events.desk import Desk, Row
-from hexviz.events.events import Event, EventsDropped, ObserverFailed
+from hexviz.events.events import Event, EventsDropped, ObserverFailed, traceback_lines
 from hexviz.events.lag import LAG_S, LagWatch, LoopBlockedError, SlowCall
 from hexviz.events.models import BaseEventManager, ErrorHandler
 from hexviz.events.registration import callable_of, event_types_of, is_async, name_of, weakly
@@ -500,8 +500,8 @@ class ObserverManager(BaseEventManager):
         context = {"handler_name": entry.id, "event_type": type(event).__name__ if event else "an event"}
         try:
             self._error_handler.handle_error(error, {**context, "is_critical": False, "priority": None})
-        except Exception:  # noqa: BLE001 - an error handler may raise anything
-            _log.exception("the error handler of the observer manager failed")
+        except Exception as fault:  # noqa: BLE001 - an error handler may raise anything
+            _log.error("the error handler of the observer manager failed:%s", traceback_lines(fault))
         self._tell_about(ObserverFailed, entry, event, type(error).__name__)
 
     def dropped(self, entry: ObserverEntry, event: Event, reason: str) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import base64
 from datetime import UTC, datetime
 from functools import cache
+from itertools import chain
 from math import isfinite
 from operator import attrgetter
 from types import MappingProxyType
@@ -20,11 +21,11 @@ from typing import TYPE_CHECKING, Any, get_type_hints
 import msgspec
 
 from hexviz.errors import HexvizError
-from hexviz.events.events import EVENT_CLASSES, Event, NodeStarted, RecordedError
+from hexviz.events.events import EVENT_CLASSES, ControlDecided, Event, NodeStarted, RecordedError
 from hexviz.events.summary import GenericEvent, Summariser, Summary, utc
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 __all__ = [
     "BASE_FIELDS",
@@ -42,6 +43,7 @@ __all__ = [
     "own_fields",
     "to_parts",
     "to_record",
+    "to_records",
     "type_name_of",
 ]
 
@@ -158,7 +160,8 @@ def _default(field: msgspec.structs.FieldInfo) -> tuple[Any, ...]:
 
 CODECS: dict[str, _Codec] = {cls.__name__: _Codec(cls) for cls in EVENT_CLASSES}
 _BY_CLASS: dict[type[Event], _Codec] = {codec.cls: codec for codec in CODECS.values()}
-_encode = msgspec.json.Encoder(enc_hook=to_parts).encode
+_encoder = msgspec.json.Encoder(enc_hook=to_parts)
+_encode, _encode_lines = _encoder.encode, _encoder.encode_lines
 _envelope = msgspec.json.Decoder(_Envelope).decode
 _summarised = Summariser()
 
@@ -201,6 +204,46 @@ def to_record(event: Event) -> bytes:
     if b"null" in body and cls.__name__ == "ControlDecided":  # a vote's latency may be NaN, which JSON writes as null
         return _tagged_record(event, only_if_needed=codec.head + body + b"}")
     return codec.head + body + b"}"
+
+
+def to_records(events: Sequence[Event]) -> list[bytes]:
+    """What :func:`to_record` gives for each event, at half the price: events of one class are encoded together."""
+    places: dict[type[Event], list[int]] = {}
+    for place, event in enumerate(events):
+        places.setdefault(type(event), []).append(place)
+    records = [b""] * len(events)
+    for cls, mine in places.items():
+        for place, record in zip(mine, _records_of(cls, [events[place] for place in mine]), strict=True):
+            records[place] = record
+    return records
+
+
+def _records_of(cls: type[Event], events: list[Event]) -> list[bytes]:
+    codec, step = _BY_CLASS.get(cls), _summarised.step_for(cls)
+    if codec is not None and step is not None:
+        events = list(map(step, events))
+    if codec is None or cls is ControlDecided or not _is_plain(codec, events):
+        return list(map(to_record, events))
+    try:
+        lines = _encode_lines(events).split(b"\n")
+    except (UnicodeEncodeError, OverflowError, ValueError, TypeError):
+        return list(map(to_record, events))
+    del lines[-1]
+    head = codec.head
+    return [b"%b%b}" % (head, line) for line in lines]
+
+
+def _is_plain(codec: _Codec, events: list[Event]) -> bool:
+    """Whether JSON has a word for every time and number of events, as they are."""
+    if not all(event.timestamp.tzinfo is UTC for event in events):
+        return False
+    if codec.cls is NodeStarted and not all(utc(event.ready_at) is event.ready_at for event in events):  # type: ignore[attr-defined]
+        return False
+    if codec.get_floats is None:
+        return True
+    found = list(map(codec.get_floats, events))
+    numbers = found if len(codec.floats) == 1 else list(chain.from_iterable(found))
+    return set(map(type, numbers)) == {float} and isfinite(sum(numbers))
 
 
 def _in_utc(event: Event) -> Event:

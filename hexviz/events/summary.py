@@ -6,7 +6,6 @@ the few classes named in :data:`_FOREIGN`, found without importing them. A user'
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
@@ -17,6 +16,7 @@ import msgspec
 
 from hexviz.events.events import (
     EVENT_CLASSES,
+    ControlDecided,
     Event,
     LLMFailed,
     LLMPromptSent,
@@ -36,25 +36,18 @@ from hexviz.events.events import (
     ToolFailed,
     Vote,
 )
+from hexviz.events.redaction import Redaction
+from hexviz.events.secrets import REDACTED, is_secret, masked_head
 
 Capture = Literal["summary", "json"]
 Redactor = Callable[[Any], Any]
 
 PREVIEW_CHARS = 200
 CONTENT_CHARS = 4096
-REDACTED = "[redacted]"
 
 _MAX_PREVIEW_BITS = 600
 _MAX_ITEMS = 100
 _MAX_DEPTH = 12
-_SECRETIVE = r"api[_-]?key|token|passw(?:or)?d|passwd|secret|authorization|credential|cookie|private[_-]?key"
-_SECRET_KEY = re.compile(_SECRETIVE, re.IGNORECASE)
-_SECRET_TEXT = re.compile(
-    rf"(?P<key>\b[\w-]*(?:{_SECRETIVE})[\w-]*[\"']?\s*[=:]\s*)(?P<value>[\"']?(?:(?:bearer|basic)\s+)?[^\s\"',;&]+)"
-    r"|(?P<scheme>\b[a-z][a-z0-9+.-]*://[^\s/:@]*:)(?P<password>[^\s/@]+)(?=@)"
-    r"|(?P<bearer>\b(?:bearer|basic)\s+)(?P<credential>[A-Za-z0-9._~+/=-]{8,})",
-    re.IGNORECASE,
-)
 # The C-level getters of ``type``: a hostile metaclass cannot stand in between.
 _qualname_of: Callable[[type], str] = type.__dict__["__qualname__"].__get__
 
@@ -171,40 +164,36 @@ def _foreign(value: Any, kind: type) -> Summary:
         return _UNKNOWN
 
 
-def masked(text: str) -> str:
-    """``text`` with what looks like a secret (``password=...``, ``://user:...@``, ``Bearer ...``) blacked out."""
-    return _SECRET_TEXT.sub(_mask, text)
-
-
-def _mask(match: re.Match[str]) -> str:
-    return f"{match['key'] or match['scheme'] or match['bearer']}{REDACTED}"
-
-
 def recorded_error(error: Any) -> RecordedError | None:
     """What is kept of an exception: its type, message and traceback as text, secrets masked. None stays None."""
     if error is None or type(error) is RecordedError:
         return error
     if not issubclass(type(error), BaseException):
-        return RecordedError(_qualname_of(type(error)), masked(error[:CONTENT_CHARS]) if type(error) is str else "")
-    kept = RecordedError.of(error)
-    return RecordedError(kept.type_name, masked(kept.message), masked(kept.traceback_text))
+        text = masked_head(error, CONTENT_CHARS) if type(error) is str else ""
+        return RecordedError(_qualname_of(type(error)), text)
+    return RecordedError.of(error)
 
 
 def plain(value: Any, *, depth: int = 0) -> Any:  # noqa: PLR0911 - one return per kind of value
     """A bounded copy of ``value`` made of exact builtins; what is something else becomes its :class:`Summary`.
 
-    At most 100 items of each container, 12 levels and 4096 characters of each text are kept. The values of keys that
-    look like secrets are replaced.
+    At most 100 items of each container, 12 levels and 4096 characters of each text are kept. What looks like a secret
+    is replaced: by its key in a mapping or a pair (as headers are given), and inside texts.
     """
     kind = type(value)
     if kind in _ATOMS:
         return value
-    if kind is str or kind is bytes:
-        return value if len(value) <= CONTENT_CHARS else value[:CONTENT_CHARS]
+    if kind is str:
+        return masked_head(value, CONTENT_CHARS)
+    if kind is bytes:
+        return masked_head(value[: 2 * CONTENT_CHARS].decode("latin-1"), CONTENT_CHARS).encode("latin-1")
     if depth >= _MAX_DEPTH:
         return summarise(value, preview=False)
     if kind is list or kind is tuple:
-        return kind(plain(item, depth=depth + 1) for item in value[:_MAX_ITEMS])
+        kept = [plain(item, depth=depth + 1) for item in value[:_MAX_ITEMS]]
+        if len(kept) == 2 and type(value[0]) in {str, bytes} and is_secret(value[0]):  # noqa: PLR2004 - a pair
+            kept[1] = REDACTED
+        return kind(kept)
     if kind is dict:
         return _plain_dict(value, depth + 1)
     if issubclass(kind, BaseException):
@@ -218,10 +207,9 @@ _ATOMS = frozenset({type(None), bool, int, float, datetime, Summary, RecordedErr
 def _plain_dict(value: dict[Any, Any], depth: int) -> dict[Any, Any]:
     kept: dict[Any, Any] = {}
     for key in islice(value, _MAX_ITEMS):
-        if type(key) is str:
-            secret = _SECRET_KEY.search(key)
-            kept[key] = REDACTED if secret else plain(value[key], depth=depth)
-        elif type(key) in {int, float, bool, type(None), bytes}:
+        if type(key) is str or type(key) is bytes:
+            kept[key] = REDACTED if is_secret(key) else plain(value[key], depth=depth)
+        elif type(key) in {int, float, bool, type(None)}:
             kept[key] = plain(value[key], depth=depth)
     return kept
 
@@ -230,15 +218,16 @@ class Summariser:
     """Turns an event into the form in which it is recorded: results, parameters, messages and errors summarised.
 
     ``capture="json"`` keeps, beside each summary, a bounded JSON copy of the builtin values inside, after the
-    functions in ``redact`` (each takes a value and returns what may be kept) and after masking of keys that look
-    like secrets. A function that raises costs the content, never the event. Calling it twice changes nothing more.
+    functions in ``redact`` (each takes a value and returns what may be kept; builtin values are given as copies) and
+    after masking of what looks like a secret. A function that raises, or takes more than a second, costs the content,
+    never the event. Calling it twice changes nothing more.
     """
 
     def __init__(self, capture: Capture = "summary", redact: Iterable[Redactor] = ()) -> None:
         if capture not in {"summary", "json"}:
             raise ValueError(f"capture is 'summary' or 'json', not {capture!r}")
         self.capture = capture
-        self.redact = tuple(redact)
+        self._redact = Redaction(redact)
         self.table: dict[type[Event], Callable[[Event], Event] | None] = dict.fromkeys((*EVENT_CLASSES, GenericEvent))
         for cls, (name, preview) in _VALUES.items():
             self.table[cls] = self._value_step(name, preview=preview)
@@ -246,8 +235,17 @@ class Summariser:
             self.table[NodeCompleted] = _result_step  # the same, for the hottest class
         for cls in (NodeFailed, PipelineFailed, ToolFailed, LLMFailed):
             self.table[cls] = _error_step
+        for cls in _REASONED:
+            self.table[cls] = _with_reason(self.table[cls])
         self.table[NodeStarted] = _started_step
         self.table[PipelineStarted] = _shape_step
+
+    def hurried(self) -> dict[type[Event], Callable[[Event], Event] | None]:
+        """A copy of ``table`` that puts off what need not be done in mid-run: :func:`settled` does it."""
+        table = dict(self.table)
+        if self.capture == "summary":
+            table[NodeCompleted] = _result_may_wait
+        return table
 
     def __call__(self, event: Event) -> Event:
         """The event as it is recorded; itself where there is nothing to summarise."""
@@ -282,9 +280,8 @@ class Summariser:
 
     def _content(self, value: Any) -> str:
         try:
-            for function in self.redact:
-                value = function(value)
-            text = msgspec.json.encode(plain(value), enc_hook=_jsonable).decode()
+            given = plain(value) if type(value) in _COPIED else value
+            text = msgspec.json.encode(plain(self._redact(given)), enc_hook=_jsonable).decode()
         except Exception:  # noqa: BLE001 - what cannot be redacted or written is not kept
             return ""
         return text if len(text) <= CONTENT_CHARS else ""
@@ -308,6 +305,43 @@ _VALUES: dict[type[Event], tuple[str, bool]] = {
 }
 
 
+_COPIED = frozenset({str, bytes, list, tuple, dict})
+_REASONED = tuple(cls for cls in EVENT_CLASSES if "reason" in cls.__struct_fields__)
+
+
+def _with_reason(step: Callable[[Event], Event] | None) -> Callable[[Event], Event]:
+    """``step``, and then the reasons: a policy's words may quote an error, and that a password."""
+
+    def both(event: Event) -> Event:
+        if step is not None:
+            event = step(event)
+        given: str = event.reason  # type: ignore[attr-defined]
+        changes: dict[str, Any] = {}
+        if given and (reason := _short(given)) is not given:
+            changes["reason"] = reason
+        if type(event) is ControlDecided and any(vote.reason or vote.error for vote in event.votes):
+            votes = tuple(_masked_vote(vote) for vote in event.votes)
+            if votes != event.votes:
+                changes["votes"] = votes
+        return msgspec.structs.replace(event, **changes) if changes else event
+
+    return both
+
+
+def _masked_vote(vote: Vote) -> Vote:
+    reason, error = _short(vote.reason), _short(vote.error)
+    if reason is vote.reason and error is vote.error:
+        return vote
+    return msgspec.structs.replace(vote, reason=reason, error=error)
+
+
+def _short(text: str) -> str:
+    if type(text) is not str:
+        return text
+    kept = masked_head(text, CONTENT_CHARS)
+    return text if kept == text else kept
+
+
 def _result_step(event: Event, _replace: Any = msgspec.structs.replace, _builtin: Any = _BUILTINS.get) -> Event:
     value = event.result  # type: ignore[attr-defined]
     kind = type(value)
@@ -316,6 +350,24 @@ def _result_step(event: Event, _replace: Any = msgspec.structs.replace, _builtin
     maker = _builtin(kind)
     summary = _foreign(value, kind) if maker is None else maker(value, True)  # noqa: FBT003
     return _replace(event, result=summary)  # type: ignore[no-any-return]
+
+
+_MAY_WAIT = frozenset({type(None), bool, float})
+_MOST_OF_INT = 2**63
+
+
+def _result_may_wait(event: Event) -> Event:
+    """Small immutable results stay as they are until :func:`settled`: most runs are over by then."""
+    value = event.result  # type: ignore[attr-defined]
+    kind = type(value)
+    if kind in _MAY_WAIT or (kind is int and -_MOST_OF_INT < value < _MOST_OF_INT):
+        return event
+    return _result_step(event)
+
+
+def settled(event: Event) -> Event:
+    """``event`` with nothing left to summarise of what a :class:`Summariser` let wait."""
+    return _result_step(event) if type(event) is NodeCompleted and type(event.result) is not Summary else event
 
 
 def _error_step(event: Event) -> Event:

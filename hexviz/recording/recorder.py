@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import msgspec
 
-from hexviz.events.summary import Capture, Redactor, Summariser
+from hexviz.events.summary import Capture, Redactor, Summariser, settled
 from hexviz.recording.columns import EventColumns
 from hexviz.recording.recording import Recording
 
@@ -66,14 +66,15 @@ class Recorder:
 
     def _keeper(self) -> Callable[[Event], None]:
         """What managers call in line for each event; made once, so that it needs to look up nothing."""
-        steps, step_for, pending, put = self._summariser.table, self._summariser.step_for, self._pending, self._put
+        put, pending, step_for = self._put, self._pending, self._summariser.step_for
+        steps = self._summariser.hurried() if put is None else self._summariser.table
         numbered, seal, append = self._numbered, self._seal, self._pending.append
 
         def keep(event: Event) -> None:
             try:
                 step = steps[type(event)]
             except KeyError:
-                step = step_for(type(event))
+                step = steps[type(event)] = step_for(type(event))
             if step is not None:
                 event = step(event)
             if not event.seq:
@@ -100,7 +101,7 @@ class Recorder:
         with self._lock:
             count = len(self._pending)
             for first in range(0, count, _CHUNK):
-                self._columns.extend(self._pending[first : min(first + _CHUNK, count)])
+                self._columns.extend([settled(event) for event in self._pending[first : min(first + _CHUNK, count)]])
             del self._pending[:count]
 
     # --- where the events come from ---

@@ -108,8 +108,7 @@ class Recording:
             return (self._only,)
         columns = self.columns
         with self._lock:
-            codes = dict.fromkeys(columns.run_id.data)
-        return tuple(columns.strings.values_by_code[code] for code in codes)
+            return tuple(columns.runs)
 
     def run(self, run_id: str) -> Recording:
         """The part of one run. Raises :class:`UnknownRunError` where it has no event."""
@@ -123,8 +122,7 @@ class Recording:
         if self._only is None:
             return len(columns)
         with self._lock:
-            code = columns.strings.get(self._only)
-            return 0 if code is None else columns.run_id.data.count(code)
+            return columns.count_of(self._only)
 
     @property
     def frames(self) -> Frames:

@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 
 from hexviz.recording.arrays import Array, Domain, Words
-from hexviz.recording.columns import ArrayColumn, Block, EventColumns, PackedColumn, TextColumn
+from hexviz.recording.columns import NULL, Block, EventColumns
+from hexviz.recording.typed_columns import ArrayColumn, PackedColumn, TextColumn, TimeColumn
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,8 +19,12 @@ if TYPE_CHECKING:
     from hexviz.recording.recording import Recording
 
 
-def array_of(column: ArrayColumn) -> Array:
-    """A copy of an array column as a numpy array."""
+def array_of(column: Any) -> Array:
+    """A copy of a column of numbers, codes or times as a numpy array; times are microseconds since 1970."""
+    if isinstance(column, TimeColumn):
+        words = np.frombuffer(bytes(column.data), dtype=[("head", ">u2"), ("word", ">u8")])["word"].astype(np.uint64)
+        micros = (words & (2**34 - 1)) * 1_000_000 + (words >> 34) // 1000
+        return np.where(words == TimeColumn.never, NULL, micros.astype(np.int64))
     return np.frombuffer(column.data.tobytes(), dtype=column.data.typecode)
 
 
@@ -43,7 +48,7 @@ class ClassTable:
     def column(self, name: str) -> Array:
         """A field as numbers or text codes."""
         column = self.block.columns[name]
-        if not isinstance(column, ArrayColumn):
+        if not isinstance(column, (ArrayColumn, TimeColumn)):
             raise TypeError(f"{self.block.cls.__name__}.{name} is not a column of numbers")
         return array_of(column)[self.rows]
 
@@ -51,31 +56,45 @@ class ClassTable:
         """(of each event the number of its value, the distinct values as events hold them)."""
         column = self.block.columns[name]
         if isinstance(column, PackedColumn):
-            codes, texts, odd = column.coded(self.rows.tolist())
-            return np.array(codes, dtype=np.int64), [*column.decoded(texts), *odd]
+            codes, texts, odd = self._packed(column)
+            return codes, [*column.decoded(texts), *odd]
         if not isinstance(column, ArrayColumn):
             return np.arange(len(self)), [column[row] for row in self.rows.tolist()]
-        numbers, distinct = factorised(array_of(column)[self.rows])
+        codes, distinct = factorised(array_of(column)[self.rows])
         values = list(map(column.decoded, distinct.tolist()))
-        return self._with_odd(numbers, values, column.odd)
+        places, odd = self._odd(column.odd)
+        if odd:
+            codes = codes.copy()
+            codes[places] = len(values) + np.arange(len(odd))
+        return codes, values + odd
 
     def coded_json(self, name: str) -> tuple[Array, list[Any]]:
         """The same with the JSON of structured values (bytes) in their place."""
         column = self.block.columns[name]
         if not isinstance(column, PackedColumn):
             return self.coded(name)
-        codes, texts, odd = column.coded(self.rows.tolist())
-        return np.array(codes, dtype=np.int64), [*texts, *odd]
+        codes, texts, odd = self._packed(column)
+        return codes, [*texts, *odd]
 
-    def _with_odd(self, codes: Array, values: list[Any], odd: dict[int, Any]) -> tuple[Array, list[Any]]:
-        """Rows whose value is kept aside get a number of their own."""
-        if odd:
-            codes = codes.copy()
-            kept = np.array(sorted(odd))
-            for place in np.flatnonzero(np.isin(self.rows, kept)).tolist():
-                codes[place] = len(values)
-                values.append(odd[int(self.rows[place])])
-        return codes, values
+    def _packed(self, column: PackedColumn) -> tuple[Array, list[bytes], list[Any]]:
+        """(of each event a number, the distinct JSON texts, the values kept aside): numbers count through both."""
+        places, odd = self._odd(column.odd)
+        plain = np.ones(len(self), dtype=bool)
+        plain[places] = False
+        found, distinct = factorised(np.frombuffer(column.data.tobytes(), dtype="i")[self.rows[plain]])
+        known: dict[bytes, int] = {}
+        numbers = [known.setdefault(column.text(number), len(known)) for number in distinct.tolist()]
+        codes = np.empty(len(self), dtype=np.int64)
+        codes[plain] = np.array(numbers, dtype=np.int64)[found]
+        codes[places] = len(known) + np.arange(len(odd))
+        return codes, list(known), odd
+
+    def _odd(self, odd: dict[int, Any]) -> tuple[Array, list[Any]]:
+        """(places, values) of the events whose value is kept aside: each gets a number of its own."""
+        if not odd:
+            return np.zeros(0, dtype=np.int64), []
+        places = np.flatnonzero(np.isin(self.rows, np.array(list(odd))))
+        return places, [odd[row] for row in self.rows[places].tolist()]
 
     def events(self) -> Iterator[dict[str, Any]]:
         """The own fields of each event by name: for few events."""
@@ -92,13 +111,20 @@ class Snapshot:
             self.length = len(columns)
             self.texts_list = list(columns.strings.values_by_code)
             self._classes = np.frombuffer(columns.classes.tobytes(), dtype="H")
-            run = array_of(columns.run_id)
-            seq = array_of(columns.seq)
-            self._take(recording, run, seq)
-            self.timestamp = array_of(columns.timestamp)[self.order]
-            self.monotonic_ns = array_of(columns.monotonic_ns)[self.order]
-            self.pipeline = array_of(columns.pipeline)[self.order]
+            self._rows = [np.flatnonzero(self._classes == code) for code in range(len(columns.blocks))]
+            self._take(recording, self._in_arrival_order("run_id"), self._in_arrival_order("seq"))
+            self.timestamp = self._in_arrival_order("timestamp")[self.order]
+            self.monotonic_ns = self._in_arrival_order("monotonic_ns")[self.order]
+            self.pipeline = self._in_arrival_order("pipeline")[self.order]
             self._tables = {block.cls: self._table(code, block) for code, block in enumerate(columns.blocks)}
+
+    def _in_arrival_order(self, name: str) -> Array:
+        """A column that all classes have."""
+        parts = [array_of(block.base[name]) for block in self.columns.blocks]
+        values = np.empty(self.length, dtype=parts[0].dtype if parts else np.int64)
+        for rows, part in zip(self._rows, parts, strict=True):
+            values[rows] = part[: len(rows)]
+        return values
 
     def _take(self, recording: Recording, run: Array, seq: Array) -> None:
         present = np.arange(self.length)
@@ -119,7 +145,7 @@ class Snapshot:
         self.place_of[self.order] = np.arange(len(self.order))
 
     def _table(self, code: int, block: Block) -> ClassTable:
-        place = self.place_of[np.flatnonzero(self._classes == code)]
+        place = self.place_of[self._rows[code]]
         rows = np.flatnonzero(place >= 0)
         if np.any(np.diff(place[rows]) < 0):
             rows = rows[np.argsort(place[rows], kind="stable")]

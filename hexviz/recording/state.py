@@ -10,6 +10,7 @@ import time
 from typing import TYPE_CHECKING, Any, Self
 
 from hexviz.events import events as ev
+from hexviz.events.secrets import masked_head
 from hexviz.recording.lanes import Lanes
 from hexviz.recording.state_tables import (
     CANCELLED,
@@ -196,7 +197,7 @@ class RunState:
         self.duration_ms = max(at_ms, 0.0)
         self._end_what_runs(at_ms)
         error = getattr(event, "error", None)
-        self.error = str(getattr(event, "reason", ""))[:_TEXT_LIMIT]
+        self.error = masked_head(str(getattr(event, "reason", "")), _TEXT_LIMIT)
         if error is not None:
             known = ev.RecordedError.of(error)
             self.error = str(known)[:_TEXT_LIMIT]
@@ -336,7 +337,7 @@ class RunState:
                 wave=event.wave_index,
                 attempt=event.attempt,
                 decided_by=decided_by,
-                reason=reason[:_TEXT_LIMIT],
+                reason=masked_head(reason, _TEXT_LIMIT),
                 shadow=event.shadow,
             )
         )

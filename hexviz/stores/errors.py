@@ -29,6 +29,10 @@ class StoreWriteError(StoreError):
     """Records could not be written (disk full, file locked for long); they stay queued and are tried again."""
 
 
+class RunTakenError(StoreWriteError):
+    """The store holds another run of that id: the same seq with another record. Give this run an id of its own."""
+
+
 class RunNotFoundError(HexvizError, KeyError):
     """No run of that id, or several runs that begin so."""
 

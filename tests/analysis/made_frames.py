@@ -56,6 +56,7 @@ def made_frames(graph, durations, *, run_id="run-1", failing=()):
                 "attempts": len(own),
                 "start_ms": own[0]["start_ms"],
                 "total_ms": took * len(own),
+                "parents_ms": own[0]["parents_ms"],
                 "queued_ms": 1.0,
                 "backoff_ms": 5.0 * (len(own) - 1),
                 "parents": len(graph[name]),

@@ -70,7 +70,7 @@ def told(shell, capsys):
 
 def kept():
     with hexviz.open_store() as store:
-        return store.runs()
+        return store.list_runs()
 
 
 WAYS = {
@@ -132,14 +132,14 @@ def test_a_policy_leaves_the_managers_of_the_user_as_they_were(told, shell):
     assert (len(names["control"]), len(names["observers"])) == (0, 1)
     assert len(kept()) == 2
     with hexviz.open_store() as store:
-        assert {len(store.recording(run.run_id).run_ids) for run in store.runs()} == {1}
+        assert {len(store.recording(run.run_id).run_ids) for run in store.list_runs()} == {1}
 
 
 def test_a_store_can_be_named(told, tmp_path):
     told(f'%%hexviz --store "{tmp_path}/my runs.db"\nawait hexviz.run(fine)\nawait by_hand()')
     assert kept() == []
     with hexviz.open_store(tmp_path / "my runs.db") as store:
-        assert len(store.runs()) == 2
+        assert len(store.list_runs()) == 2
     assert "my runs" not in told("%hexviz runs")
     assert told(f'%hexviz runs --store "{tmp_path}/my runs.db" --limit 1').count("fine") == 1
 
@@ -229,8 +229,8 @@ def test_runs_is_a_table_of_the_newest(told, shell):
     told("table = %hexviz runs --limit 1")
     (row,) = shell.user_ns["table"].to_dict("records")
     assert (row["pipeline"], row["status"], row["nodes"], row["tags"]) == ("fine", "succeeded", 1, "nightly")
-    assert row["run"] == kept()[0].run_id
-    assert row["took_s"] > 0
+    assert row["run_id"] == kept()[0].run_id
+    assert row["duration_ms"] > 0
 
 
 def test_off_shows_nothing_and_on_shows_again(told):

@@ -21,6 +21,7 @@ from hexviz.recording.frames.runs import runs_frame, waves_frame
 from hexviz.recording.layout import COLUMNS, describe
 from hexviz.recording.shape import Shape
 from hexviz.recording.snapshot import Snapshot
+from hexviz.wiring import WITH_FRAMES
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,6 +39,8 @@ class Frames:
     """
 
     def __init__(self, recording: Recording) -> None:
+        for bring in WITH_FRAMES:
+            bring()
         self._snapshot = Snapshot(recording)
         self.length = self._snapshot.length
 

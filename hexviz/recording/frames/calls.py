@@ -59,7 +59,8 @@ class _CallEvents:
         return (
             np.zeros(0, dtype=np.int64) if table is None else table.place, np.full(size, kind), np.arange(size),
             own("node_name", 0), own("attempt", 1), own("call_id", 0),
-            own("model" if _IS_LLM[kind] else "tool_name", 0), own("duration_ms", np.nan), own("input_tokens", NULL), own("output_tokens", NULL),
+            own("model" if _IS_LLM[kind] else "tool_name", 0), own("duration_ms", np.nan),
+            own("input_tokens", NULL), own("output_tokens", NULL),
         )  # fmt: skip
 
     def coded(self, kind: int, name: str) -> tuple[Array, list[Any]]:

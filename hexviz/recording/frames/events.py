@@ -10,9 +10,10 @@ import numpy as np
 from hexviz.events import events as ev
 from hexviz.events.schema import BASE_FIELDS, to_record
 from hexviz.recording.arrays import Words, build
-from hexviz.recording.columns import NULL, PackedColumn
+from hexviz.recording.columns import NULL
 from hexviz.recording.frames.topics import topics_of
 from hexviz.recording.snapshot import factorised
+from hexviz.recording.typed_columns import PackedColumn
 
 if TYPE_CHECKING:
     import pandas as pd
