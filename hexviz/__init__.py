@@ -35,6 +35,8 @@ _HOME = {
     "run": "hexviz.face",
     "run_sync": "hexviz.face",
     "start": "hexviz.face",
+    "load_ipython_extension": "hexviz.notebook",
+    "unload_ipython_extension": "hexviz.notebook",
     "Recorder": "hexviz.recording.recorder",
     "Recording": "hexviz.recording.recording",
     "Replay": "hexviz.recording.replay",
