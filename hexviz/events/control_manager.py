@@ -354,7 +354,7 @@ class ControlManager(BaseEventManager):
         }
         try:
             self._error_handler.handle_error(error, context)
-        except Exception:  # noqa: BLE001 - an error handler may raise anything
+        except BaseException:  # noqa: BLE001 - an error handler may raise anything, SystemExit included
             _log.exception("the error handler of the control manager failed")
 
     async def close(self) -> None:

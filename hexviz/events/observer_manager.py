@@ -469,7 +469,7 @@ class ObserverManager(BaseEventManager):
         context = {"handler_name": entry.id, "event_type": type(event).__name__ if event else "an event"}
         try:
             self._error_handler.handle_error(error, {**context, "is_critical": False, "priority": None})
-        except Exception:  # noqa: BLE001 - an error handler may raise anything
+        except BaseException:  # noqa: BLE001 - an error handler may raise anything, SystemExit included
             _log.exception("the error handler of the observer manager failed")
         self._tell_about(ObserverFailed, entry, event, type(error).__name__)
 
