@@ -149,7 +149,8 @@ def test_a_shorter_retry_is_exact_once_and_modelled_from_then_on():
     assert frame["attempts_effect"].tolist()[0] == -2
     assert frame["attempts_effect"].isna().tolist() == [False, True]
     assert frame["makespan_effect_ms"][0] < -2.0  # two waits of 1 and 2 ms, and two attempts
-    every = hexviz.backtest(recording, Retry(1), every=True).set_index(["node", "checked", "attempt"])["fidelity"]
+    every = hexviz.backtest(recording, Retry(1), every=True)
+    every = every.set_index(["node", "checked", "attempt"]).sort_index()["fidelity"]
     assert every["report", "NodeStarted", 1] == "modelled"  # it comes after the node that changed
 
 
