@@ -124,6 +124,8 @@ class EventColumns:
 
         Raises a MsgspecError where such a value is not of its type; nothing has been appended then.
         """
+        if not rows:
+            return
         groups = _by_class(kinds, rows)
         numbered = {cls: self.block(cls).numbered(group) for cls, group in groups.items()}
         for cls, fields in numbered.items():

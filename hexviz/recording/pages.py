@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any, Union
 
 import msgspec
 
-from hexviz.events.schema import CODECS, SCHEMA_VERSION, from_records
+from hexviz.events.schema import CODECS, SCHEMA_VERSION, RecordError, from_records
 from hexviz.events.summary import Summariser
 from hexviz.recording.typed_columns import PackedColumn, Strings, column_for
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from hexviz.events.events import Event
     from hexviz.recording.columns import EventColumns
@@ -38,24 +38,48 @@ def _kept(field: msgspec.structs.FieldInfo) -> tuple[Any, ...]:
 
 
 _LINES: dict[type[Any], type[Event]] = {_line_of(name, codec.row): codec.cls for name, codec in CODECS.items()}
-_decode = msgspec.json.Decoder(Union[tuple(_LINES)]).decode  # noqa: UP007 - the members are made above
+_Lines: Any = Union[tuple(_LINES)]  # noqa: UP007 - the members are made above
+_decode = msgspec.json.Decoder(_Lines).decode
+_decode_page = msgspec.json.Decoder(list[_Lines]).decode
 
 
 def read_into(columns: EventColumns, records: Iterable[bytes]) -> None:
     """Append records. Raises :class:`~hexviz.events.schema.RecordError` for a damaged one; those before it are kept."""
     remaining = iter(records)
     while page := list(islice(remaining, _PAGE)):
-        if not _read_at_once(columns, page):
-            columns.extend(list(map(_summarise, from_records(page))))
+        if not _read_at_once(columns, _decode_each, page):
+            _read_one_by_one(columns, page)
 
 
-def _read_at_once(columns: EventColumns, page: list[bytes]) -> bool:
+def read_pages_into(columns: EventColumns, pages: Iterable[bytes]) -> None:
+    """Append records that come as JSON arrays, as a store keeps them, each decoded by one call; errors as above."""
+    for page in pages:
+        if not _read_at_once(columns, _decode_page, page):
+            _read_one_by_one(columns, _split(page))
+
+
+def _decode_each(page: list[bytes]) -> list[Any]:
+    return list(map(_decode, page))
+
+
+def _read_at_once(columns: EventColumns, decode: Callable[[Any], list[Any]], page: Any) -> bool:
     """Append a page; False, and nothing appended, where a record is anything else than one of our classes."""
     try:
-        lines: list[Any] = list(map(_decode, page))
+        lines = decode(page)
         if any(line.tagged or line.v > SCHEMA_VERSION for line in lines):
             return False
         columns.extend_rows([_LINES[type(line)] for line in lines], [line.data for line in lines])
     except (msgspec.MsgspecError, ValueError, RecursionError, TypeError):
         return False
     return True
+
+
+def _read_one_by_one(columns: EventColumns, records: list[bytes]) -> None:
+    columns.extend(list(map(_summarise, from_records(records))))
+
+
+def _split(page: bytes) -> list[bytes]:
+    try:
+        return list(map(bytes, msgspec.json.decode(page, type=list[msgspec.Raw])))
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise RecordError(f"this is not a page of records: {error}") from error

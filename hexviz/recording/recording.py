@@ -9,7 +9,7 @@ from hexviz.errors import HexvizError
 from hexviz.events.schema import to_record
 from hexviz.events.summary import Summariser
 from hexviz.recording.columns import EventColumns
-from hexviz.recording.pages import read_into
+from hexviz.recording.pages import read_into, read_pages_into
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -61,6 +61,13 @@ class Recording:
         """The recording of stored records; raises :class:`~hexviz.events.schema.RecordError` for a damaged one."""
         self = cls()
         read_into(self._columns, records)
+        return self
+
+    @classmethod
+    def from_pages(cls, pages: Iterable[bytes]) -> Self:
+        """The recording of records that come as JSON arrays, which is the quick way; errors as above."""
+        self = cls()
+        read_pages_into(self._columns, pages)
         return self
 
     @classmethod

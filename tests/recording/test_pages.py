@@ -24,7 +24,7 @@ def test_records_of_any_events_come_back_with_equal_bytes(events):
 def test_a_page_without_anything_special_is_read_at_once():
     records = [to_record(e) for e in small_run()]
     columns = Recording().columns
-    assert pages._read_at_once(columns, records)
+    assert pages._read_at_once(columns, pages._decode_each, records)
     assert [to_record(e) for e in columns.events(len(columns))] == records
 
 
@@ -82,3 +82,24 @@ def test_a_field_that_an_older_hexviz_did_not_write_has_its_default():
         del record["data"][name]
     (event,) = Recording.from_records([msgspec.json.encode(record)])
     assert (event.result, event.reason, event.attempt) == (None, "", 1)
+
+
+# --- pages as a store gives them: JSON arrays
+
+
+@given(st.lists(event, max_size=8), st.lists(event, max_size=8))
+def test_arrays_of_records_give_what_the_records_give(first, second):
+    records = [[to_record(e) for e in events] for events in (first, second)]
+    arrays = [b"[%b]" % b",".join(page) for page in records]
+    assert list(Recording.from_pages(arrays).records()) == [record for page in records for record in page]
+
+
+@pytest.mark.parametrize("page", [b"", b"{}", b"[1]", b"[", b'[{"type":"NodeStarted"}]', b"[" * 10_000])
+def test_an_array_that_is_none_is_a_named_error(page):
+    with pytest.raises(RecordError):
+        Recording.from_pages([page])
+
+
+def test_an_array_with_a_newer_record_is_refused_by_name():
+    with pytest.raises(NewerRecordError, match="newer version"):
+        Recording.from_pages([b'[{"type":"NodeStarted","v":9,"data":{}}]'])
