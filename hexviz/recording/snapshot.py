@@ -10,7 +10,9 @@ import pandas as pd
 
 from hexviz.recording.arrays import Array, Domain, Words
 from hexviz.recording.columns import NULL, Block, EventColumns
-from hexviz.recording.typed_columns import ArrayColumn, PackedColumn, TextColumn, TimeColumn
+from hexviz.recording.packed_column import PackedColumn
+from hexviz.recording.time_column import TimeColumn
+from hexviz.recording.typed_columns import ArrayColumn, TextColumn
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,8 +12,8 @@ from hexviz.events.schema import BASE_FIELDS, to_record
 from hexviz.recording.arrays import Words, build, shown
 from hexviz.recording.columns import NULL
 from hexviz.recording.frames.topics import topics_of
+from hexviz.recording.packed_column import PackedColumn
 from hexviz.recording.snapshot import factorised
-from hexviz.recording.typed_columns import PackedColumn
 
 if TYPE_CHECKING:
     import pandas as pd
