@@ -35,8 +35,8 @@ def plot_what_if(
         title or run_title("What if: time by number of workers", frames, run_id), x="workers", y=f"time ({unit.name})"
     )
     for schedule, name, color in (
-        ("ready", "a node starts when its parents have ended", STATUS_COLORS["succeeded"]),
-        ("wave", "each wave waits for the one before", STATUS_COLORS["retrying"]),
+        ("ready", "starts when its parents have ended", STATUS_COLORS["succeeded"]),
+        ("wave", "waits for the whole wave before", STATUS_COLORS["retrying"]),
     ):
         rows = info[info["schedule"] == schedule]
         figure.add_trace(
