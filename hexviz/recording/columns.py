@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from hexviz.events.events import EVENT_CLASSES, Event
+from hexviz.events.events import EVENT_CLASSES, Event, NodeCompleted
 from hexviz.events.schema import BASE_FIELDS, field_types
+from hexviz.events.summary import Summary, summarise
 from hexviz.recording.typed_columns import NULL, Column, ObjectColumn, PackedColumn, Strings, TimeColumn, column_for
 
 if TYPE_CHECKING:
@@ -51,10 +52,15 @@ class Block:
         self.base: dict[str, Any] = {name: every[name] for name in BASE_FIELDS}
         self.columns: dict[str, Column] = {name: column for name, column in every.items() if name not in BASE_FIELDS}
         self._every = list(every.values())
+        self._result = cls.__struct_fields__.index("result") if cls is NodeCompleted else None
 
     def extend(self, events: Sequence[Any]) -> None:
         """Append events of the class."""
-        for column, values in zip(self._every, _by_field(events), strict=True):
+        fields: list[Any] = list(_by_field(events))
+        if self._result is not None:  # small results may have waited for this (see Summariser.hurried)
+            results = fields[self._result]
+            fields[self._result] = [value if type(value) is Summary else summarise(value) for value in results]
+        for column, values in zip(self._every, fields, strict=True):
             column.extend(values)
 
     def numbered(self, rows: Sequence[Any]) -> list[Any]:

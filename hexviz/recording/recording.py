@@ -146,8 +146,9 @@ class Recording:
     def diagnostics(self) -> pd.DataFrame:
         """What is odd about this recording, one row per finding: ``run_id, problem, count, seq, node, detail``.
 
-        Problems: gap, duplicate, out of order, end before start, end without start, no end, negative duration, clock
-        step, unknown event. Empty for a sound recording of ended runs.
+        Problems: gap, duplicate, out of order, end before start, end without start, no start of the run, second start
+        of the run, no end, second end, negative duration, clock step, unknown event. Empty for a sound recording of
+        ended runs. Frames build all the same: ordered by ``seq``, the first of duplicates kept.
         """
         return self.frames.diagnostics
 

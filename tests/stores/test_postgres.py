@@ -219,3 +219,34 @@ def test_a_closed_store_leaves_no_thread_and_no_connection(url, shared_server):
             return
         time.sleep(0.02)
     pytest.fail(f"{shared_server.execute(sql)} connections, {threading.enumerate()}")
+
+
+def test_the_examples_of_the_page_run(shared_server, tmp_path, monkeypatch):
+    import re
+    from pathlib import Path
+
+    monkeypatch.chdir(tmp_path)
+    page = (Path(__file__).parents[2] / "docs" / "postgres.md").read_text(encoding="utf-8")
+    address = shared_server.fresh()
+    blocks = re.findall(r"^```(python|sql)\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    names = {"hexviz": hexviz, "graph": hexviz.testing.sample_graph()}
+    rows = []
+    for language, block in blocks:
+        if language == "python":
+            exec(re.sub(r"postgresql://[^\"]+", lambda _: address, block), names)
+        else:
+            rows += [shared_server.execute(query, url=address) for query in block.split(";") if query.strip()]
+    assert [row[0] for row in rows[0]] == [names["result"].run_id]
+    assert {row[0] for row in rows[1]} == {"load", "clean", "count", "join"}
+    with hexviz.open_store(tmp_path / "saved.db") as saved:
+        assert saved.last_run_id() == names["result"].run_id
+        assert saved.list_runs()[0].events == len(names["result"].recording)
+
+
+def test_what_is_whole_in_a_damaged_run_can_be_taken_to_another_store(url, tmp_path):
+    with PostgresStore(url) as store, hexviz.open_store(tmp_path / "saved.db") as saved:
+        kept(store, contract_run())
+        TestPostgresStore.damage(store)
+        saved.append(store.read("run-1", damaged="skip"))
+        saved.flush()
+        assert len(list(saved.read("run-1"))) == 16
