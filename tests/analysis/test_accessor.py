@@ -365,6 +365,17 @@ def test_frames_survive_a_file():
     assert len(back.hexviz.timeline()) == len(shop_frames().attempts.hexviz.timeline())
 
 
+@pytest.mark.parametrize("name", FRAMES)
+def test_a_frame_read_from_csv_answers_as_the_frame_did(name, tmp_path):
+    frame, edges = getattr(two_shops(), name), two_shops().edges
+    frame.to_csv(tmp_path / "frame.csv", index=False)
+    back = asked(pd.read_csv(tmp_path / "frame.csv"), edges)
+    for question, answer in asked(frame, edges).items():
+        assert (answer if isinstance(answer, str) else len(answer)) == (
+            back[question] if isinstance(answer, str) else len(back[question])
+        ), question
+
+
 def test_an_unfinished_run_can_be_asked():
     frames = unfinished_frames()
     assert frames.attempts.hexviz.timeline()["open"].sum() == 1
