@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hexviz import analysis
@@ -177,6 +177,7 @@ def test_between_gives_what_touches_a_time(t0, t1, expected):
 times = st.integers(0, 6).map(float)
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(times, times | st.none()), max_size=6), times, times)
 def test_between_agrees_with_looking_at_each_row(spans, a, b):
     rows = [(min(s, e) if e is not None else s, max(s, e) if e is not None else None) for s, e in spans]
