@@ -91,7 +91,7 @@ def write_file(path: str | os.PathLike[str], chunks: Iterable[bytes]) -> Path:
         except BaseException:
             Path(scratch).unlink(missing_ok=True)
             raise
-        _sync_directory(target.parent)
+        sync_directory(target.parent)
     return target
 
 
@@ -195,12 +195,12 @@ def _finish(scratch: Path, kind: str, facts: dict[str, Any]) -> None:
     manifest.write_bytes(msgspec.json.format(msgspec.json.encode(Manifest(kind, _VERSION, names, facts)), indent=1))
     for found in (*written, manifest):
         found.chmod(0o600)
-        _sync(found)
+        sync(found)
     for found in sorted(scratch.rglob("*"), reverse=True):
         if found.is_dir():
             found.chmod(0o700)
-            _sync_directory(found)
-    _sync_directory(scratch)
+            sync_directory(found)
+    sync_directory(scratch)
 
 
 def _exchange(scratch: Path, target: Path) -> None:
@@ -213,7 +213,7 @@ def _exchange(scratch: Path, target: Path) -> None:
         with contextlib.suppress(OSError):
             old.rename(target)
         raise
-    _sync_directory(target.parent)
+    sync_directory(target.parent)
     shutil.rmtree(old, ignore_errors=True)
 
 
@@ -236,7 +236,8 @@ def _scratch_prefix(target: Path) -> str:
     return f".{safe_name(target.name)[:40]}."
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Put what was written to a file on the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -246,10 +247,11 @@ def _sync(path: Path) -> None:
 
 def sync_file_and_directory(path: Path) -> None:
     """Put a file that was renamed into place on the disk, and its name."""
-    _sync(path)
-    _sync_directory(path.parent)
+    sync(path)
+    sync_directory(path.parent)
 
 
-def _sync_directory(path: Path) -> None:
+def sync_directory(path: Path) -> None:
+    """Put the names in a directory on the disk."""
     if os.name == "posix":  # elsewhere a directory cannot be opened
-        _sync(path)
+        sync(path)

@@ -17,7 +17,7 @@ from hexviz.stores.errors import NotAStoreError, StoreError, StoreWriteError
 from hexviz.stores.files import named_errors, plain_file, sync_file_and_directory
 from hexviz.stores.run_info import Problem
 from hexviz.stores.segments import Segment, open_segment
-from hexviz.stores.sqlite import SQLiteStore
+from hexviz.stores.sqlite import SQLiteStore, is_open_here
 from hexviz.stores.sqlite_layout import connect, known_version, segment_of_rows, text_of
 
 if TYPE_CHECKING:
@@ -55,6 +55,8 @@ def salvage(path: str | os.PathLike[str], target: str | os.PathLike[str] | None 
     """
     source = plain_file(path)
     goal = Path(target) if target is not None else source.with_name(f"{source.stem}.salvaged.db")
+    if is_open_here(source):
+        raise StoreWriteError(f"{source} is open in this process: close it first")
     if goal.exists():
         raise StoreWriteError(f"{goal} exists already: name another file")
     with named_errors(goal):
@@ -149,11 +151,13 @@ def _ranges(seqs: list[int]) -> Iterator[tuple[int, int]]:
 def _runs(connection: sqlite3.Connection, tables: set[str], lost: list[Problem]) -> list[_Found]:
     """Every run that is named in the list of runs or by a record, oldest first."""
     named: dict[Any, _Found] = {}
-    if "runs" in tables:
-        for key, run_id, counted in _rows(connection, "runs", "id, run_id, events"):
+    if "runs" not in tables:
+        lost.append(Problem("", 0, "the list of runs is gone"))
+    else:
+        for key, run_id, counted in _rows(connection, "runs", "id, run_id, events", lost):
             named[key] = _Found(text_of(run_id), counted if type(counted) is int else None, [])
     if "segments" in tables:
-        for row in _rows(connection, "segments", f"id, {_SEGMENT}"):
+        for row in _rows(connection, "segments", f"id, {_SEGMENT}", lost):
             segment = Segment(*row[2:])
             found = named.get(row[1]) or named.setdefault(row[1], _Found(_run_of(segment), None, []))
             found.segments.append(segment)
@@ -163,7 +167,7 @@ def _runs(connection: sqlite3.Connection, tables: set[str], lost: list[Problem])
     return [named[key] for key in sorted(named, key=lambda key: (type(key) is not int, str(key).zfill(20)))]
 
 
-def _rows(connection: sqlite3.Connection, table: str, columns: str) -> Iterator[tuple[Any, ...]]:
+def _rows(connection: sqlite3.Connection, table: str, columns: str, lost: list[Problem]) -> Iterator[tuple[Any, ...]]:
     """The rows of a table that can be read, by row number; those that cannot are passed over."""
     last, misses = 0, 0
     select = f"SELECT {columns} FROM {table} WHERE id"  # noqa: S608 - words of ours only
@@ -173,6 +177,8 @@ def _rows(connection: sqlite3.Connection, table: str, columns: str) -> Iterator[
             if row is None:
                 return
         except (sqlite3.Error, UnicodeDecodeError, OverflowError):
+            if not misses:
+                lost.append(Problem("", 0, f"a part of the table {table!r} cannot be read"))
             last, misses = last + 1, misses + 1  # the next row, or the way to it, is damaged: ask for it by its number
             with contextlib.suppress(sqlite3.Error, UnicodeDecodeError, OverflowError):
                 yield from connection.execute(f"{select} = ?", (last,)).fetchall()

@@ -282,6 +282,11 @@ class Store(ABC):
         if left:
             raise StoreWriteError(f"{self.where}: {left} records could not be written: {self._writer.error}")
 
+    @property
+    def is_open(self) -> bool:
+        """Whether it can be read and written."""
+        return self._finalizer.alive
+
     def __enter__(self) -> Self:
         return self
 

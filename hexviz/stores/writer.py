@@ -182,7 +182,7 @@ class Writer:
             items, barriers = self._take()
             try:
                 self._write(items, to_disk=any(barrier.durability == "disk" for barrier in barriers))
-            except self._log.passing as error:
+            except (*self._log.passing, MemoryError) as error:
                 self.error = error
                 self._queue.extendleft(reversed(items))
                 self._in_hand = 0
@@ -214,7 +214,7 @@ class Writer:
         try:
             if parts or to_disk:
                 refusals += self._log.commit(parts, to_disk=to_disk)
-        except self._log.passing:
+        except (*self._log.passing, MemoryError):
             raise
         except Exception as error:  # noqa: BLE001 - what the store cannot hold must not end the thread
             if len(items) > 1:
