@@ -79,6 +79,7 @@ class Writer:
 
     def __init__(self, log: Log, name: str) -> None:
         self._log = log
+        self._passing: tuple[type[Exception], ...] = (*log.passing, MemoryError)
         self._name = name
         self._queue: deque[Item] = deque()
         self._wake = threading.Event()
@@ -182,7 +183,7 @@ class Writer:
             items, barriers = self._take()
             try:
                 self._write(items, to_disk=any(barrier.durability == "disk" for barrier in barriers))
-            except (*self._log.passing, MemoryError) as error:
+            except self._passing as error:
                 self.error = error
                 self._queue.extendleft(reversed(items))
                 self._in_hand = 0
@@ -214,7 +215,7 @@ class Writer:
         try:
             if parts or to_disk:
                 refusals += self._log.commit(parts, to_disk=to_disk)
-        except (*self._log.passing, MemoryError):
+        except self._passing:
             raise
         except Exception as error:  # noqa: BLE001 - what the store cannot hold must not end the thread
             if len(items) > 1:
