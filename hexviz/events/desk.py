@@ -14,6 +14,7 @@ import threading
 import weakref
 from asyncio import _enter_task, _get_running_loop, _leave_task
 from collections import deque
+from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
 
 from hexviz.events.stepping import AbandonedError, Continued
@@ -74,6 +75,17 @@ class Desk:
         if not self._awake:
             self._awake = True
             self._wake()
+
+    def put_back(self, entry: ObserverEntry) -> None:
+        """Its teller ended for another reason than that all is told: somebody else tells ``entry`` what waits."""
+        waiting = [(event, (entry,)) for event in entry.backlog]
+        entry.backlog.clear()
+        entry.now = None
+        entry.set_busy(busy=False)
+        self._inbox.extendleft(reversed(waiting))
+        if waiting:
+            self._awake = True
+            self._call_teller()
 
     def _wake(self) -> None:
         running = _get_running_loop()
@@ -142,7 +154,7 @@ class Desk:
                 _leave_task(loop, caller)
             _enter_task(loop, teller.task)
             try:
-                suspended = self._step()
+                suspended = teller.context.run(self._step)  # what an observer sets there is not the caller's
             finally:
                 _leave_task(loop, teller.task)
                 if caller is not None:
@@ -189,7 +201,7 @@ class Desk:
             try:
                 event, observers = inbox.popleft()
             except IndexError:
-                self._event = None
+                self._event = self._current = None
                 return
             self._event, self._rest = event, iter(observers)
 
@@ -236,6 +248,8 @@ class Desk:
     def release(self, teller: _Teller) -> None:
         """``teller`` is done with its observer, and ends."""
         self._waiting.discard(teller)
+        if self._current is teller.entry:
+            self._current = None  # an observer that is unregistered is to be let go of
 
     def teller_ended(self, task: asyncio.Task[None]) -> None:
         """A teller was cancelled, or is done with its observer: the next event wakes another one."""
@@ -312,7 +326,8 @@ class _Teller:
         self._timer: asyncio.TimerHandle | None = None
         self._ended = False
         self.entry: Any = None
-        self.task = loop.create_task(self._serve(), name="hexviz-teller")
+        self.context = copy_context()
+        self.task = loop.create_task(self._serve(), name="hexviz-teller", context=self.context)
         self.task.add_done_callback(desk.teller_ended)
         self.task._log_destroy_pending = False  # type: ignore[attr-defined]  # noqa: SLF001 - an idle teller holds nothing
 
@@ -374,8 +389,8 @@ class _Teller:
         except GeneratorExit as error:
             if continued.closed:
                 raise
-            self.entry.count_failure(None, error)  # the observer raised it, after it had waited
-            self.entry.set_busy(busy=False)
+            self.entry.count_failure(self.entry.now, error)  # the observer raised it, after it had waited
+            self._desk.put_back(self.entry)
         finally:
             if self._timer is not None:
                 self._timer.cancel()

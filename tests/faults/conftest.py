@@ -1,12 +1,15 @@
 """Each fault happens in a process of its own, under a hard limit: it may hang, exit, fork or crash."""
 
+import os
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import pytest
 
 LIMIT_S = 60
+ROOT = str(Path(__file__).parents[2])
 
 
 @pytest.fixture
@@ -21,6 +24,7 @@ def in_process(tmp_path):
             timeout=LIMIT_S,
             cwd=tmp_path,
             check=False,
+            env={**os.environ, "PYTHONPATH": ROOT},  # for tests.faults.oracles
         )
         assert done.returncode == code, done.stderr
         if quiet:
