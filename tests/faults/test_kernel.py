@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from contextlib import contextmanager
 from queue import Empty
 
 import pytest
@@ -91,10 +90,10 @@ class Kernel:
         return self.end_of(self.begin(code))
 
 
-@contextmanager
-def kernel_in(folder):
+@pytest.fixture(scope="module")
+def kernel(tmp_path_factory):
     manager = jupyter_client.KernelManager(kernel_name="python3")
-    manager.start_kernel(cwd=str(folder))
+    manager.start_kernel(cwd=str(tmp_path_factory.mktemp("kernel")))
     kernel = Kernel(manager)
     try:
         kernel.cell(PRELUDE)
@@ -105,50 +104,47 @@ def kernel_in(folder):
         manager.cleanup_resources()
 
 
-@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::DeprecationWarning")
+pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::DeprecationWarning")
+
+
 @pytest.mark.parametrize("node", ["waits", "blocks", "stubborn"])
-def test_b9_an_interrupt_cancels_the_run_and_the_next_cell_works(tmp_path, node):
-    with kernel_in(tmp_path) as kernel:
-        cell = kernel.begin(f"await run({node}, 'r1')")
-        kernel.wait_for_text("in the node")
-        kernel.manager.interrupt_kernel()
-        _, error = kernel.end_of(cell)
-        assert error in {"CancelledError", "KeyboardInterrupt"}
-        assert kernel.cell("print(1 + 1)") == ("2\n", None)
-        text, error = kernel.cell(AFTER.format(run_id="r1"))
-        assert error is None
-        assert text == "['cancelled'] PipelineCancelled True\nleft []\n"
-        text, error = kernel.cell("print(dict(await run(lambda: 5, 'r2')))")
-        assert (text, error) == ("{'n': 5}\n", None)
+def test_b9_an_interrupt_cancels_the_run_and_the_next_cell_works(kernel, node):
+    cell = kernel.begin(f"await run({node}, '{node}')")
+    kernel.wait_for_text("in the node")
+    kernel.manager.interrupt_kernel()
+    _, error = kernel.end_of(cell)
+    assert error in {"CancelledError", "KeyboardInterrupt"}
+    assert kernel.cell("print(1 + 1)") == ("2\n", None)
+    text, error = kernel.cell(AFTER.format(run_id=node))
+    assert error is None
+    assert text == "['cancelled'] PipelineCancelled True\nleft []\n"
+    text, error = kernel.cell(f"print(dict(await run(lambda: 5, 'after {node}')))")
+    assert (text, error) == ("{'n': 5}\n", None)
 
 
-@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::DeprecationWarning")
-def test_b9_an_interrupt_twice_ends_the_cell_once(tmp_path):
-    with kernel_in(tmp_path) as kernel:
-        cell = kernel.begin("await run(stubborn, 'r1')")
-        kernel.wait_for_text("in the node")
-        kernel.manager.interrupt_kernel()
-        kernel.manager.interrupt_kernel()
-        _, error = kernel.end_of(cell)
-        assert error in {"CancelledError", "KeyboardInterrupt"}
-        assert kernel.cell("print(1 + 1)") == ("2\n", None)
+def test_b9_an_interrupt_twice_ends_the_cell_once(kernel):
+    cell = kernel.begin("await run(stubborn, 'twice')")
+    kernel.wait_for_text("in the node")
+    kernel.manager.interrupt_kernel()
+    kernel.manager.interrupt_kernel()
+    _, error = kernel.end_of(cell)
+    assert error in {"CancelledError", "KeyboardInterrupt"}
+    assert kernel.cell("print(1 + 1)") == ("2\n", None)
 
 
-@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::DeprecationWarning")
-def test_b9_a_kernel_restarted_in_the_middle_of_a_run_leaves_a_readable_recording(tmp_path):
-    with kernel_in(tmp_path) as kernel:
-        kernel.begin("await run(waits, 'r1')")
-        kernel.wait_for_text("in the node")
-        time.sleep(0.5)  # the store commits in groups; what is younger may be lost
-        kernel.client.stop_channels()
-        kernel.manager.restart_kernel(now=True)
-        again = Kernel(kernel.manager)
-        again.cell(PRELUDE)
-        text, error = again.cell(
-            "with hexviz.open_store('runs.db') as store:\n"
-            "    print([type(e).__name__ for e in store.recording('r1')])\n"
-            "print(dict(await run(lambda: 5, 'r2')))"
-        )
-        assert error is None
-        assert text == "['PipelineStarted', 'WaveStarted', 'NodeStarted']\n{'n': 5}\n"
-        kernel.client = again.client
+def test_b9_a_kernel_restarted_in_the_middle_of_a_run_leaves_a_readable_recording(kernel):
+    kernel.begin("await run(waits, 'restarted')")
+    kernel.wait_for_text("in the node")
+    time.sleep(0.5)  # the store commits in groups; what is younger may be lost
+    kernel.client.stop_channels()
+    kernel.manager.restart_kernel(now=True)
+    again = Kernel(kernel.manager)
+    kernel.client = again.client
+    again.cell(PRELUDE)
+    text, error = again.cell(
+        "with hexviz.open_store('runs.db') as store:\n"
+        "    print([type(e).__name__ for e in store.recording('restarted')])\n"
+        "print(dict(await run(lambda: 5, 'again')))"
+    )
+    assert error is None
+    assert text == "['PipelineStarted', 'WaveStarted', 'NodeStarted']\n{'n': 5}\n"
