@@ -103,7 +103,7 @@ for size in (25_000, 100_000):
     grown.append(peak_mb() - before)
 print(json.dumps(grown))
 """
-    small, large = json.loads(in_process(program))
+    small, large = json.loads(in_process(program, dev=False))
     assert large < 6 * max(small, 32)
 
 

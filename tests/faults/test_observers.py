@@ -187,7 +187,7 @@ async def main():
 asyncio.run(main())
 """
     )
-    outcome = json.loads(in_process(program, quiet=False).splitlines()[-1])
+    outcome = json.loads(in_process(program, quiet=False, dev=False).splitlines()[-1])
     assert (outcome["told"], outcome["stuck"], outcome["blocked"]) == (1_000_000, 1_000_000, 1_000_000)
     assert outcome["grown_mb"] < 2 * 10_000 * 2 / 1024 + 32
 
