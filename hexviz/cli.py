@@ -67,7 +67,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     stores = argparse.ArgumentParser(add_help=False)
     stores.add_argument(
-        "--store", type=Path, metavar="PATH", help="the store (default: $HEXVIZ_STORE or the user's own)"
+        "--store", metavar="PATH", help="a file or postgresql://... (default: $HEXVIZ_STORE or the user's own)"
     )
 
     def add(name: str, command: Any, says: str) -> argparse.ArgumentParser:
@@ -136,7 +136,9 @@ def _demo(arguments: argparse.Namespace, console: Console) -> None:
     scaled = _seconds(1e3 * AIRRFLOW_PATH_S / arguments.speed)
     console.print(plain(f"In the table the critical path takes {AIRRFLOW_PATH_S} s, which is {scaled} at this speed."))
     console.print()
-    stored = f" --store {shlex.quote(str(arguments.store))}" if arguments.store else ""
+    stored = f" --store {shlex.quote(arguments.store)}" if arguments.store else ""
+    if "://" in stored:  # it may hold a password
+        stored = " (with the same --store)"
     console.print(plain(f"The run is kept: hexviz show {result.run_id}{stored}"))
     console.print(plain(f"Written: {written} (opens in any browser, no network needed)"))
     console.print(plain("Next, the same run live in a notebook:"))
@@ -234,7 +236,7 @@ def _recording(arguments: argparse.Namespace) -> Any:
     with face.open_store(arguments.store) as store:
         run_id = store.last_run_id() if arguments.run == "last" else store.find(arguments.run)
         if run_id is None:
-            raise SourceError(f"there is no run in {store.path}; make one with: hexviz demo")
+            raise SourceError(f"there is no run in {store.where}; make one with: hexviz demo")
         return store.recording(run_id)
 
 

@@ -28,13 +28,15 @@ _DECISIONS_SHOWN = 6
 _RUNNING_SHOWN = 8
 _REFRESH_HZ = 8
 _OPEN = frozenset({"pending", "running", "retrying"})
-_DIRECTIONS = {code: f"\\u{code:04x}" for code in (0x2028, 0x2029, *range(0x202A, 0x202F), *range(0x2066, 0x206A))}
+_TURNING = (0x061C, 0x200E, 0x200F, 0x2028, 0x2029, *range(0x202A, 0x202F), *range(0x2066, 0x206A))
+_DIRECTIONS = {code: f"\\u{code:04x}" for code in _TURNING}
 _BLOCKS = "·▁▂▃▄▅▆▇█"
 
 
 def safe(value: object) -> str:
-    """Any value as one line of text that cannot steer a terminal: control and direction characters as escapes."""
-    return printable(value).translate(_DIRECTIONS)
+    """Any value as one line of text that cannot steer a terminal: what could, or cannot be printed, is escaped."""
+    text = printable(value).translate(_DIRECTIONS)
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
 
 
 def plain(value: object) -> Text:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from hexviz.dag.detach import detached
+from hexviz.dag.detach import CONTAINERS, detached
 from hexviz.dag.errors import NodeVetoedError, OrchestratorError, PipelineError
 from hexviz.dag.plan import Plan
 from hexviz.dag.result import RunResult
@@ -238,7 +238,7 @@ class Orchestrator:
         if run.stopped:
             run.emit_last(PipelineCancelled, name, run.elapsed_ms(), run.stopped)
             raise asyncio.CancelledError(run.stopped)
-        run.emit_last(PipelineCompleted, name, run.elapsed_ms(), _detached(results))
+        run.emit_last(PipelineCompleted, name, run.elapsed_ms(), _detached(results) if run.observers.active else {})
         return RunResult(results, run_id=run.run_id, status="succeeded")
 
     def cancel(self, run_id: str, reason: str = "cancelled by request") -> bool:
@@ -301,7 +301,7 @@ def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
 
 
 def _detached(results: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: detached(value) for name, value in results.items()}
+    return {name: detached(value) if type(value) in CONTAINERS else value for name, value in results.items()}
 
 
 def _summary(run: Run) -> str:

@@ -16,7 +16,7 @@ from itertools import chain
 from math import isfinite
 from operator import attrgetter, is_
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal, Union, get_type_hints
+from typing import TYPE_CHECKING, Any, get_type_hints
 
 import msgspec
 
@@ -36,7 +36,6 @@ __all__ = [
     "NewerRecordError",
     "RecordError",
     "field_types",
-    "from_page",
     "from_parts",
     "from_record",
     "from_records",
@@ -53,6 +52,7 @@ SCHEMA_VERSION = 1
 BASE_FIELDS: tuple[str, ...] = Event.__struct_fields__
 _ERROR_FIELDS = ("type_name", "message", "traceback_text")
 _MAX_JSON_INT_BITS = 4000
+_MAX_DEPTH = 200
 _CONTENT_FIELDS = frozenset({"result", "node_results", "params", "messages", "response"})
 
 
@@ -162,19 +162,6 @@ def _default(field: msgspec.structs.FieldInfo) -> tuple[Any, ...]:
 
 CODECS: dict[str, _Codec] = {cls.__name__: _Codec(cls) for cls in EVENT_CLASSES}
 _BY_CLASS: dict[type[Event], _Codec] = {codec.cls: codec for codec in CODECS.values()}
-_CLASS_OF_ENTRY: dict[type[Any], type[Event]] = {
-    # A record that is tagged, or of another version, does not fit: its page is read record by record.
-    msgspec.defstruct(
-        f"{name}Entry",
-        [("v", Literal[1]), ("data", codec.row)],
-        tag_field="type",
-        tag=name,
-        forbid_unknown_fields=True,
-        gc=False,
-    ): codec.cls
-    for name, codec in CODECS.items()
-}
-_page = msgspec.json.Decoder(list[Union[tuple(_CLASS_OF_ENTRY)]]).decode  # type: ignore[misc] # noqa: UP007
 _WRAPPERS: dict[type[Event], Any] = {
     cls: msgspec.defstruct(
         f"{cls.__name__}Record", [("v", int, 1), ("data", Any, None)], tag_field="type", tag=cls.__name__, gc=False
@@ -397,35 +384,22 @@ def from_records(records: Iterable[bytes]) -> Iterator[Event]:
         codec = CODECS.get(envelope.type)
         try:
             if codec is not None:
-                yield codec.event(codec.decode(envelope.data) if not envelope.tagged else _convert(envelope, codec.row))
+                yield _timed(
+                    codec.event(codec.decode(envelope.data) if not envelope.tagged else _convert(envelope, codec.row))
+                )
                 continue
             if users is None:
                 users = {_name_of(cls): cls for cls in _subclasses(Event) if cls not in _BY_CLASS}
-            yield _user_event(envelope, users.get(envelope.type))
-        except (msgspec.DecodeError, ValueError, TypeError, KeyError, RecursionError) as error:
+            yield _timed(_user_event(envelope, users.get(envelope.type)))
+        except (msgspec.DecodeError, ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
             raise RecordError(f"a record of type {envelope.type!r} cannot be read: {error}") from error
 
 
-def from_page(page: bytes) -> tuple[list[type[Event]], list[Any]]:
-    """The classes and the fields of the records of one JSON array, decoded by one call.
-
-    The fields are structs that have those of the event class in the same order, with an :class:`ErrorRecord` for an
-    error; or the events themselves, where one of the records needs more than JSON (tagged values, classes of users).
-    Errors as in :func:`from_record`.
-    """
-    try:
-        read = _page(page)
-    except (msgspec.MsgspecError, ValueError, RecursionError):
-        events = list(from_records(_split(page)))
-        return list(map(type, events)), events
-    return [_CLASS_OF_ENTRY[type(entry)] for entry in read], [entry.data for entry in read]
-
-
-def _split(page: bytes) -> list[bytes]:
-    try:
-        return list(map(bytes, msgspec.json.decode(page, type=list[msgspec.Raw])))
-    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-        raise RecordError(f"this is not a page of records: {error}") from error
+def _timed(event: Event) -> Event:
+    """``event`` in UTC. OverflowError for a time that the year 1 or 9999 leaves no room for."""
+    if event.timestamp.tzinfo is UTC and (type(event) is not NodeStarted or event.ready_at is None):
+        return event
+    return _in_utc(event)
 
 
 def open_record(record: bytes) -> _Envelope:
@@ -456,6 +430,7 @@ def _user_event(envelope: _Envelope, cls: type[Event] | None) -> Event:
     data = msgspec.json.decode(envelope.data)
     if type(data) is not dict:
         raise TypeError("its data is not an object")
+    _check_depth(data)
     if cls is not None and cls is not GenericEvent:
         values = _untag(data) if envelope.tagged else data
         try:
@@ -465,6 +440,17 @@ def _user_event(envelope: _Envelope, cls: type[Event] | None) -> Event:
             pass
     base = msgspec.convert({name: _untag(data.pop(name)) for name in BASE_FIELDS}, _Base)
     return GenericEvent(envelope.type, data, **msgspec.structs.asdict(base))
+
+
+def _check_depth(data: Any) -> None:
+    """Refuse what is nested so deep that whoever walks through it later would fail."""
+    level = [data]
+    for _ in range(_MAX_DEPTH):
+        inner = [item for value in level for item in (value.values() if type(value) is dict else value)]
+        level = [value for value in inner if type(value) is dict or type(value) is list]
+        if not level:
+            return
+    raise ValueError(f"it is nested more than {_MAX_DEPTH} levels deep")
 
 
 def _check_fields(cls: type[Event], values: dict[str, Any]) -> None:

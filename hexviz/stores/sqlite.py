@@ -98,7 +98,7 @@ class SQLiteStore(Store):
         infos = self._infos(
             "WHERE (?1 IS NULL OR pipeline = ?1) AND (?2 IS NULL OR status = ?2)"
             " AND (?3 IS NULL OR started_us >= ?3) AND (?4 IS NULL OR started_us < ?4) ORDER BY id DESC",
-            (None if pipeline is None else key_of(pipeline), status, _us(since), _us(until)),
+            (_key(pipeline), _key(status), _us(since), _us(until)),
         )
         return [info for info in infos if tag is None or tag in info.tags]
 
@@ -198,6 +198,10 @@ def is_open_here(path: Path) -> bool:
 _open_stores: weakref.WeakSet[SQLiteStore] = weakref.WeakSet()
 _BEYOND = 2**63 - 1
 _OLD_TABLE = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'records'"
+
+
+def _key(text: str | None) -> str | bytes | None:
+    return None if text is None else key_of(text)
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

@@ -66,7 +66,7 @@ def prepare(path: Path) -> None:
     process hold on it (https://sqlite.org/howtocorrupt.html, 2.2).
     """
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _make_directories(path.parent)
         if _made(path):
             path.chmod(0o600)  # whatever the umask said
         mode = path.stat().st_mode
@@ -92,6 +92,13 @@ def _made(path: Path) -> bool:
     except FileExistsError:
         return False
     return True
+
+
+def _make_directories(path: Path) -> None:
+    """``path`` and what is missing above it, each for its owner only: mkdir's ``mode`` is for the last one alone."""
+    if not path.exists():
+        _make_directories(path.parent)
+        path.mkdir(mode=0o700, exist_ok=True)
 
 
 def connect(path: Path) -> sqlite3.Connection:

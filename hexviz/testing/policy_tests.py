@@ -55,7 +55,9 @@ def policy_test_from(
         expected="".join(f"    {_pin(check)!a},\n" for check in pinned),
     )
     if path is not None:
-        Path(path).write_text(text, encoding="ascii")
+        target = Path(path)
+        target.touch(mode=0o600)
+        target.write_text(text, encoding="ascii")
     return text
 
 

@@ -38,7 +38,8 @@ def write_report(recording: Events, path: str | os.PathLike[str], *, title: str 
     """Write the report of a run (the first one in ``recording`` where no ``run_id`` is given) to ``path``.
 
     The file is complete in itself and opens from disk without a network; whatever comes from data is escaped, and its
-    content security policy allows only the script that it was written with. The file appears whole or not at all.
+    content security policy allows only the script that it was written with. The file appears whole or not at all,
+    and is for its owner only (0600).
     Raises ``OSError`` where ``path`` cannot be written. Returns the path.
     """
     page = report_html(RunState.from_events(recording.events(), run_id), title=title)
@@ -47,7 +48,6 @@ def write_report(recording: Events, path: str | os.PathLike[str], *, title: str 
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
             file.write(page)
-        os.chmod(scratch, 0o644)  # noqa: PTH101 - a file descriptor's path; readable like any file one writes
         Path(scratch).replace(target)
     except BaseException:
         Path(scratch).unlink(missing_ok=True)
