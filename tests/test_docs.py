@@ -55,8 +55,8 @@ def test_the_examples_of_a_page_run(page, tmp_path, monkeypatch):
         "README.md": ("count", {"read": 3, "kept": 2}),
         "docs/index.md": ("report", "9 words, the longest is 'world'"),
         "docs/replay.md": ("count", 3),
-        "docs/stores.md": ("count", 4),
         "docs/analysis.md": ("train", 12),
+        "docs/stores.md": ("count", 4),
     }
     node, value = expected.get(page, ("flaky", "fine"))
     assert result[node] == value
