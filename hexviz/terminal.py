@@ -17,6 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from hexviz.analysis.palette import SIGNAL_COLORS, STATUS_COLORS
+from hexviz.display import wanted
 from hexviz.events.events import Event, printable
 from hexviz.recording.state import STATUSES, RunState
 
@@ -86,7 +87,7 @@ class RunView:
         self._state = RunState()
         self._lock = threading.Lock()
         self._live = Live(console=console, get_renderable=self._render, refresh_per_second=_REFRESH_HZ, transient=True)
-        self._shown = enabled and console.is_terminal
+        self._shown = enabled and console.is_terminal and wanted()
 
     def __call__(self, event: Event) -> None:
         """Take note of ``event``."""

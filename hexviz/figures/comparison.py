@@ -81,6 +81,7 @@ def plot_comparison(
                 orientation="h",
                 x=(rows["delta"] / unit.ms).to_numpy(),
                 y=rows.index.to_numpy(),
+                width=0.8,
                 marker={"color": color, "line": {"width": 0}},
                 customdata=np.column_stack(
                     [np.array(all_harmless(rows["node"]), dtype=object), np.array(texts, dtype=object)]

@@ -15,6 +15,7 @@ from hexviz.figures.layout import (
     Unit,
     all_harmless,
     duration_text,
+    height_of,
     name_rows,
     new_figure,
     run_title,
@@ -32,6 +33,8 @@ _COLUMNS = (
 _MOST_NAMES = 80
 _MOST_ROWS = 400
 _MOST_BARS = 4000
+_LINE_PX = 14
+_FRAME_PX = 150
 _HOVER = (
     "<b>%{customdata[0]}</b><br>attempt %{customdata[1]}, wave %{customdata[2]}: %{customdata[3]}<br>"
     "%{customdata[4]}%{customdata[5]}<extra></extra>"
@@ -116,13 +119,17 @@ def _lanes(info: pd.DataFrame) -> np.ndarray[Any, Any]:
 
 
 def _name_nodes(figure: go.Figure, nodes: pd.DataFrame) -> None:
-    """Write the names of the nodes; where there are too many, the wave at its first row."""
+    """Write the names of the nodes; where there are too many, the wave at its first row, as far as there is room."""
     name_rows(figure, nodes["node"], most=_MOST_NAMES)
     if len(nodes) > _MOST_NAMES:
+        apart = _LINE_PX * len(nodes) / (height_of(len(nodes)) - _FRAME_PX)
+        kept: list[int] = []
         first = nodes.drop_duplicates("wave")
-        figure.update_yaxes(
-            title={"text": "wave"}, tickvals=first["row"].tolist(), ticktext=first["wave"].astype(str).tolist()
-        )
+        for row in first["row"]:
+            if not kept or row - kept[-1] >= apart:
+                kept.append(row)
+        waves = first[first["row"].isin(kept)]["wave"].astype(str)
+        figure.update_yaxes(title={"text": "wave"}, tickvals=kept, ticktext=waves.tolist())
 
 
 def _add_waits(figure: go.Figure, info: pd.DataFrame, unit: Unit, draw: Any) -> None:
