@@ -26,7 +26,7 @@ def example_graph():
     return graph
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/index.md", "docs/policies.md", "docs/replay.md"])
+@pytest.mark.parametrize("page", ["README.md", "docs/index.md", "docs/policies.md", "docs/replay.md", "docs/stores.md"])
 def test_the_examples_of_a_page_run(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HEXVIZ_DISPLAY", "off")
@@ -49,6 +49,7 @@ def test_the_examples_of_a_page_run(page, tmp_path, monkeypatch):
         "README.md": ("count", {"read": 3, "kept": 2}),
         "docs/index.md": ("report", "9 words, the longest is 'world'"),
         "docs/replay.md": ("count", 3),
+        "docs/stores.md": ("count", 4),
     }
     node, value = expected.get(page, ("flaky", "fine"))
     assert result[node] == value
