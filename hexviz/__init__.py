@@ -10,6 +10,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from hexviz.wiring import WITH_FRAMES
+
 __version__ = "0.1.0"
 
 _HOME = {
@@ -25,6 +27,7 @@ _HOME = {
     "ObserverManager": "hexviz.events",
     "RunHandle": "hexviz.face",
     "backtest": "hexviz.face",
+    "compare_view": "hexviz.face",
     "dashboard": "hexviz.face",
     "export": "hexviz.face",
     "load": "hexviz.face",
@@ -33,6 +36,8 @@ _HOME = {
     "run": "hexviz.face",
     "run_sync": "hexviz.face",
     "start": "hexviz.face",
+    "load_ipython_extension": "hexviz.notebook",
+    "unload_ipython_extension": "hexviz.notebook",
     "Recorder": "hexviz.recording.recorder",
     "Recording": "hexviz.recording.recording",
     "Replay": "hexviz.recording.replay",
@@ -54,6 +59,7 @@ __all__ = [
     "RunHandle",
     "analysis",
     "backtest",
+    "compare_view",
     "dag",
     "dashboard",
     "events",
@@ -79,10 +85,30 @@ if TYPE_CHECKING:
     from hexviz.dag import Graph, Orchestrator, PipelineError, llm_call, tool_call
     from hexviz.errors import HexvizError
     from hexviz.events import ControlManager, ControlResponse, ControlSignal, ObserverManager
-    from hexviz.face import RunHandle, backtest, dashboard, export, load, open_store, report, run, run_sync, start
+    from hexviz.face import (
+        RunHandle,
+        backtest,
+        compare_view,
+        dashboard,
+        export,
+        load,
+        open_store,
+        report,
+        run,
+        run_sync,
+        start,
+    )
     from hexviz.recording.recorder import Recorder
     from hexviz.recording.recording import Recording
     from hexviz.recording.replay import Replay
+
+
+def _bring_accessor() -> None:
+    """Whoever has a frame of ours has ``df.hexviz`` too: ``recording``, which makes it, must not know ``analysis``."""
+    importlib.import_module("hexviz.analysis")
+
+
+WITH_FRAMES.append(_bring_accessor)
 
 
 def __getattr__(name: str) -> Any:

@@ -1,4 +1,4 @@
-"""The command line: ``hexviz demo | runs | show | report | export | verify | salvage | prune``."""
+"""The command line: ``hexviz demo | runs | show | watch | report | export | verify | salvage | prune``."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from hexviz import analysis, face
 from hexviz.demo.airrflow import AIRRFLOW_PATH_S, DEFAULT_SPEED, MAX_CONCURRENT_NODES, airrflow
 from hexviz.demo.policies import airrflow_policies
 from hexviz.errors import HexvizError, SourceError
+from hexviz.events.schema import from_record
 from hexviz.exports import FORMATS
 from hexviz.quantities import age, moment, size
 from hexviz.recording.run_list import STATUSES
@@ -100,6 +101,14 @@ def _parser() -> argparse.ArgumentParser:
     prune.add_argument("--max-bytes", type=size, metavar="SIZE", help="then remove the oldest until records take: 2GB")
     prune.add_argument("--dry-run", action="store_true", help="only list what would be removed")
     show = add("show", _show, "print a run: its summary, decisions and critical path")
+    watch = add("watch", _watch, "follow a run that another process writes to the store, until it ends")
+    watch.add_argument(
+        "--timeout",
+        type=float,
+        default=60.0,
+        metavar="S",
+        help="give up after so long without news (default: %(default)g)",
+    )
     report = add("report", _report, "write one self-contained HTML file that shows a run")
     report.add_argument(
         "--output", "-o", type=Path, default=Path("report.html"), metavar="PATH", help="default: %(default)s"
@@ -108,7 +117,7 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("--format", choices=_FORMATS, help="the format, where the suffix does not say it")
     export.add_argument("--frame", choices=FRAMES, help="CSV: write this frame to one file, not all to a directory")
     export.add_argument("--exact", action="store_true", help="CSV: write texts as they are, even formulas")
-    for command in (show, report, export):
+    for command in (show, watch, report, export):
         command.add_argument("run", metavar="RUN", help="the run's id, its beginning, or 'last'")
     export.add_argument("output", type=Path, metavar="PATH", help=f"such as run{', run'.join(_SUFFIXES)}")
     return parser
@@ -221,6 +230,15 @@ def _show(arguments: argparse.Namespace, console: Console) -> None:
     _print_run(console, _recording(arguments).frames)
 
 
+def _watch(arguments: argparse.Namespace, console: Console) -> None:
+    with face.open_store(arguments.store) as store, RunView(console) as view:
+        run_id = _run_id(store, arguments.run)
+        for record in store.tail(run_id, timeout=arguments.timeout):
+            view(from_record(record))
+        recording = store.recording(run_id)
+    _print_run(console, recording.frames)
+
+
 def _report(arguments: argparse.Namespace, console: Console) -> None:
     written = face.report(_recording(arguments), arguments.output)
     console.print(plain(f"Written: {written}"))
@@ -234,10 +252,14 @@ def _export(arguments: argparse.Namespace, console: Console) -> None:
 
 def _recording(arguments: argparse.Namespace) -> Any:
     with face.open_store(arguments.store) as store:
-        run_id = store.last_run_id() if arguments.run == "last" else store.find(arguments.run)
-        if run_id is None:
-            raise SourceError(f"there is no run in {store.where}; make one with: hexviz demo")
-        return store.recording(run_id)
+        return store.recording(_run_id(store, arguments.run))
+
+
+def _run_id(store: Any, named: str) -> str:
+    run_id = store.last_run_id() if named == "last" else store.find(named)
+    if run_id is None:
+        raise SourceError(f"there is no run in {store.where}; make one with: hexviz demo")
+    return str(run_id)
 
 
 def _python() -> str:

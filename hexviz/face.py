@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextvars
 import inspect
 import os
 import sys
@@ -16,6 +17,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from hexviz.dag.binding import takes_argument
 from hexviz.dag.errors import PipelineError
 from hexviz.dag.orchestrator import Orchestrator, new_run_id
+from hexviz.dag.watching import WATCHER
+from hexviz.display import wanted
 from hexviz.errors import HexvizError
 from hexviz.events.config import NULL_OBSERVER_MANAGER
 from hexviz.events.control_manager import ControlManager
@@ -28,7 +31,7 @@ from hexviz.stores.sqlite import SQLiteStore, default_path
 from hexviz.stores.store import Store
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable, Sequence
+    from collections.abc import Callable, Generator, Iterable, Sequence
     from pathlib import Path
 
     import pandas as pd
@@ -202,28 +205,26 @@ class _Launch:
         self.tags = (tags,) if isinstance(tags, str) else tuple(tags)
         self.run_id = run_id or new_run_id()
         self.status = "pending"
+        cell = WATCHER.get()
+        self.title = graph.name if cell is None else cell.title_of(graph)
         self.observers = ObserverManager()
         self.control = ControlManager()
         for observer in _several(observers):
             self.observers.register(observer)
-        for policy in _several(policies):
-            _register_policy(self.control, self.observers, policy)
+        for policy in (*_several(policies), *(() if cell is None else cell.policies())):
+            register_policy(self.control, self.observers, policy)
         settings = {name: options.pop(name) for name in _SETTINGS if name in options}
         self.ports = _checked_ports(graph, options)
         self.orchestrator = Orchestrator(observers=self.observers, control=self.control, **settings)
         self.controls = RunControls(self.orchestrator, self.run_id)
         self._own_store = not isinstance(store, Store)
-        self.store = _store_of(store)
+        self.store = _store_of(cell.store if store is None and cell is not None else store)
         self.recorder = Recorder(store=self.store)
         self.recorder.attach(self.observers)
-        self.view = self._show() if live and os.environ.get("HEXVIZ_DISPLAY", "").lower() != "off" else None
-
-    def _show(self) -> Any:
-        from hexviz.widgets.dashboard import LiveView  # noqa: PLC0415 - loads ipywidgets, so only on request
-
-        view = LiveView(self.observers, title=self.graph.name, controls=self.controls)
-        view.display()
-        return view
+        if cell is not None:
+            cell.took(self.run_id, self.recorder.recording)
+        shown = (live or cell is not None) and wanted()
+        self.view = live_view(self.observers, self.title, self.controls) if shown else None
 
     async def execute(self) -> RunResult:
         """Run the graph; whatever happens, everything is flushed and closed."""
@@ -267,6 +268,13 @@ class _Launch:
             warnings.warn(f"run {self.run_id} is not wholly kept: {error}", RuntimeWarning, stacklevel=2)
 
 
+def live_view(observers: ObserverManager, title: str, controls: RunControls) -> Any:
+    """Show under the cell how the next run of ``observers`` goes; whoever asked for the view closes it."""
+    from hexviz.widgets.dashboard import LiveView  # noqa: PLC0415 - loads ipywidgets, so only on request
+
+    return LiveView(observers, title=title, controls=controls).display()
+
+
 def _several(given: Any) -> Iterable[Any]:
     """One handler, or several, as a list."""
     return (given,) if callable(given) or hasattr(given, "handle") else given
@@ -284,15 +292,20 @@ def _checked_ports(graph: Graph, ports: dict[str, Any]) -> dict[str, Any]:
     return ports
 
 
-def _register_policy(control: ControlManager, observers: BaseEventManager, policy: Any) -> None:
-    """Ask ``policy`` by its own priority; one that must hear events as well (``observe``) hears them in line."""
+def register_policy(control: ControlManager, observers: BaseEventManager, policy: Any) -> Callable[[], object]:
+    """Ask ``policy`` by its own priority; one that must hear events as well (``observe``) hears them in line.
+
+    Returns what undoes it.
+    """
     taken = {handler.name for handler in control.handlers}
     base = getattr(policy, "name", None) or getattr(policy, "__name__", None) or type(policy).__name__
     name = next(n for n in (base, *(f"{base}_{i}" for i in range(2, len(taken) + 3))) if n not in taken)
     known = {key: getattr(policy, key) for key in ("priority", "event_types", "shadow") if hasattr(policy, key)}
-    control.register(policy, name=str(name), **known)
-    if hasattr(policy, "observe") and hasattr(policy, "observed_types"):
-        observers.register(policy.observe, event_types=policy.observed_types, lossless=True)
+    asked = control.register(policy, name=str(name), **known)
+    if not (hasattr(policy, "observe") and hasattr(policy, "observed_types")):
+        return lambda: control.unregister(asked)
+    told = observers.register(policy.observe, event_types=policy.observed_types, lossless=True)
+    return lambda: (control.unregister(asked), observers.unregister(told))
 
 
 def _store_of(store: StoreLike) -> Store | None:
@@ -333,7 +346,8 @@ class RunHandle:
         self._launch = launch
         self._future: concurrent.futures.Future[RunResult] = concurrent.futures.Future()
         self._begun = threading.Event()
-        threading.Thread(target=self._work, name=f"hexviz-run-{launch.run_id}", daemon=True).start()
+        here = contextvars.copy_context()  # what the cell knows, its nodes know, as with hexviz.run
+        threading.Thread(target=here.run, args=(self._work,), name=f"hexviz-run-{launch.run_id}", daemon=True).start()
         self._begun.wait()
 
     def _work(self) -> None:
@@ -380,6 +394,15 @@ class RunHandle:
         """Whether new nodes are held back."""
         return self._launch.controls.paused
 
+    def live_view(self, panels: Iterable[str] | None = None) -> Any:
+        """One more live view of this run, as :func:`dashboard` gives it."""
+        from hexviz.widgets.dashboard import LiveView  # noqa: PLC0415 - loads ipywidgets, so only on request
+
+        launch, so_far = self._launch, self.recording.events()
+        return LiveView(
+            launch.observers, title=launch.graph.name, controls=launch.controls, history=so_far, panels=panels
+        )
+
     @property
     def run_id(self) -> str:
         """The id of the run, also in the store."""
@@ -421,20 +444,35 @@ def _frame_of_runs(infos: list[RunInfo]) -> pd.DataFrame:
     return frame_of_runs(infos)
 
 
-def dashboard(source: Any) -> Any:
+def dashboard(source: Any, *, panels: Iterable[str] | None = None) -> Any:
     """Show a run: a :class:`Recording`, a :class:`RunHandle`, a result, or a run id.
 
-    A :class:`Recorder` or an :class:`ObserverManager` gives a live view: of a run, or of a :class:`Replay` into it.
+    A :class:`RunHandle` that is under way, a :class:`Recorder` or an :class:`ObserverManager` gives a live view: of a
+    run, or of a :class:`Replay` into it. ``panels`` chooses from progress, timeline, concurrency, decisions, calls,
+    failures, health, overhead, graph, or is ``"all"``; raises :class:`~hexviz.widgets.panels.PanelError` for others.
     """
     from hexviz.widgets.dashboard import LiveView, static_view  # noqa: PLC0415 - loads ipywidgets, so only on request
 
     if isinstance(source, ObserverManager):
-        return LiveView(source)
+        return LiveView(source, panels=panels)
     if isinstance(source, Recorder):
         if source.observers is None:
             raise WrongCallError("this recorder hears no run yet: call recorder.attach(observers) first")
-        return LiveView(source.observers, history=source.recording.events())
-    return static_view(_recording_of(source))
+        return LiveView(source.observers, history=source.recording.events(), panels=panels)
+    if isinstance(source, RunHandle) and not source.done():
+        return source.live_view(panels)
+    return static_view(_recording_of(source), panels=panels)
+
+
+def compare_view(before: Any, after: Any, *, most: int = 30) -> Any:
+    """Two runs above each other on one time axis, and below them the ``most`` nodes that differ most.
+
+    Each is a recording, a result, a :class:`RunHandle`, or a run id of the default store. The frame behind it is
+    ``.differences`` (see :func:`hexviz.analysis.compare`).
+    """
+    from hexviz.widgets.compare import CompareView  # noqa: PLC0415 - loads ipywidgets, so only on request
+
+    return CompareView(_recording_of(before), _recording_of(after), most=most)
 
 
 def report(source: Any, path: str | Path) -> Path:
@@ -465,7 +503,7 @@ def control_of(policies: Any) -> ControlManager:
         return policies
     control = ControlManager()
     for policy in _several(policies):
-        _register_policy(control, NULL_OBSERVER_MANAGER, policy)
+        register_policy(control, NULL_OBSERVER_MANAGER, policy)
     return control
 
 

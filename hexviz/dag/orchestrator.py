@@ -10,13 +10,14 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from hexviz.dag.detach import detached
+from hexviz.dag.detach import CONTAINERS, detached
 from hexviz.dag.errors import NodeVetoedError, OrchestratorError, PipelineError
 from hexviz.dag.plan import Plan
 from hexviz.dag.result import RunResult
 from hexviz.dag.run import Run
 from hexviz.dag.runners.local import ThreadRunner
 from hexviz.dag.signals import decider, mapping_of, veto
+from hexviz.dag.watching import WATCHER
 from hexviz.errors import HexvizError
 from hexviz.events.config import NullControlManager, NullObserverManager, get_control_manager, get_observer_manager
 from hexviz.events.control_manager import ControlManager
@@ -148,8 +149,12 @@ class Orchestrator:
         if validate:
             graph.validate()
         run = self._prepare(graph, initial_input, ports, run_id or new_run_id())
+        watcher = WATCHER.get()
         with self._registered(run):
-            return await self._run(run, tuple(tags))
+            if watcher is None:
+                return await self._run(run, tuple(tags))
+            async with watcher.watch(self, graph, run.run_id, run.observers, run.control):
+                return await self._run(run, (*tags, *watcher.tags))
 
     def _prepare(self, graph: Graph, initial_input: Any, ports: dict[str, Any], run_id: str) -> Run:
         observers = self._observers if self._observers is not None else get_observer_manager(ports)
@@ -238,7 +243,7 @@ class Orchestrator:
         if run.stopped:
             run.emit_last(PipelineCancelled, name, run.elapsed_ms(), run.stopped)
             raise asyncio.CancelledError(run.stopped)
-        run.emit_last(PipelineCompleted, name, run.elapsed_ms(), _detached(results))
+        run.emit_last(PipelineCompleted, name, run.elapsed_ms(), _detached(results) if run.observers.active else {})
         return RunResult(results, run_id=run.run_id, status="succeeded")
 
     def cancel(self, run_id: str, reason: str = "cancelled by request") -> bool:
@@ -301,7 +306,7 @@ def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
 
 
 def _detached(results: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: detached(value) for name, value in results.items()}
+    return {name: detached(value) if type(value) in CONTAINERS else value for name, value in results.items()}
 
 
 def _summary(run: Run) -> str:

@@ -94,11 +94,15 @@ class Outcomes(ABC):
 
     def emit(self, event_class: type[Event], *args: Any, **fields: Any) -> Any:
         """Make an event of this run, give it its number, and tell the observers; from any thread, always in order."""
-        with self._lock:
+        lock = self._lock
+        lock.acquire()  # half the price of a with statement
+        try:
             if self._ended:  # a node that was let go of still has something to say; its run is over
                 return event_class(*args, **fields, run_id=self.run_id, pipeline=self.plan.name)
             event = event_class(*args, **fields, run_id=self.run_id, seq=next(self._seq), pipeline=self.plan.name)
             self.observers.notify_nowait(event)
+        finally:
+            lock.release()
         return event
 
     def emit_last(self, event_class: type[Event], *args: Any) -> None:

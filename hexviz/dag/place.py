@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+from types import CoroutineType, coroutine
 from typing import TYPE_CHECKING, Any
 
 from hexviz.dag.current import CURRENT
 
 if TYPE_CHECKING:
-    from hexviz.dag.current import CurrentNode
-    from hexviz.dag.plan import Launcher
+    from collections.abc import Callable, Generator
+
     from hexviz.events.stepping import Continued
+
+DONE: Any = object()
+"""What the first step of a node gives where it never waited."""
 
 
 class Place:
     """One worker: its task, the coroutine of its node once that waits, and the timer that bounds it."""
 
-    __slots__ = ("_fired", "_grace_s", "_timer", "began", "closed", "continued", "task")
+    __slots__ = ("_fired", "_grace_s", "_timer", "began", "closed", "continued", "result", "stepper", "task")
 
     def __init__(self, grace_s: float) -> None:
+        self.result: Any = None
+        self.stepper: Any = None
         self.task: asyncio.Task[Any] | None = None
         self.began = False
         self.closed = False
@@ -26,6 +32,17 @@ class Place:
         self._grace_s = grace_s
         self._fired = 0
         self._timer: asyncio.TimerHandle | None = None
+
+    def new_step(self) -> Callable[[Any], Any]:
+        """A function that launches a node's code and steps it once, in the context that it is called in.
+
+        It takes ``(here, launch, initial_input, results)`` and returns DONE, with :attr:`result` set, or what the node
+        waits for. It serves one node after the other, because that spares each of them an exception for its result; a
+        node that waits, or raises, uses it up.
+        """
+        self.stepper = _stepping(self)
+        next(self.stepper)
+        return self.stepper.send  # type: ignore[no-any-return]
 
     def stay(self, continued: Continued, timeout_s: float | None) -> None:
         """The node waits: it may do so for ``timeout_s`` seconds."""
@@ -73,11 +90,16 @@ class Place:
             self.task.cancel()
 
 
-def first_step(here: CurrentNode, launch: Launcher, initial_input: Any, results: list[Any]) -> tuple[Any, Any]:
-    """Launch a node's code and step it once, in the context that this is run in.
+@coroutine
+def _stepping(place: Place) -> Generator[Any, Any, None]:
+    while True:
+        here, launch, initial_input, results = yield DONE
+        CURRENT.set(here)
+        steps = launch(initial_input, results)
+        place.result = yield from (steps if type(steps) is CoroutineType else _steps_of(steps))  # type: ignore[misc]
+        if place.continued is not None:
+            return
 
-    What it waits for, with the coroutine; StopIteration where it is done already.
-    """
-    CURRENT.set(here)
-    coroutine = launch(initial_input, results)
-    return coroutine.send(None), coroutine
+
+def _steps_of(awaitable: Any) -> Any:
+    return awaitable.__await__() if hasattr(awaitable, "__await__") else awaitable

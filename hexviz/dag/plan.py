@@ -78,6 +78,12 @@ def _launcher(fn: Callable[..., Any], binding: Binding) -> Launcher:
         def launch(_: Any, results: list[Any]) -> Any:
             return fn(results[parent])
 
+    elif plain and binding.by == "dict" and len(binding.names) == 2:  # noqa: PLR2004 - the smallest join, and the usual one
+        (name, parent), (other_name, other) = binding.names
+
+        def launch(_: Any, results: list[Any]) -> Any:
+            return fn({name: results[parent], other_name: results[other]})
+
     elif plain and binding.by == "dict" and len(binding.names) > 1:
         names, parents = zip(*binding.names, strict=True)
         pick = itemgetter(*parents)

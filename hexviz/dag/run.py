@@ -21,7 +21,7 @@ from hexviz.dag.current import CURRENT, CurrentNode
 from hexviz.dag.detach import CONTAINERS, detached
 from hexviz.dag.errors import NodeTimeoutError, NodeVetoedError, OrchestratorError
 from hexviz.dag.outcomes import Freed, Outcomes
-from hexviz.dag.place import Place, first_step
+from hexviz.dag.place import DONE, Place
 from hexviz.dag.signals import delay_of, mapping_of, veto
 from hexviz.dag.waves import CANCELLED, FAILED, OPEN, RUNNING, SUCCEEDED, WAITING
 from hexviz.events.control_manager import NO_OBJECTION, Decision
@@ -207,10 +207,11 @@ class Run(Outcomes):
         plan, ready, results, status, attempts = self.plan, self.ready, self.results, self.status, self.attempts
         facts, launchers, asynchronous, out_models = plan.facts, plan.launchers, plan.asynchronous, plan.out_models
         observers, control, held_starts, freed_by = self.observers, self.control, self._held_starts, self._freed_by
-        gates, waves, lost, lock, seqs = self.waves.gates, plan.waves, self._lost, self._lock, self._seq
+        gates, waves, lost, seqs = self.waves.gates, plan.waves, self._lost, self._seq
         left, unmet, children, barrier = self.waves.left, self._unmet, plan.children, self._barrier
         run_id, pipeline, all_votes, contexts = self.run_id, plan.name, self._all_votes, self._contexts
-        notify = observers.notify_nowait
+        notify, take_turn, end_turn = observers.notify_nowait, self._lock.acquire, self._lock.release
+        step = place.new_step()
         while ready and not self._held:
             index = ready.popleft()
             if ready and not self._spare:
@@ -237,7 +238,8 @@ class Run(Outcomes):
                     if freed is not None:
                         ready_at, queued_ms = freed.timestamp, (now - freed.monotonic_ns) / 1e6
                         freed_by[index] = None
-                    with lock:
+                    take_turn()  # half the price of a with statement
+                    try:
                         seq = next(seqs)
                         started = NodeStarted(
                             name, wave, parents, attempt, ready_at, queued_ms, worker,
@@ -245,8 +247,14 @@ class Run(Outcomes):
                         )  # fmt: skip
                         if observers.active:
                             notify(started)
+                    finally:
+                        end_turn()
                 if control.active:
-                    where = self.context_of(index)
+                    where = contexts[index]
+                    if where is None:
+                        where = contexts[index] = ExecutionContext(pipeline, name, wave, attempt, {}, run_id)
+                    elif where.attempt != attempt:
+                        where = self.context_of(index)
                     decision = control.begin(started, where, all_votes=all_votes)
                     if decision is not NO_OBJECTION and not await self._may_start(
                         index, place, started, times, decision
@@ -258,28 +266,29 @@ class Run(Outcomes):
             launch = launchers[index] if asynchronous[index] else self._in_thread
             if lost[index]:
                 launch = self._launcher(index)
-            here, coroutine = CurrentNode(self, index, attempt), None
-            started_ns = monotonic_ns()
+            here = CurrentNode(self, index, attempt)
+            started_ns = ended_ns = monotonic_ns()
             try:
-                waiting_on, coroutine = context.run(first_step, here, launch, self.initial_input, results)
-                place.stay(Continued(coroutine, waiting_on, context), plan.specs[index].timeout_s)
-                if monotonic_ns() - started_ns > _LAG_NS:
-                    _warn_of_lag(name, pipeline, monotonic_ns() - started_ns)
-                result = await place.continued  # type: ignore[misc]
-                place.leave()
-                place.forgive()
-            except StopIteration as done:
-                result = done.value
+                waiting_on = context.run(step, (here, launch, self.initial_input, results))
+                ended_ns = monotonic_ns()
+                if ended_ns - started_ns > _LAG_NS:
+                    _warn_of_lag(name, pipeline, ended_ns - started_ns)
+                if waiting_on is not DONE:
+                    place.stay(Continued(place.stepper, waiting_on, context), plan.specs[index].timeout_s)
+                    await place.continued  # type: ignore[misc]
+                    ended_ns = monotonic_ns()
+                    place.leave()
+                    place.forgive()
+                    step = place.new_step()
             except BaseException as error:
                 place.leave()
                 if place.closed:
                     raise  # the loop is gone
                 await self._raised(index, error, (monotonic_ns() - started_ns) / 1e6, place)
+                step = place.new_step()
                 continue
-            ended_ns = monotonic_ns()
+            result = place.result
             duration_ms = (ended_ns - started_ns) / 1e6
-            if coroutine is None and ended_ns - started_ns > _LAG_NS:
-                _warn_of_lag(name, pipeline, ended_ns - started_ns)
             if out_models[index] is not None:
                 try:
                     result = self.settings.check_result(plan.specs[index], result)
@@ -291,7 +300,8 @@ class Run(Outcomes):
             completed = None
             if observers.active or control.active:
                 shown = result if type(result) not in CONTAINERS else detached(result)
-                with lock:
+                take_turn()
+                try:
                     seq = next(seqs)
                     completed = NodeCompleted(
                         name, wave, shown, duration_ms, attempt,
@@ -299,6 +309,8 @@ class Run(Outcomes):
                     )  # fmt: skip
                     if observers.active:
                         notify(completed)
+                finally:
+                    end_turn()
                 if control.active:
                     decision = control.begin(completed, where or self.context_of(index), all_votes=all_votes)
                     if decision is not NO_OBJECTION and not await self._may_stand(index, place, completed, decision):
@@ -366,6 +378,7 @@ class Run(Outcomes):
         return self.note(event, self.context_of(index), decision)
 
     async def _raised(self, index: int, error: BaseException, duration_ms: float, place: Place) -> None:
+        error = _as_raised(error)
         left_to_us = isinstance(error, (asyncio.CancelledError, AbandonedError))
         if place.forgive() and left_to_us:
             spec = self.plan.specs[index]
@@ -502,6 +515,8 @@ class Run(Outcomes):
     def results_by_name(self) -> dict[str, Any]:
         """The results so far; nodes without one are left out."""
         pairs = zip(self.plan.names, self.results, strict=True)
+        if self.status.count(SUCCEEDED) == len(self.status):
+            return dict(pairs)
         return {name: result for name, result in pairs if result is not MISSING}
 
 
@@ -511,6 +526,12 @@ def _warn_of_lag(node: str, pipeline: str, held_ns: int) -> None:
         "(it gets a thread), or let it await",
         node, pipeline, held_ns / 1e9,
     )  # fmt: skip
+
+
+def _as_raised(error: BaseException) -> BaseException:
+    """What the node's own code raised: Python wraps a StopIteration that leaves a coroutine."""
+    wrapped = type(error) is RuntimeError and error.args == ("coroutine raised StopIteration",)
+    return error.__cause__ if wrapped and error.__cause__ is not None else error
 
 
 async def _abandonable(coroutine: Coroutine[Any, Any, Any], place: Place) -> Any:

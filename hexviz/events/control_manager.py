@@ -9,7 +9,8 @@ import threading
 from bisect import insort
 from collections.abc import Awaitable, Iterable
 from functools import partial
-from time import perf_counter_ns
+from time import perf_counter
+from types import coroutine
 from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeAlias
 
 import msgspec
@@ -32,7 +33,7 @@ from hexviz.events.models import (
     HandlerMetadata,
 )
 from hexviz.events.offload import in_thread
-from hexviz.events.registration import callable_of, event_types_of, is_async, name_of, weakly
+from hexviz.events.registration import callable_of, event_types_of, gives_coroutine, is_async, name_of, weakly
 from hexviz.events.secrets import masked_head
 from hexviz.events.stepping import AbandonedError, Continued
 from hexviz.events.topics import compile_topics
@@ -42,9 +43,8 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("hexviz.control")
 _CANCEL_GRACE_S = 0.5
-_DONE: Any = object()
-Ask: TypeAlias = "tuple[Any, Callable[[Event, ExecutionContext], Any], bool]"
-"""An entry, its handler, and whether that is async: what the hot loop unpacks in one step."""
+Call: TypeAlias = "tuple[Callable[[Event, ExecutionContext], Any], bool]"
+"""A handler, and whether calling it gives a coroutine: what the hot loop unpacks in one step."""
 
 
 class HandlerEntry(msgspec.Struct, frozen=True, eq=False):
@@ -60,7 +60,6 @@ class HandlerEntry(msgspec.Struct, frozen=True, eq=False):
     critical: bool = False
     timeout_s: float = DEFAULT_HANDLER_TIMEOUT
     shadow: bool = False
-    ask: Any = None
 
     @property
     def name(self) -> str:
@@ -77,6 +76,19 @@ class HandlerEntry(msgspec.Struct, frozen=True, eq=False):
 
     def __lt__(self, other: HandlerEntry) -> bool:
         return (self.priority, self.order) < (other.priority, other.order)
+
+
+class Row(NamedTuple):
+    """The handlers that are asked about an event, in order, and how each is called."""
+
+    entries: tuple[HandlerEntry, ...]
+    calls: tuple[Call, ...]
+
+    @classmethod
+    def of(cls, entries: Iterable[HandlerEntry]) -> Row:
+        """The row of these handlers."""
+        entries = tuple(entries)
+        return cls(entries, tuple([(entry.handler, entry.asynchronous) for entry in entries]))
 
 
 class Decision(NamedTuple):
@@ -115,7 +127,8 @@ class ControlManager(BaseEventManager):
         self._lock = threading.RLock()
         self._orders = itertools.count()
         self._table: dict[type[Event], tuple[HandlerEntry, ...]] = {}
-        self._asks: dict[type[Event], tuple[Ask, ...]] = {}
+        self._rows: dict[type[Event], Row] = {}
+        self._checks: list[_Check] = []
 
     def register(
         self,
@@ -161,7 +174,7 @@ class ControlManager(BaseEventManager):
                 priority=priority,
                 order=order,
                 handler=call,
-                asynchronous=is_async(call),
+                asynchronous=gives_coroutine(call),
                 metadata=HandlerMetadata(priority, name, description),
                 event_types=types,
                 topics=patterns,
@@ -169,7 +182,6 @@ class ControlManager(BaseEventManager):
                 timeout_s=DEFAULT_HANDLER_TIMEOUT if timeout_s is None else timeout_s,
                 shadow=shadow,
             )
-            msgspec.structs.force_setattr(entry, "ask", (entry, entry.handler, entry.asynchronous))
             self.unregister(name)
             entries = self._entries.copy()
             insort(entries, entry)
@@ -212,7 +224,8 @@ class ControlManager(BaseEventManager):
         self._entries = entries
         self.active = bool(entries)
         self._table = {}
-        self._asks = {}
+        self._rows = {}
+        self._checks = []
 
     def asks(self, event_class: type[Event]) -> tuple[HandlerEntry, ...]:
         """The handlers for a class of events, in order: one look-up, made anew when the registrations change."""
@@ -221,7 +234,7 @@ class ControlManager(BaseEventManager):
         if entries is None:
             entries = table[event_class] = tuple(entry for entry in self._entries if entry.wants(event_class))
             if all(entry.topics is None for entry in entries):
-                self._asks[event_class] = tuple(entry.ask for entry in entries)
+                self._rows[event_class] = Row.of(entries)
         return entries
 
     async def check(self, event: Event, context: ExecutionContext) -> ControlResponse:
@@ -247,35 +260,43 @@ class ControlManager(BaseEventManager):
         Must be called in the task that will await. A decision that is not noteworthy carries votes only with
         ``all_votes``.
         """
-        asks = self._asks.get(type(event))
-        if asks is None:
-            asks = self._asks_of(event)
-        if not asks:
+        try:
+            row = self._rows[type(event)]
+        except KeyError:
+            row = self._row_for(event)
+        if not row.calls:
             return NO_OBJECTION
-        check = _Check(asks, event, context, all_votes, perf_counter_ns(), [])
-        asking = self._ask_in_turn(check, asks).__await__()
-        waiting_on = next(asking, _DONE)  # not send(): StopIteration would cost more than a handler
-        if waiting_on is _DONE:
-            return check.decision
-        return self._finish(check, asking, waiting_on)
+        checks = self._checks
+        check = checks.pop() if checks else _Check(self._ask_in_turn)
+        check.times.clear()
+        check.started = perf_counter()
+        outcome: Decision = check.ask((row, event, context, all_votes))  # or what a handler waits for
+        if outcome is NO_OBJECTION:
+            checks.append(check)
+            return NO_OBJECTION
+        if type(outcome) is not Decision:
+            check.waited = True
+            return self._finish(check, outcome)
+        return outcome
 
-    def _asks_of(self, event: Event) -> tuple[Ask, ...]:
+    def _row_for(self, event: Event) -> Row:
         """Who is to be asked about ``event`` itself: its topic matters, or nothing was looked up yet."""
         entries = self.asks(type(event))
-        asks = self._asks.get(type(event))
-        return tuple([entry.ask for entry in entries if entry.hears(event)]) if asks is None else asks
+        row = self._rows.get(type(event))
+        return Row.of(entry for entry in entries if entry.hears(event)) if row is None else row
 
-    async def _finish(self, check: _Check, asking: Generator[Any, Any, None], waiting_on: Any) -> Decision:
-        while waiting_on is not _DONE:
-            if await self._wait(check, asking, waiting_on):
+    async def _finish(self, check: _Check, waiting_on: Any) -> Decision:
+        while not await self._wait(check, waiting_on):
+            check.begin_asking(self._ask_in_turn)
+            try:
+                waiting_on = check.ask(check.facts)
+            except StopIteration:
                 break
-            asking = self._ask_in_turn(check, check.asks[len(check.times) :]).__await__()
-            waiting_on = next(asking, _DONE)
         return check.decision
 
-    async def _wait(self, check: _Check, asking: Generator[Any, Any, None], waiting_on: Any) -> bool:
+    async def _wait(self, check: _Check, waiting_on: Any) -> bool:
         """A handler really waits: now a timer is worth its price. False: it was abandoned, the rest is to be asked."""
-        guard = _Overrun(check, Continued(asking, waiting_on))
+        guard = _Overrun(check, Continued(check.asking, waiting_on))
         try:
             await guard.continued
         except AbandonedError:
@@ -285,26 +306,35 @@ class ControlManager(BaseEventManager):
             guard.stop()
         return True
 
-    # The hot loop: written once, kept whole.
-    async def _ask_in_turn(self, check: _Check, asks: tuple[Ask, ...]) -> None:
-        """Ask until somebody decides; the outcome is ``check.decision``."""
-        event, context, took_until = check.event, check.context, check.times.append
-        for entry, handler, asynchronous in asks:
-            try:
-                response = handler(event, context)
-                if asynchronous or (type(response) is not ControlResponse and isinstance(response, Awaitable)):
-                    response = await response
-            except GeneratorExit:
-                raise
-            except BaseException as error:  # noqa: BLE001 - a handler may raise anything
-                if self._raised(check, entry, error):
-                    return
-                continue
-            took_until(perf_counter_ns())
-            if response is not PROCEED and self._objected(check, entry, response):
+    # The hot loop: written once, kept whole. One generator is sent check after check, because a coroutine for each
+    # would cost as much as three handlers. Once a handler has really waited it belongs to that check, and ends with it.
+    @coroutine
+    def _ask_in_turn(self, check: _Check) -> Generator[Any, Any, None]:  # noqa: C901 - see above
+        """Ask until somebody decides; yields the decision, or what a handler waits for."""
+        took_until, now, proceed = check.times.append, perf_counter, PROCEED
+        while True:
+            row, event, context, all_votes = check.facts = yield check.decision
+            for handler, asynchronous in row.calls[len(check.times) :] if check.waited else row.calls:
+                try:
+                    response = handler(event, context)
+                    if asynchronous:
+                        response = yield from response
+                    elif type(response) is not ControlResponse and isinstance(response, Awaitable):
+                        response = yield from response.__await__()
+                except GeneratorExit:
+                    raise
+                except BaseException as error:  # noqa: BLE001 - a handler may raise anything
+                    if self._raised(check, check.current, error):
+                        break
+                    continue
+                took_until(now())
+                if response is not proceed and self._objected(check, row.entries[len(check.times) - 1], response):
+                    break
+            else:
+                if all_votes or check.noteworthy:
+                    check.decide(PROCEED, None)
+            if check.waited:
                 return
-        if check.noteworthy or check.all_votes:
-            check.decide(PROCEED, None)
 
     # Each of the four: whether that decides the check.
     def _objected(self, check: _Check, entry: HandlerEntry, response: Any) -> bool:
@@ -336,7 +366,7 @@ class ControlManager(BaseEventManager):
     def _failed(self, check: _Check, entry: HandlerEntry, error: BaseException) -> bool:
         """Report a handler's own fault; a critical one ends the check with ERROR."""
         self._report(error, entry, check.event)
-        check.times.append(perf_counter_ns())
+        check.times.append(perf_counter())
         critical = entry.critical and not entry.shadow
         reason = f"{type(error).__name__} in control handler {entry.name!r}"
         response = ControlResponse(ControlSignal.ERROR, error, reason) if critical else PROCEED
@@ -355,7 +385,7 @@ class ControlManager(BaseEventManager):
         }
         try:
             self._error_handler.handle_error(error, context)
-        except Exception as fault:  # noqa: BLE001 - an error handler may raise anything
+        except BaseException as fault:  # noqa: BLE001 - an error handler may raise anything, SystemExit included
             _log.error("the error handler of the control manager failed:%s", traceback_lines(fault))
 
     async def close(self) -> None:
@@ -378,33 +408,55 @@ class ControlManager(BaseEventManager):
         return f"<ControlManager: {', '.join(f'{e.name} ({e.priority})' for e in self._entries) or 'no handlers'}>"
 
 
-class _Check(msgspec.Struct, eq=False):
-    """One check under way: who is asked, when each answer came, and what was answered other than PROCEED."""
+class _Check:
+    """One check under way: who is asked, when each answer came, and what was answered other than PROCEED.
 
-    asks: tuple[Ask, ...]
-    event: Event
-    context: ExecutionContext
-    all_votes: bool
-    started_ns: int
-    times: list[int]
-    noteworthy: bool = False
-    overrun: Any = None
-    answers: dict[HandlerEntry, tuple[ControlResponse, str]] | None = None
-    decision: Decision = NO_OBJECTION
+    One in which nothing happened is used again for the next.
+    """
+
+    __slots__ = (
+        "answers", "ask", "asking", "decision", "facts", "noteworthy", "overrun", "started", "times", "waited",
+    )  # fmt: skip
+
+    def __init__(self, asking: Callable[[_Check], Any]) -> None:
+        self.facts: tuple[Row, Event, ExecutionContext, bool]
+        self.times: list[float] = []
+        self.started = 0.0
+        self.noteworthy = False
+        self.waited = False
+        self.overrun: Any = None
+        self.answers: dict[HandlerEntry, tuple[ControlResponse, str]] = {}
+        self.decision = NO_OBJECTION
+        self.begin_asking(asking)
+
+    def begin_asking(self, asking: Callable[[_Check], Any]) -> None:
+        """Make the generator that is sent the facts of a check."""
+        self.asking: Generator[Any, Any, None] = asking(self)
+        self.ask: Callable[[Any], Any] = self.asking.send
+        next(self.asking)
+
+    @property
+    def entries(self) -> tuple[HandlerEntry, ...]:
+        """Who is asked, in order."""
+        return self.facts[0].entries
+
+    @property
+    def event(self) -> Event:
+        """What they are asked about."""
+        return self.facts[1]
 
     @property
     def current(self) -> HandlerEntry:
         """Who is being asked: every answer before this one has its time."""
-        entry: HandlerEntry = self.asks[min(len(self.times), len(self.asks) - 1)][0]
-        return entry
+        return self.entries[min(len(self.times), len(self.entries) - 1)]
 
     def answered(self, entry: HandlerEntry, response: ControlResponse, error: str = "") -> None:
         """``entry`` said something other than plain PROCEED, or failed."""
-        self.answers = {**(self.answers or {}), entry: (response, error)}
+        self.answers[entry] = (response, error)
 
     def shortest_timeout_s(self) -> float:
         """The least time that somebody who is still to answer may take."""
-        return min((entry.timeout_s for entry, _, _ in self.asks[len(self.times) :]), default=self.current.timeout_s)
+        return min((entry.timeout_s for entry in self.entries[len(self.times) :]), default=self.current.timeout_s)
 
     def decide(self, response: ControlResponse, entry: HandlerEntry | None) -> None:
         """The check is over: ``entry`` decided, or nobody."""
@@ -413,10 +465,10 @@ class _Check(msgspec.Struct, eq=False):
     def votes(self) -> tuple[Vote, ...]:
         """What each handler answered, with its own time, in the order in which they were asked."""
         votes = []
-        started, answers = self.started_ns, self.answers or {}
-        for (entry, _, _), ended in zip(self.asks, self.times, strict=False):
+        started, answers = self.started, self.answers
+        for entry, ended in zip(self.entries, self.times, strict=False):
             response, error = answers.get(entry, (PROCEED, ""))
-            facts = (response.signal.value, response.reason, (ended - started) / 1000)
+            facts = (response.signal.value, response.reason, (ended - started) * 1e6)
             votes.append(Vote(entry.name, entry.priority, *facts, entry.shadow, error))
             started = ended
         return tuple(votes)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import operator
 import os
 import threading
 import weakref
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from hexviz.events.stepping import AbandonedError, Continued
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable
 
     from hexviz.events.events import Event
     from hexviz.events.observer_manager import ObserverEntry, ObserverManager
@@ -27,6 +28,30 @@ if TYPE_CHECKING:
 _log = logging.getLogger("hexviz.observers")
 _BURST = 256
 _CANCEL_GRACE_S = 0.5
+_DONE: Any = object()
+
+
+class Row:
+    """The async observers of a class of events with what to call, and how many events all of them have been told.
+
+    One count for the row, because one for each call would cost a quarter of the call. ``shared`` rows are kept by their
+    observers, who sum up (:attr:`ObserverEntry.delivered`); others were made for one event.
+    """
+
+    __slots__ = ("calls", "shared", "told")
+
+    def __init__(self, entries: Iterable[ObserverEntry], *, shared: bool) -> None:
+        self.calls = tuple([(entry, entry.call) for entry in entries])
+        self.shared = shared
+        self.told = 0
+
+    def count_each(self) -> None:
+        """Everybody in it has been told the one event that it was made for."""
+        for entry, _ in self.calls:
+            entry.counted += 1
+
+
+_NOBODY = Row((), shared=True)
 
 
 class Desk:
@@ -35,11 +60,11 @@ class Desk:
     __slots__ = (
         "__weakref__",
         "_awake",
-        "_current",
         "_event",
         "_inbox",
         "_manager",
         "_rest",
+        "_row",
         "_teller",
         "_thread",
         "_waiting",
@@ -51,10 +76,10 @@ class Desk:
         self._manager = manager
         self.loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
-        self._inbox: deque[tuple[Event, Sequence[ObserverEntry]]] = deque()
-        self._rest: Iterator[ObserverEntry] = iter(())
+        self._inbox: deque[tuple[Event, Row]] = deque()
         self._event: Any = None
-        self._current: Any = None
+        self._row = _NOBODY
+        self._rest: Any = iter(())
         self._teller: _Teller | None = None
         self._waiting: set[_Teller] = set()
         self._working = False
@@ -63,14 +88,12 @@ class Desk:
 
     def forget(self) -> None:
         """A forked child has none of its parent's loops: what was queued stays with the parent."""
-        self._forget_loop()
+        self._let_go()
         self.loop = self._thread = None
-        self._inbox.clear()
-        self._awake = False
 
-    def put(self, event: Event, observers: Sequence[ObserverEntry]) -> None:
-        """Take ``event`` for ``observers``; from any thread."""
-        self._inbox.append((event, observers))
+    def put(self, event: Event, row: Row) -> None:
+        """Take ``event`` for the observers of ``row``; from any thread."""
+        self._inbox.append((event, row))
         if not self._awake:
             self._awake = True
             self._wake()
@@ -104,13 +127,23 @@ class Desk:
         return loop
 
     def _forget_loop(self) -> None:
-        """The loop is gone, and with it the tasks of the observers that were waiting on it."""
+        """The loop does not run. Who waits on it goes on when it does again; on a closed one nobody ever does."""
+        for teller in tuple(self._waiting):
+            if teller.is_lost():
+                self._waiting.discard(teller)
+                teller.entry.give_up()
+        self._teller = None
+        self._working = False
+
+    def _let_go(self) -> None:
+        """Nobody waits, and nothing is told any more."""
         for teller in self._waiting:
             teller.entry.set_busy(busy=False)
         self._waiting.clear()
+        self._inbox.clear()
         self._teller = None
-        self._working = False
-        self._rest = iter(())
+        self._awake = self._working = False
+        self._event, self._row, self._rest = None, _NOBODY, iter(())
 
     def _call_teller(self) -> None:
         if not self._inbox:
@@ -149,55 +182,63 @@ class Desk:
                     _enter_task(loop, caller)
             if suspended is None:
                 return
-            teller.take_over(self._current, *suspended)
+            teller.take_over(*suspended)
 
-    def _step(self) -> tuple[Any, Any] | None:
-        """Tell until all is told (None), or until an observer waits: then its coroutine and what it waits for."""
-        telling = self._tell()
+    def _step(self) -> tuple[ObserverEntry, Continued] | None:
+        """Tell until all is told (None), or until an observer waits: then that one, and how it goes on."""
+        self._manager.watch()
+        telling = self._tell().__await__()
         self._working = True
         try:
-            waiting_on = telling.send(None)
-        except StopIteration:
-            return None
+            waiting_on = next(telling, _DONE)
         finally:
             self._working = False
-        return telling, waiting_on
+        return None if waiting_on is _DONE else (self._leave_behind(), Continued(telling, waiting_on))
+
+    def _leave_behind(self) -> ObserverEntry:
+        """The observer that waits; everybody after it is told without it."""
+        rest = tuple(self._rest)
+        entry: ObserverEntry = self._row.calls[len(self._row.calls) - len(rest) - 1][0]
+        self._rest = iter(rest)
+        entry.counted -= 1  # the row will count it, and so will its own coroutine
+        return entry
 
     # The hot loop: written once, kept whole.
     async def _tell(self) -> None:
-        inbox, event = self._inbox, self._event
+        inbox, event, row = self._inbox, self._event, self._row
         while True:
-            for entry in self._rest:
-                if entry.held:
-                    entry.enqueue(event)
+            rest, failed = self._rest, None
+            for entry, call in rest:
+                if entry.held and entry.kept_back(event):
+                    entry.counted -= 1
                     continue
-                self._current = entry
                 try:
-                    await entry.call(event)
+                    await call(event)
                 except BaseException as error:
                     if isinstance(error, GeneratorExit) and not self._working:
                         raise  # not the observer's own: this coroutine is being closed
                     self._failed(entry, event, error)
-                else:
-                    if not entry.held:
-                        entry.delivered += 1
-                        continue
+                    entry.counted -= self._rest is rest
+                    failed = entry
+            if self._rest is not rest:  # the last one had to wait, so this coroutine is its own by now
+                if failed is not entry:
                     entry.count_success()
-                if entry.busy:  # it had to wait, so this teller is its own by now
-                    await self._work_off_backlog(entry)
-                    return
-            try:
-                event, observers = inbox.popleft()
-            except IndexError:
-                self._event = None
+                await self._work_off_backlog(entry)
                 return
-            self._event, self._rest = event, iter(observers)
+            if row.shared:
+                row.told += 1
+            else:
+                row.count_each()
+            try:
+                event, row = inbox.popleft()
+            except IndexError:
+                self._event, self._row = None, _NOBODY
+                return
+            self._event, self._row, self._rest = event, row, iter(row.calls)
 
     async def _work_off_backlog(self, entry: ObserverEntry) -> None:
-        backlog = entry.backlog
         loop = asyncio.get_running_loop()
-        while backlog:
-            event = backlog.popleft()
+        while (event := entry.next_in_line()) is not None:
             entry.now, entry.started = event, loop.time()
             try:
                 await entry.call(event)
@@ -207,8 +248,6 @@ class Desk:
                 self._failed(entry, event, error)
             else:
                 entry.count_success()
-        entry.now = None
-        entry.set_busy(busy=False)
 
     def _failed(self, entry: ObserverEntry, event: Event, error: BaseException) -> None:
         if isinstance(error, asyncio.CancelledError) and not entry.stuck:
@@ -246,11 +285,23 @@ class Desk:
     def on_the_loop(self) -> ObserverEntry | None:
         """The observer whose code runs on the loop now; may be asked from any thread."""
         if self._working:
-            return self._current  # type: ignore[no-any-return]
+            return self._being_told()
         if self.loop is None or not self._waiting:
             return None
         task = asyncio.current_task(self.loop)
         return next((teller.entry for teller in tuple(self._waiting) if teller.task is task), None)
+
+    def _being_told(self) -> ObserverEntry | None:
+        calls, told = self._row.calls, self._told_in_row()
+        return calls[told][0] if self._event is not None and 0 <= told < len(calls) else None
+
+    def _told_in_row(self) -> int:
+        """How many observers have been told the event that is being told."""
+        return len(self._row.calls) - operator.length_hint(self._rest) - 1
+
+    def has_told(self, entry: ObserverEntry) -> bool:
+        """Whether ``entry`` has been told the event that is being told, which its row does not count yet."""
+        return self._event is not None and any(e is entry for e, _ in self._row.calls[: max(0, self._told_in_row())])
 
     @property
     def event(self) -> Any:
@@ -279,13 +330,11 @@ class Desk:
         Returns the tasks that are ending on the loop of the caller.
         """
         loop, self.loop = self.loop, None
-        self._inbox.clear()
-        self._awake = False
-        if loop is None or loop.is_closed():
-            return []
         tellers = [*self._waiting, *([self._teller] if self._teller else [])]
         thread, self._thread = self._thread, None
-        self._forget_loop()
+        self._let_go()
+        if loop is None or loop.is_closed():
+            return []
 
         def end() -> None:
             for teller in tellers:
@@ -295,7 +344,7 @@ class Desk:
 
         if _get_running_loop() is loop:
             end()
-            return [teller.task for teller in tellers]
+            return [teller.task for teller in tellers if teller.task.get_loop() is loop]
         if loop.is_running():
             loop.call_soon_threadsafe(end)
         return []
@@ -320,9 +369,9 @@ class _Teller:
         if not self._called.done():
             self._called.set_result(None)
 
-    def take_over(self, entry: ObserverEntry, telling: Any, waiting_on: Any) -> None:
+    def take_over(self, entry: ObserverEntry, continued: Continued) -> None:
         """Stay with ``entry``, whose coroutine was stepped in the name of this task and now waits."""
-        self._begin(entry, Continued(telling, waiting_on))
+        self._begin(entry, continued)
         self.call()
 
     def _begin(self, entry: ObserverEntry, continued: Continued) -> None:
@@ -343,7 +392,7 @@ class _Teller:
                         self._called = self._loop.create_future()
                         self._desk.rest()
                         continue
-                    self._begin(self._desk._current, Continued(*suspended))  # noqa: SLF001
+                    self._begin(*suspended)
                 await self._stay()
                 return
         except asyncio.CancelledError:
@@ -404,11 +453,18 @@ class _Teller:
             self.task.uncancel()
             self._timer = self._loop.call_later(self._desk.observer_timeout, self._watch)
 
+    def is_lost(self) -> bool:
+        """Whether its loop will never run again."""
+        return self._loop.is_closed()
+
     def end(self) -> None:
         self._ended = True
         if self._continued is not None:
             self._continued.abandoned = True
-        self.task.cancel()
+        if self._loop is _get_running_loop():
+            self.task.cancel()
+        elif not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self.task.cancel)
 
 
 _desks: weakref.WeakSet[Desk] = weakref.WeakSet()

@@ -41,10 +41,13 @@ class SlowCall(NamedTuple):
 class Suspect(Protocol):
     """An observer, as far as this matters."""
 
-    delivered: int
     failed: int
     started: float
     slow_call: SlowCall | None
+
+    @property
+    def delivered(self) -> int:
+        """How many calls of it returned."""
 
 
 class Watched(Protocol):

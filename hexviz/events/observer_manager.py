@@ -22,7 +22,7 @@ from hexviz.events.config import (
     LoggingErrorHandler,
 )
 from hexviz.events.crew import Crew
-from hexviz.events.desk import Desk
+from hexviz.events.desk import Desk, Row
 from hexviz.events.events import Event, EventsDropped, ObserverFailed, traceback_lines
 from hexviz.events.lag import LAG_S, LagWatch, LoopBlockedError, SlowCall
 from hexviz.events.models import BaseEventManager, ErrorHandler
@@ -36,6 +36,7 @@ _log = logging.getLogger("hexviz.observers")
 _POLL_S = 0.002
 _ENDING_S = 0.5
 _REPORT_EVERY_S = 1.0
+_ROWS_KEPT = 64
 MAX_BLOCK_MS = 10_000.0
 
 Overflow = Literal["drop_oldest", "drop_newest", "block"]
@@ -47,11 +48,12 @@ class ObserverEntry:
     __slots__ = (
         "_lock",
         "_manager",
+        "asynchronous",
         "backlog",
         "block_s",
         "busy",
         "call",
-        "delivered",
+        "counted",
         "dropped",
         "event_types",
         "failed",
@@ -63,6 +65,7 @@ class ObserverEntry:
         "overflow",
         "queue_size",
         "removed",
+        "rows",
         "scheduled",
         "slow_call",
         "started",
@@ -85,6 +88,7 @@ class ObserverEntry:
     ) -> None:
         self.id = observer_id
         self.call = call
+        self.asynchronous = is_async(call)
         self.event_types = event_types
         self.topics = topics
         self.queue_size = queue_size
@@ -101,12 +105,24 @@ class ObserverEntry:
         self.started = 0.0
         self.stuck = False
         self.removed = False
-        self.delivered = 0
+        self.counted = 0
+        self.rows: list[Row] = []
         self.failed = 0
         self.timed_out = 0
         self.dropped: Counter[str] = Counter()
         self._manager = manager
         self._lock = threading.RLock()
+
+    @property
+    def delivered(self) -> int:
+        """How many events it has heard: those counted one by one, and those counted for all of a row."""
+        told = self.counted + sum(row.told for row in self.rows) + self._manager.is_telling(self)
+        return max(0, told)
+
+    def sum_up(self) -> None:
+        """Nothing is on its way: rows that are out of use need not be kept to be counted."""
+        done, self.rows = self.rows[:-_ROWS_KEPT], self.rows[-_ROWS_KEPT:]
+        self.counted += sum(row.told for row in done)
 
     def wants(self, event_class: type[Event]) -> bool:
         """Whether it hears this class of events."""
@@ -132,6 +148,31 @@ class ObserverEntry:
                     lost = self.backlog.popleft()
             self.dropped[reason] += 1
         self._manager.dropped(self, lost, reason)
+
+    def kept_back(self, event: Event) -> bool:
+        """Keep ``event`` for later where a call is under way (or nobody is to hear it any more); False where not."""
+        with self._lock:
+            if not self.held:
+                return False
+            self.enqueue(event)
+            return True
+
+    def next_in_line(self) -> Event | None:
+        """What waited behind the call that ended; None, and nobody waits any more."""
+        with self._lock:
+            if self.backlog:
+                return self.backlog.popleft()
+            self.now = None
+            self.set_busy(busy=False)
+            return None
+
+    def give_up(self) -> None:
+        """The event loop of the call under way was closed: it will not end, nor will what waits behind it be heard."""
+        with self._lock:
+            self.dropped["cancelled"] += not self.stuck
+            self.stuck, self.now = False, None
+            self.drop_backlog("cancelled")
+            self.set_busy(busy=False)
 
     def has_room(self, events: int = 1) -> bool:
         """Whether so many more events may wait for it; counted for ``overflow="block"`` alone."""
@@ -190,7 +231,7 @@ class ObserverEntry:
         if self.stuck:
             self.stuck = False  # counted as timed out already
         else:
-            self.delivered += 1
+            self.counted += 1
 
     def count_failure(self, event: Event | None, error: BaseException) -> None:
         """The call under way raised."""
@@ -217,7 +258,7 @@ class _Plan(NamedTuple):
     """Who hears a class of events, found in one step."""
 
     lossless: tuple[Callable[[Event], Any], ...]
-    awaited: tuple[ObserverEntry, ...]
+    awaited: Row | None
     threaded: tuple[ObserverEntry, ...]
     selective: bool
     """Whether each event has to be looked at: topics matter, or whether there is room."""
@@ -343,6 +384,9 @@ class ObserverManager(BaseEventManager):
         self.active = bool(entries)
         self.blocking = tuple(e for e in entries if e.overflow == "block" and e.id not in self._lossless)
         self._plans = {}
+        if self._desk.idle():
+            for entry in entries:
+                entry.sum_up()
 
     def _guarded(self, entry: ObserverEntry) -> Callable[[Event], Any]:
         return lambda event: entry.call(event) if entry.hears(event) else None
@@ -371,13 +415,16 @@ class ObserverManager(BaseEventManager):
         return len(self._entries)
 
     def _plan(self, event_class: type[Event]) -> _Plan:
-        plans = self._plans
         wanted = [entry for entry in tuple(self._entries.values()) if entry.wants(event_class)]
         queued = [entry for entry in wanted if entry.id not in self._lossless]
-        plan = plans[event_class] = _Plan(
-            tuple(self._lossless[entry.id][0] for entry in wanted if entry.id in self._lossless),
-            tuple(entry for entry in queued if is_async(entry.call)),
-            tuple(entry for entry in queued if not is_async(entry.call)),
+        awaited = [entry for entry in queued if entry.asynchronous]
+        row = Row(awaited, shared=True)
+        for entry in awaited:
+            entry.rows.append(row)
+        plan = self._plans[event_class] = _Plan(
+            tuple([self._lossless[entry.id][0] for entry in wanted if entry.id in self._lossless]),
+            row if awaited else None,
+            tuple([entry for entry in queued if not entry.asynchronous]),
             any(entry.topics is not None or entry.overflow == "block" for entry in queued),
         )
         return plan
@@ -394,8 +441,9 @@ class ObserverManager(BaseEventManager):
     # The hot path: written once, kept whole.
     def notify_nowait(self, event: Event) -> None:
         """Tell the observers of ``event``; async ones hear it when the loop comes round. From any thread."""
-        plan = self._plans.get(type(event))
-        if plan is None:
+        try:
+            plan = self._plans[type(event)]
+        except KeyError:
             plan = self._plan(type(event))
         lossless, awaited, threaded, selective = plan
         faults: list[tuple[Any, BaseException]] | None = None
@@ -407,13 +455,21 @@ class ObserverManager(BaseEventManager):
         if faults:
             self._lossless_failed(faults, event)  # once every recorder has the event itself
         if selective:
-            awaited, threaded = self._selected(event, awaited), self._selected(event, threaded)
+            awaited, threaded = self._selected_row(event, awaited), self._selected(event, threaded)
         if threaded:
+            self.watch()
             self._crew.put(event, threaded)
-        if awaited:
+        if awaited is not None:
             self._desk.put(event, awaited)
-        if (threaded or awaited) and not self._lag.running:
+
+    def watch(self) -> None:
+        """Observers are about to be called: look whether one of them holds up the others."""
+        if not self._lag.running:
             self._lag.start()
+
+    def _selected_row(self, event: Event, row: Row | None) -> Row | None:
+        selected = self._selected(event, tuple(entry for entry, _ in row.calls)) if row is not None else ()
+        return Row(selected, shared=False) if selected else None
 
     def _selected(self, event: Event, observers: tuple[ObserverEntry, ...]) -> tuple[ObserverEntry, ...]:
         """Those that hear its topic and can take it. On a loop the caller has waited for room before."""
@@ -469,7 +525,7 @@ class ObserverManager(BaseEventManager):
         context = {"handler_name": entry.id, "event_type": type(event).__name__ if event else "an event"}
         try:
             self._error_handler.handle_error(error, {**context, "is_critical": False, "priority": None})
-        except Exception as fault:  # noqa: BLE001 - an error handler may raise anything
+        except BaseException as fault:  # noqa: BLE001 - an error handler may raise anything, SystemExit included
             _log.error("the error handler of the observer manager failed:%s", traceback_lines(fault))
         self._tell_about(ObserverFailed, entry, event, type(error).__name__)
 
@@ -508,6 +564,10 @@ class ObserverManager(BaseEventManager):
     def observers(self) -> tuple[ObserverEntry, ...]:
         """Everybody who is registered: for the watch on the loop."""
         return tuple(self._entries.values())
+
+    def is_telling(self, entry: ObserverEntry) -> bool:
+        """Whether ``entry`` has heard the event that is being told to others now."""
+        return self._desk.has_told(entry)
 
     def on_the_loop(self) -> ObserverEntry | None:
         """The observer whose code runs on the loop now."""

@@ -38,6 +38,11 @@ def is_async(call: Callable[..., Any]) -> bool:
     return inspect.iscoroutinefunction(_bare(call))
 
 
+def gives_coroutine(call: Callable[..., Any]) -> bool:
+    """Whether ``call`` is an ``async def``, not one that only says that it gives something to await."""
+    return bool(getattr(getattr(_bare(call), "__code__", None), "co_flags", 0) & inspect.CO_COROUTINE)
+
+
 def _bare(call: Any) -> Any:
     while isinstance(call, functools.partial):
         call = call.func

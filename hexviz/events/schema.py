@@ -16,7 +16,7 @@ from itertools import chain
 from math import isfinite
 from operator import attrgetter, is_
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal, Union, get_type_hints
+from typing import TYPE_CHECKING, Any, get_type_hints
 
 import msgspec
 
@@ -36,7 +36,6 @@ __all__ = [
     "NewerRecordError",
     "RecordError",
     "field_types",
-    "from_page",
     "from_parts",
     "from_record",
     "from_records",
@@ -163,19 +162,6 @@ def _default(field: msgspec.structs.FieldInfo) -> tuple[Any, ...]:
 
 CODECS: dict[str, _Codec] = {cls.__name__: _Codec(cls) for cls in EVENT_CLASSES}
 _BY_CLASS: dict[type[Event], _Codec] = {codec.cls: codec for codec in CODECS.values()}
-_CLASS_OF_ENTRY: dict[type[Any], type[Event]] = {
-    # A record that is tagged, or of another version, does not fit: its page is read record by record.
-    msgspec.defstruct(
-        f"{name}Entry",
-        [("v", Literal[1]), ("data", codec.row)],
-        tag_field="type",
-        tag=name,
-        forbid_unknown_fields=True,
-        gc=False,
-    ): codec.cls
-    for name, codec in CODECS.items()
-}
-_page = msgspec.json.Decoder(list[Union[tuple(_CLASS_OF_ENTRY)]]).decode  # type: ignore[misc] # noqa: UP007
 _WRAPPERS: dict[type[Event], Any] = {
     cls: msgspec.defstruct(
         f"{cls.__name__}Record", [("v", int, 1), ("data", Any, None)], tag_field="type", tag=cls.__name__, gc=False
@@ -414,31 +400,6 @@ def _timed(event: Event) -> Event:
     if event.timestamp.tzinfo is UTC and (type(event) is not NodeStarted or event.ready_at is None):
         return event
     return _in_utc(event)
-
-
-def from_page(page: bytes) -> tuple[list[type[Event]], list[Any]]:
-    """The classes and the fields of the records of one JSON array, decoded by one call.
-
-    The fields are structs that have those of the event class in the same order, with an :class:`ErrorRecord` for an
-    error; or the events themselves, where one of the records needs more than JSON (tagged values, classes of users).
-    Errors as in :func:`from_record`.
-    """
-    try:
-        read = _page(page)
-    except (msgspec.MsgspecError, ValueError, RecursionError):
-        events = list(from_records(_split(page)))
-        return list(map(type, events)), events
-    if {entry.data.timestamp.tzinfo for entry in read} - {UTC}:  # not written by hexviz
-        events = list(from_records(_split(page)))
-        return list(map(type, events)), events
-    return [_CLASS_OF_ENTRY[type(entry)] for entry in read], [entry.data for entry in read]
-
-
-def _split(page: bytes) -> list[bytes]:
-    try:
-        return list(map(bytes, msgspec.json.decode(page, type=list[msgspec.Raw])))
-    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-        raise RecordError(f"this is not a page of records: {error}") from error
 
 
 def open_record(record: bytes) -> _Envelope:

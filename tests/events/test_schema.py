@@ -14,8 +14,6 @@ from hexviz.events.schema import (
     GenericEvent,
     NewerRecordError,
     RecordError,
-    from_page,
-    from_parts,
     from_record,
     from_records,
     to_record,
@@ -163,30 +161,3 @@ def test_a_number_too_long_for_a_float_is_written_as_it_is():
 @given(st.lists(event, max_size=8))
 def test_many_events_written_together_give_the_bytes_of_each_alone(events):
     assert to_records(events) == [to_record(event) for event in events]
-
-
-@settings(max_examples=60, deadline=None)
-@given(st.lists(event, max_size=8))
-def test_a_page_of_records_gives_the_events_that_each_record_gives(events):
-    records = [to_record(event) for event in events]
-    kinds, rows = from_page(b"[%b]" % b",".join(records))
-    assert kinds == [type(event) for event in from_records(records)]
-    assert [to_record(back) for back in map(made, kinds, rows)] == records
-
-
-def made(kind, row):
-    if isinstance(row, kind):
-        return row
-    facts = {name: from_parts(value) for name, value in msgspec.structs.asdict(row).items()}
-    return kind(**facts)
-
-
-@pytest.mark.parametrize("page", [b"", b"{}", b"[1]", b"[", b'[{"type":"NodeStarted"}]', b"[" * 10_000])
-def test_a_page_that_is_none_is_a_named_error(page):
-    with pytest.raises(RecordError):
-        from_page(page)
-
-
-def test_a_page_with_a_newer_record_is_refused_by_name():
-    with pytest.raises(NewerRecordError, match="newer version"):
-        from_page(b'[{"type":"NodeStarted","v":9,"data":{}}]')
