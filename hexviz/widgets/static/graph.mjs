@@ -2,7 +2,7 @@
 
 import { put, write } from "./dom.mjs";
 import { formatCount, shortened } from "./format.mjs";
-import { RUNNING, STATUSES, statusWord } from "./palette.mjs";
+import { DARK_INK, RUNNING, STATUSES, statusWord } from "./palette.mjs";
 import { nameOf, nodesAt } from "./store.mjs";
 import { colorsOf } from "./draw.mjs";
 
@@ -130,7 +130,7 @@ function colorNodes(view, graph, statuses) {
   const lit = new Set([...view.selected].map((row) => store.node[row]));
   graph.nodes.forEach(({ group, shape, text, title, boxed }, node) => {
     shape.setAttribute("fill", colors[statuses[node]]);
-    if (boxed) text.setAttribute("fill", statuses[node] === RUNNING ? "#ffffff" : "#0d1117");
+    if (boxed) text.style.fill = statuses[node] === RUNNING ? "#ffffff" : DARK_INK;
     write(title, `${nameOf(store, node)}: ${statusWord(statuses[node])}, wave ${store.nodeWave[node]}`);
     group.classList.toggle("hx-lit", lit.has(node));
     group.classList.toggle("hx-critical", store.done && store.critical.includes(node));

@@ -70,7 +70,7 @@ export function showHead(view) {
 function summaryOf(store, ended, total, rest) {
   const { attempts } = store.totals;
   const shown = store.known < attempts ? ` (${formatCount(store.known)} drawn)` : "";
-  const left = rest >= 0 ? ` · about ${roughly(rest)} left` : "";
+  const left = rest >= 0 ? ` · ${roughly(rest)} left` : "";
   return `${formatCount(ended)} of ${formatCount(total)} nodes · ${formatCount(attempts)} attempts${shown} · ${store.waves.size} waves${left}`;
 }
 
