@@ -190,14 +190,14 @@ function mark(pen, view, plan, status, width) {
   pen.stroke();
 }
 
-function laneKey(store, plan, row) {
+function laneKey(plan, row) {
   return `${plan.bandOf(row)?.index}/${plan.lane[row]}`;
 }
 
 function lastOfLane(store, plan, t) {
   const last = new Map();
   for (let row = 0; row < store.rows; row++) {
-    if (store.start[row] >= 0 && store.start[row] <= t) last.set(laneKey(store, plan, row), row);
+    if (store.start[row] >= 0 && store.start[row] <= t) last.set(laneKey(plan, row), row);
   }
   return last;
 }
@@ -216,7 +216,7 @@ function drawName(pen, view, plan, row, { status, end, y, waited }, last) {
     pen.fillText(name, left + 5, middle);
     return;
   }
-  if (last.get(laneKey(store, plan, row)) !== row) return;
+  if (last.get(laneKey(plan, row)) !== row) return;
   const right = plan.x(Math.max(end, Math.min(waited, view.shownTo))) + 6;
   const before = plan.x(store.ready[row]) - size - 6;
   pen.fillStyle = theme.fg;

@@ -55,7 +55,7 @@ function draw(parent, tag, attributes, text) {
   return element;
 }
 
-export function buildGraph(view, parent) {
+export function buildGraph(parent) {
   const section = put(parent, "section", "hx-list hx-graph");
   const head = put(section, "h4", "", "Graph");
   const graph = { note: put(head, "span", "hx-note"), scroll: put(section, "div", "hx-scroller"), nodes: [], made: "", seen: "" };

@@ -20,10 +20,10 @@ export function buildList(view, parent, name) {
   const list = { name, number: make("b", "hx-number", "0"), note: make("span", "hx-note"), shown: -1, key: "", signal: "", by: "" };
   head.append(" ", list.number, list.note);
   if (name === "decisions") {
-    const again = (word) => (value) => { list[word] = value; list.key = ""; view.kick(); };
+    const filter = (word) => (value) => { list[word] = value; list.key = ""; view.kick(); };
     const signals = [["", "all signals"], ...Object.keys(SIGNAL_COLORS).map((signal) => [signal, signal])];
-    select(head, "signal", "Only decisions with this signal", signals, again("signal"));
-    list.handlers = select(head, "handler", "Only decisions of this handler", [["", "all handlers"]], again("by"));
+    select(head, "signal", "Only decisions with this signal", signals, filter("signal"));
+    list.handlers = select(head, "handler", "Only decisions of this handler", [["", "all handlers"]], filter("by"));
   }
   list.rows = put(section, "ol");
   list.rows.tabIndex = 0;

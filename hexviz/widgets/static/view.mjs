@@ -48,8 +48,8 @@ export function mount(root, { title = "", controllable = false, player = false, 
 function build(view, { controllable, player, live }) {
   const { root, panels } = view;
   const has = (panel) => panels.includes(panel);
-  const parts = { head: buildHead(view, root, controllable), lists: [], tables: [] };
-  if (has("progress")) parts.progress = buildProgress(view, root);
+  const parts = { head: buildHead(root, controllable), lists: [], tables: [] };
+  if (has("progress")) parts.progress = buildProgress(root);
   const bars = put(root, "div", "hx-bars");
   bars.hidden = !has("timeline");
   if (has("timeline")) parts.tools = buildTools(view, parts.progress?.counts ?? bars, { live });
@@ -71,7 +71,7 @@ function build(view, { controllable, player, live }) {
     if (LISTS[panel]) parts.lists.push(buildList(view, lists, panel));
     else if (panel === "health") parts.tables.push([buildTable(lists, "health", "Observers", HEALTH_HEADS), showHealth]);
     else if (panel === "overhead") parts.tables.push([buildTable(lists, "overhead", "Cost of watching", []), showOverhead]);
-    else if (panel === "graph") parts.graph = buildGraph(view, lists);
+    else if (panel === "graph") parts.graph = buildGraph(lists);
   }
   lists.hidden = !lists.children.length;
   return parts;
