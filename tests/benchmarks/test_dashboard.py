@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+import hexviz
 from hexviz.events import ObserverManager
 from hexviz.events import events as ev
 from hexviz.recording.state import RunState
@@ -139,6 +140,33 @@ def test_flood_of_100000_events_a_second(benchmark, monkeypatch):
         cpu_s_watched=round(watched[1], 2),
         events_behind_at_the_end=behind,
         closing_s=round(closing_s, 2),
+    )
+
+
+def test_run_with_and_without_a_view(benchmark, monkeypatch):
+    """A graph of 10,000 nodes that do nothing, so that nothing hides the cost: wall time with a view over without."""
+    monkeypatch.setattr("hexviz.widgets.dashboard.can_display", lambda: True)
+    monkeypatch.setattr("hexviz.widgets.dashboard.display", lambda *_, **__: None)
+
+    async def nothing(value=None):
+        return None
+
+    graph = hexviz.Graph("wide")
+    for i in range(10_000):
+        graph.node(nothing, name=f"n{i}")
+
+    def run_s(*, live):
+        began_s = time.perf_counter()
+        hexviz.run_sync(graph, live=live, store=False)
+        return time.perf_counter() - began_s
+
+    def measure():
+        return [(run_s(live=False), run_s(live=True)) for _ in range(5)]
+
+    pairs = benchmark.pedantic(measure, rounds=1, iterations=1)
+    bare_s, watched_s = (statistics.median(column) for column in zip(*pairs, strict=True))
+    benchmark.extra_info.update(
+        bare_s=round(bare_s, 2), watched_s=round(watched_s, 2), ratio=round(watched_s / bare_s, 2), nodes=10_000
     )
 
 

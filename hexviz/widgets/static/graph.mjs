@@ -2,7 +2,7 @@
 
 import { put, write } from "./dom.mjs";
 import { formatCount, shortened } from "./format.mjs";
-import { DARK_INK, RUNNING, STATUSES, statusWord } from "./palette.mjs";
+import { DARK_INK, PENDING, PROGRESS_ORDER, RUNNING, statusWord } from "./palette.mjs";
 import { nameOf, nodesAt } from "./store.mjs";
 import { colorsOf } from "./draw.mjs";
 
@@ -10,6 +10,7 @@ const SVG = "http://www.w3.org/2000/svg";
 export const MOST_NODES = 200;
 const BOXED = 60;
 const MOST_WAVES = 300;
+const SHARES = [...PROGRESS_ORDER, PENDING];
 
 /** The nodes of each layer from top to bottom, by the mean place of their neighbours (barycentre, four sweeps). */
 export function layered(layerOf, edges) {
@@ -149,7 +150,7 @@ function buildWaves(view, graph, counts) {
     const total = draw(svg, "text", { x: x + wide, y: y - 5, class: "hx-faint", "text-anchor": "end" });
     if (k % columns < columns - 1 && k < shown.length - 1) draw(svg, "path", { d: `M${x + wide + 3} ${y + 16}h10m-4 -4l4 4l-4 4`, class: "hx-edge" });
     const group = draw(svg, "g", {});
-    const bars = STATUSES.map(() => draw(group, "rect", { y, height: 32 }));
+    const bars = SHARES.map(() => draw(group, "rect", { y, height: 32 }));
     return { wave, x, total, bars, title: draw(group, "title", {}) };
   });
   graph.wide = wide;
@@ -161,7 +162,8 @@ function colorWaves(view, graph, counts) {
     const byStatus = counts.get(wave) ?? [];
     const sum = byStatus.reduce((a, b) => a + b, 0);
     let left = x;
-    bars.forEach((bar, status) => {
+    bars.forEach((bar, place) => {
+      const status = SHARES[place];
       const width = sum ? (graph.wide * byStatus[status]) / sum : 0;
       for (const [name, value] of [["x", left], ["width", width], ["fill", colors[status]]]) bar.setAttribute(name, String(value));
       left += width;
