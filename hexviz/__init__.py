@@ -10,6 +10,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from hexviz.wiring import WITH_FRAMES
+
 __version__ = "0.1.0"
 
 _HOME = {
@@ -34,6 +36,8 @@ _HOME = {
     "run": "hexviz.face",
     "run_sync": "hexviz.face",
     "start": "hexviz.face",
+    "load_ipython_extension": "hexviz.notebook",
+    "unload_ipython_extension": "hexviz.notebook",
     "Recorder": "hexviz.recording.recorder",
     "Recording": "hexviz.recording.recording",
     "Replay": "hexviz.recording.replay",
@@ -97,6 +101,14 @@ if TYPE_CHECKING:
     from hexviz.recording.recorder import Recorder
     from hexviz.recording.recording import Recording
     from hexviz.recording.replay import Replay
+
+
+def _bring_accessor() -> None:
+    """Whoever has a frame of ours has ``df.hexviz`` too: ``recording``, which makes it, must not know ``analysis``."""
+    importlib.import_module("hexviz.analysis")
+
+
+WITH_FRAMES.append(_bring_accessor)
 
 
 def __getattr__(name: str) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextvars
 import inspect
 import os
 import sys
@@ -16,6 +17,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from hexviz.dag.binding import takes_argument
 from hexviz.dag.errors import PipelineError
 from hexviz.dag.orchestrator import Orchestrator, new_run_id
+from hexviz.dag.watching import WATCHER
+from hexviz.display import wanted
 from hexviz.errors import HexvizError
 from hexviz.events.config import NULL_OBSERVER_MANAGER
 from hexviz.events.control_manager import ControlManager
@@ -23,10 +26,12 @@ from hexviz.events.observer_manager import ObserverManager
 from hexviz.exports import read_recording, write_recording
 from hexviz.recording.recorder import Recorder
 from hexviz.recording.recording import Recording
+from hexviz.stores.postgres import PREFIXES, PostgresStore
 from hexviz.stores.sqlite import SQLiteStore, default_path
+from hexviz.stores.store import Store
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable, Sequence
+    from collections.abc import Callable, Generator, Iterable, Sequence
     from pathlib import Path
 
     import pandas as pd
@@ -35,8 +40,9 @@ if TYPE_CHECKING:
     from hexviz.dag.orchestrator import OnError, Schedule
     from hexviz.dag.result import RunResult
     from hexviz.events.models import BaseEventManager
+    from hexviz.stores.run_info import RunInfo
 
-    StoreLike: TypeAlias = SQLiteStore | str | Path | bool | None
+    StoreLike: TypeAlias = Store | str | Path | bool | None
 
 
 _SETTINGS = ("schedule", "on_error", "max_concurrent_nodes", "decisions", "max_attempts", "cancel_grace_s")
@@ -199,28 +205,26 @@ class _Launch:
         self.tags = (tags,) if isinstance(tags, str) else tuple(tags)
         self.run_id = run_id or new_run_id()
         self.status = "pending"
+        cell = WATCHER.get()
+        self.title = graph.name if cell is None else cell.title_of(graph)
         self.observers = ObserverManager()
         self.control = ControlManager()
         for observer in _several(observers):
             self.observers.register(observer)
-        for policy in _several(policies):
-            _register_policy(self.control, self.observers, policy)
+        for policy in (*_several(policies), *(() if cell is None else cell.policies())):
+            register_policy(self.control, self.observers, policy)
         settings = {name: options.pop(name) for name in _SETTINGS if name in options}
         self.ports = _checked_ports(graph, options)
         self.orchestrator = Orchestrator(observers=self.observers, control=self.control, **settings)
         self.controls = RunControls(self.orchestrator, self.run_id)
-        self._own_store = not isinstance(store, SQLiteStore)
-        self.store = _store_of(store)
+        self._own_store = not isinstance(store, Store)
+        self.store = _store_of(cell.store if store is None and cell is not None else store)
         self.recorder = Recorder(store=self.store)
         self.recorder.attach(self.observers)
-        self.view = self._show() if live and os.environ.get("HEXVIZ_DISPLAY", "").lower() != "off" else None
-
-    def _show(self) -> Any:
-        from hexviz.widgets.dashboard import LiveView  # noqa: PLC0415 - loads ipywidgets, so only on request
-
-        view = LiveView(self.observers, title=self.graph.name, controls=self.controls)
-        view.display()
-        return view
+        if cell is not None:
+            cell.took(self.run_id, self.recorder.recording)
+        shown = (live or cell is not None) and wanted()
+        self.view = live_view(self.observers, self.title, self.controls) if shown else None
 
     async def execute(self) -> RunResult:
         """Run the graph; whatever happens, everything is flushed and closed."""
@@ -264,6 +268,13 @@ class _Launch:
             warnings.warn(f"run {self.run_id} is not wholly kept: {error}", RuntimeWarning, stacklevel=2)
 
 
+def live_view(observers: ObserverManager, title: str, controls: RunControls) -> Any:
+    """Show under the cell how the next run of ``observers`` goes; whoever asked for the view closes it."""
+    from hexviz.widgets.dashboard import LiveView  # noqa: PLC0415 - loads ipywidgets, so only on request
+
+    return LiveView(observers, title=title, controls=controls).display()
+
+
 def _several(given: Any) -> Iterable[Any]:
     """One handler, or several, as a list."""
     return (given,) if callable(given) or hasattr(given, "handle") else given
@@ -281,21 +292,26 @@ def _checked_ports(graph: Graph, ports: dict[str, Any]) -> dict[str, Any]:
     return ports
 
 
-def _register_policy(control: ControlManager, observers: BaseEventManager, policy: Any) -> None:
-    """Ask ``policy`` by its own priority; one that must hear events as well (``observe``) hears them in line."""
+def register_policy(control: ControlManager, observers: BaseEventManager, policy: Any) -> Callable[[], object]:
+    """Ask ``policy`` by its own priority; one that must hear events as well (``observe``) hears them in line.
+
+    Returns what undoes it.
+    """
     taken = {handler.name for handler in control.handlers}
     base = getattr(policy, "name", None) or getattr(policy, "__name__", None) or type(policy).__name__
     name = next(n for n in (base, *(f"{base}_{i}" for i in range(2, len(taken) + 3))) if n not in taken)
     known = {key: getattr(policy, key) for key in ("priority", "event_types", "shadow") if hasattr(policy, key)}
-    control.register(policy, name=str(name), **known)
-    if hasattr(policy, "observe") and hasattr(policy, "observed_types"):
-        observers.register(policy.observe, event_types=policy.observed_types, lossless=True)
+    asked = control.register(policy, name=str(name), **known)
+    if not (hasattr(policy, "observe") and hasattr(policy, "observed_types")):
+        return lambda: control.unregister(asked)
+    told = observers.register(policy.observe, event_types=policy.observed_types, lossless=True)
+    return lambda: (control.unregister(asked), observers.unregister(told))
 
 
-def _store_of(store: StoreLike) -> SQLiteStore | None:
+def _store_of(store: StoreLike) -> Store | None:
     if store is False:
         return None
-    if isinstance(store, SQLiteStore):
+    if isinstance(store, Store):
         return store
     return open_store(None if store is None or store is True else store)
 
@@ -330,7 +346,8 @@ class RunHandle:
         self._launch = launch
         self._future: concurrent.futures.Future[RunResult] = concurrent.futures.Future()
         self._begun = threading.Event()
-        threading.Thread(target=self._work, name=f"hexviz-run-{launch.run_id}", daemon=True).start()
+        here = contextvars.copy_context()  # what the cell knows, its nodes know, as with hexviz.run
+        threading.Thread(target=here.run, args=(self._work,), name=f"hexviz-run-{launch.run_id}", daemon=True).start()
         self._begun.wait()
 
     def _work(self) -> None:
@@ -405,12 +422,26 @@ class RunHandle:
         return f"<RunHandle {self.run_id} {self.status}>"
 
 
-def open_store(path: str | Path | None = None) -> SQLiteStore:
+def open_store(path: str | Path | None = None) -> Store:
     """Open the store at ``path``; by default ``$HEXVIZ_STORE``, or ``runs.db`` in the user's data directory.
 
-    ``store.runs()`` lists the runs, ``store.recording(run_id)`` gives one back.
+    ``postgresql://USER@HOST/DATABASE`` is a store in PostgreSQL (docs/postgres.md), which is reached within seconds or
+    not at all: :class:`~hexviz.stores.errors.StoreUnreachableError`.
+
+    ``store.runs()`` gives the runs as a frame, newest first (filters: ``pipeline``, ``status``, ``since``, ``until``,
+    ``tag``), ``store.recording(run_id)`` gives one back. See docs/stores.md.
     """
-    return SQLiteStore(default_path() if path is None else path, recording_factory=Recording.from_records)
+    chosen = os.environ.get("HEXVIZ_STORE") if path is None else path
+    made: dict[str, Any] = {"make_recording": Recording.from_pages, "make_frame": _frame_of_runs}
+    if isinstance(chosen, str) and chosen.startswith(PREFIXES):
+        return PostgresStore(chosen, **made)
+    return SQLiteStore(chosen or default_path(), **made)
+
+
+def _frame_of_runs(infos: list[RunInfo]) -> pd.DataFrame:
+    from hexviz.recording.run_list import frame_of_runs  # noqa: PLC0415 - loads pandas, so only on request
+
+    return frame_of_runs(infos)
 
 
 def dashboard(source: Any, *, panels: Iterable[str] | None = None) -> Any:
@@ -472,7 +503,7 @@ def control_of(policies: Any) -> ControlManager:
         return policies
     control = ControlManager()
     for policy in _several(policies):
-        _register_policy(control, NULL_OBSERVER_MANAGER, policy)
+        register_policy(control, NULL_OBSERVER_MANAGER, policy)
     return control
 
 

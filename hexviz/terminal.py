@@ -17,6 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from hexviz.analysis.palette import SIGNAL_COLORS, STATUS_COLORS
+from hexviz.display import wanted
 from hexviz.events.events import Event, printable
 from hexviz.recording.state import STATUSES, RunState
 
@@ -25,16 +26,22 @@ if TYPE_CHECKING:
     from typing import Self
 
 _DECISIONS_SHOWN = 6
+_FAILURES_SHOWN = 4
+_WAVES = "waves  "
+_WIDE = 100
+"""From so many columns on the headline stands in one line."""
 _RUNNING_SHOWN = 8
 _REFRESH_HZ = 8
 _OPEN = frozenset({"pending", "running", "retrying"})
-_DIRECTIONS = {code: f"\\u{code:04x}" for code in (0x2028, 0x2029, *range(0x202A, 0x202F), *range(0x2066, 0x206A))}
+_TURNING = (0x061C, 0x200E, 0x200F, 0x2028, 0x2029, *range(0x202A, 0x202F), *range(0x2066, 0x206A))
+_DIRECTIONS = {code: f"\\u{code:04x}" for code in _TURNING}
 _BLOCKS = "·▁▂▃▄▅▆▇█"
 
 
 def safe(value: object) -> str:
-    """Any value as one line of text that cannot steer a terminal: control and direction characters as escapes."""
-    return printable(value).translate(_DIRECTIONS)
+    """Any value as one line of text that cannot steer a terminal: what could, or cannot be printed, is escaped."""
+    text = printable(value).translate(_DIRECTIONS)
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
 
 
 def plain(value: object) -> Text:
@@ -73,7 +80,9 @@ def signal_text(signal: str) -> Text:
 
 
 class RunView:
-    """Shows a run while it goes on: progress, waves, what runs, the last decisions. An observer and a context manager.
+    """Shows a run while it goes on: progress, waves, what runs, the last decisions and failures.
+
+    It is an observer and a context manager.
 
     Register it as an observer; between ``with view:`` and its end it owns the screen and redraws it from a thread of
     its own, a few times a second, whatever the event rate. Where it is not ``enabled``, or the console is no terminal,
@@ -83,8 +92,9 @@ class RunView:
     def __init__(self, console: Console, *, enabled: bool = True) -> None:
         self._state = RunState()
         self._lock = threading.Lock()
+        self._console = console
         self._live = Live(console=console, get_renderable=self._render, refresh_per_second=_REFRESH_HZ, transient=True)
-        self._shown = enabled and console.is_terminal
+        self._shown = enabled and console.is_terminal and wanted()
 
     def __call__(self, event: Event) -> None:
         """Take note of ``event``."""
@@ -100,45 +110,81 @@ class RunView:
         self._live.stop()
 
     def _render(self) -> Group:
+        width, height = self._console.size
         with self._lock:
-            return render(self._state)
+            return render(self._state, width=width, height=height)
 
 
-def render(state: RunState) -> Group:
-    """Draw a run as it stands now."""
-    return Group(_headline(state), _counts(state), _waves(state), *_running(state), *_decisions(state))
+def render(state: RunState, *, width: int = 120, height: int = 40) -> Group:
+    """Draw a run as it stands now, for a terminal of that many columns and lines; no line is wider, none is broken."""
+    head = [*_headline(state, width), *_counts(state, width), *_waves(state, width)]
+    lists = (_running(state), _decisions(state), _failures(state))
+    room = max(0, height - 1 - len(head))
+    shown = [*head, *(line for lines in _shared(lists, room) for line in lines)]
+    for line in shown:
+        if isinstance(line, Text):
+            line.no_wrap, line.overflow = True, "ellipsis"
+            line.truncate(width, overflow="ellipsis")
+    return Group(*shown)
 
 
-def _headline(state: RunState) -> Table:
+def _shared(lists: Sequence[list[Text]], room: int) -> list[list[Text]]:
+    """Cut the lists to ``room`` lines together: all may have their share, and what one leaves another takes."""
+    given = [0] * len(lists)
+    left = room
+    while left > 0 and any(given[i] < len(lines) for i, lines in enumerate(lists)):
+        for i, lines in enumerate(lists):
+            if left > 0 and given[i] < len(lines):
+                given[i] += 1
+                left -= 1
+    return [lines[:count] if count > 1 else [] for lines, count in zip(lists, given, strict=True)]
+
+
+def _headline(state: RunState, width: int) -> list[Table | Text]:
     ended = sum(count for status, count in state.counts_by_status.items() if status not in _OPEN)
+    bar = ProgressBar(total=max(1, state.total_nodes), completed=ended, width=min(40, max(10, width - 2)))
+    name, nodes = Text(safe(state.pipeline), style="bold"), Text(f"{ended}/{state.total_nodes} nodes")
+    times = (Text(f"{state.now_ms() / 1e3:.1f} s"), status_text(state.status))
+    if width >= _WIDE:
+        name.truncate(width - _WIDE + 16, overflow="ellipsis")
+        return [_in_a_row(name, bar, nodes, *times)]
+    return [name, _in_a_row(nodes, *times), _in_a_row(bar)]
+
+
+def _in_a_row(*parts: Text | ProgressBar) -> Table:
     line = Table.grid(padding=(0, 2))
-    line.add_row(
-        Text(safe(state.pipeline), style="bold"),
-        ProgressBar(total=max(1, state.total_nodes), completed=ended, width=40),
-        Text(f"{ended}/{state.total_nodes} nodes"),
-        Text(f"{state.now_ms() / 1e3:.1f} s"),
-        status_text(state.status),
-    )
+    line.add_row(*parts)
     return line
 
 
-def _counts(state: RunState) -> Text:
-    parts = [
-        Text(f"{status.replace('_', ' ')} {count}", style=STATUS_COLORS[status])
-        for status, count in state.counts_by_status.items()
-        if count
-    ]
-    return Text("  ").join(parts)
+def _counts(state: RunState, width: int) -> list[Text]:
+    """The number of nodes by status, in as many lines as that takes."""
+    lines: list[Text] = []
+    for status, count in state.counts_by_status.items():
+        if not count:
+            continue
+        part = Text(f"{status.replace('_', ' ')} {count}", style=STATUS_COLORS[status])
+        if lines and lines[-1].cell_len + 2 + part.cell_len <= width:
+            lines[-1] = lines[-1] + Text("  ") + part
+        else:
+            lines.append(part)
+    return lines
 
 
-def _waves(state: RunState) -> Text:
-    """One block per wave, higher the more of its nodes have ended."""
+def _waves(state: RunState, width: int) -> list[Text]:
+    """One block per wave, higher the more of its nodes have ended; several waves share one where there is no room."""
     totals, ended = Counter[int](), Counter[int]()
     for wave, code in zip(state.nodes.wave, state.nodes.status, strict=True):
         totals[wave] += 1
         ended[wave] += STATUSES[code] not in _OPEN
-    blocks = (_BLOCKS[ended[wave] * (len(_BLOCKS) - 1) // totals[wave]] for wave in sorted(totals))
-    return Text("waves  ").append("".join(blocks), style=STATUS_COLORS["running"])
+    if not totals:
+        return []
+    waves = sorted(totals)
+    each = -(-len(waves) // max(1, width - len(_WAVES)))
+    groups = [waves[first : first + each] for first in range(0, len(waves), each)]
+    done = ((sum(ended[wave] for wave in group), sum(totals[wave] for wave in group)) for group in groups)
+    blocks = (_BLOCKS[some * (len(_BLOCKS) - 1) // of] for some, of in done)
+    return [Text(_WAVES).append("".join(blocks), style=STATUS_COLORS["running"])]
 
 
 def _running(state: RunState) -> list[Text]:
@@ -147,19 +193,31 @@ def _running(state: RunState) -> list[Text]:
     lines = []
     for row in rows[:_RUNNING_SHOWN]:
         attempt = f" (attempt {attempts.attempt[row]})" if attempts.attempt[row] > 1 else ""
-        name = f"  {state.nodes.name[attempts.node[row]]}{attempt}"
-        lines.append(plain(name).append(f"  {max(0.0, now_ms - attempts.start_ms[row]) / 1e3:.1f} s", style="dim"))
-    if len(rows) > _RUNNING_SHOWN:
-        lines.append(Text(f"  and {len(rows) - _RUNNING_SHOWN} more", style="dim"))
-    return [Text("running"), *lines] if lines else []
+        for_s = max(0.0, now_ms - attempts.start_ms[row]) / 1e3
+        lines.append(Text(f"  {for_s:6.1f} s  ", style="dim").append(_named(state, row, attempt), style="not dim"))
+    more = len(rows) - len(lines)
+    return [Text(f"running, {more} more than these" if more else "running"), *lines] if lines else []
+
+
+def _named(state: RunState, row: int, attempt: str) -> str:
+    return safe(state.nodes.name[state.attempts.node[row]]) + attempt
 
 
 def _decisions(state: RunState) -> list[Text]:
     lines = []
-    for decision in state.decisions[-_DECISIONS_SHOWN:]:
+    for decision in reversed(state.decisions[-_DECISIONS_SHOWN:]):
         signal = "shadow" if decision.shadow else decision.signal
         line = Text(f"  {safe(signal):9}", style=SIGNAL_COLORS.get(decision.signal, ""))
         by = f" by {decision.decided_by}" if decision.decided_by else ""
         because = f": {decision.reason}" if decision.reason else ""
         lines.append(line.append(safe(f"{decision.node}{by}{because}"), style="default"))
-    return [Text("decisions"), *lines] if lines else []
+    return [Text(f"decisions, the last of {len(state.decisions)}"), *lines] if lines else []
+
+
+def _failures(state: RunState) -> list[Text]:
+    lines = []
+    for failure in reversed(state.failures[-_FAILURES_SHOWN:]):
+        attempt = f" (attempt {failure.attempt})" if failure.attempt > 1 else ""
+        line = Text(f"  {safe(failure.node or 'the run')}{attempt}  ", style=STATUS_COLORS["failed"])
+        lines.append(line.append(safe(f"{failure.error_type}: {failure.message}"), style="default"))
+    return [Text(f"failures, the last of {len(state.failures)}"), *lines] if lines else []

@@ -54,7 +54,7 @@ def test_a_run_gives_results_its_recording_and_is_kept():
     assert result["join"] == {"kept": 1, "of": 3}
     assert list(result.recording.frames.nodes["status"]) == ["succeeded"] * 4
     with hexviz.open_store() as store:
-        assert [info.run_id for info in store.runs()] == [result.run_id]
+        assert [info.run_id for info in store.list_runs()] == [result.run_id]
         kept = store.recording(result.run_id)
     assert list(kept.records()) == list(result.recording.records())
 
@@ -74,7 +74,7 @@ def test_a_failed_run_carries_its_recording_and_is_kept_too():
     assert caught.value.results == {"good": 1}
     assert list(caught.value.recording.frames.runs["status"]) == ["failed"]
     with hexviz.open_store() as store:
-        assert [(info.run_id, info.status) for info in store.runs()] == [(caught.value.run_id, "failed")]
+        assert [(info.run_id, info.status) for info in store.list_runs()] == [(caught.value.run_id, "failed")]
 
 
 def test_policies_are_asked_by_their_own_priority_and_two_of_a_kind_get_names():

@@ -2,13 +2,14 @@
 
 import asyncio
 import io
+import re
 
 import pytest
 from rich.console import Console
 
 import hexviz
 from hexviz.demo import airrflow, airrflow_policies
-from hexviz.events import NodeFailed, NodeInfo, NodeStarted, PipelineStarted
+from hexviz.events import ControlDecided, NodeFailed, NodeInfo, NodeStarted, PipelineStarted
 from hexviz.recording.state import RunState
 from hexviz.terminal import RunView, plain, render, table
 
@@ -43,6 +44,64 @@ def test_a_run_is_drawn_with_its_progress_waves_running_nodes_and_decisions():
     assert "fell back 1" in late
     assert "█" * 25 in late
     assert "by Fallback" in late
+
+
+def busy(*, nodes=30, name="a node with a long name of its own {}"):
+    """A run in which many things go on at once."""
+    names = [name.format(i) for i in range(nodes)]
+    infos = tuple(NodeInfo(node, i + 1, tuple(names[:i][-1:])) for i, node in enumerate(names))
+    state = RunState()
+    state.fold(PipelineStarted("a pipeline", nodes, nodes, infos, run_id="r", seq=1))
+    for i, node in enumerate(names):
+        state.fold(NodeStarted(node, i + 1, run_id="r", seq=10 * i + 2))
+        if i % 2:
+            state.fold(NodeFailed(node, i + 1, ValueError(f"message {i}"), run_id="r", seq=10 * i + 3))
+            told = ("NodeFailed", 1, "skip", node, i + 1, 1, "Gate", 20, "because")
+            state.fold(ControlDecided(*told, run_id="r", seq=10 * i + 4))
+    return state
+
+
+@pytest.mark.parametrize(("width", "height"), [(30, 12), (56, 18), (80, 24), (200, 60)])
+def test_it_fits_into_the_terminal_and_tells_the_newest_of_each_list(width, height):
+    lines = text_of(render(busy(), width=width, height=height), width=width).splitlines()
+    assert len(lines) < height
+    assert max(map(len, lines)) <= width
+    shown = "\n".join(lines)
+    for word in ("a pipeline", "15/30 nodes", "running", "decisions, the last of", "failures, the last of"):
+        assert word in shown
+    if width == 200:
+        assert "ValueError: message 29" in shown
+        assert "skip     a node with a long name of its own 29 by Gate: because" in shown
+        assert "running, 7 more than these" in shown
+
+
+def test_a_terminal_of_few_lines_shows_the_progress_only():
+    shown = text_of(render(busy(), width=60, height=5), width=60)
+    assert "15/30 nodes" in shown
+    assert "decisions" not in shown
+
+
+def test_more_waves_than_columns_share_blocks():
+    (waves,) = [line for line in text_of(render(busy(nodes=300), width=40), width=40).splitlines() if "waves" in line]
+    assert len(waves) <= 40
+
+
+@pytest.mark.parametrize("variable", [{}, {"NO_COLOR": "1"}])
+def test_no_colour_is_used_where_none_is_wanted(monkeypatch, variable):
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    for name, value in variable.items():
+        monkeypatch.setenv(name, value)
+    console = Console(file=io.StringIO(), force_terminal=True, width=100, color_system="truecolor")
+    console.print(render(busy()))
+    assert bool(re.search(r"\x1b\[[0-9;]*38;2;", console.file.getvalue())) is not bool(variable)
+
+
+def test_display_off_silences_it(monkeypatch):
+    monkeypatch.setenv("HEXVIZ_DISPLAY", "off")
+    console = Console(file=io.StringIO(), force_terminal=True, width=100)
+    with RunView(console) as view:
+        view(PipelineStarted("etl", 1, 1, run_id="r", seq=1))
+    assert console.file.getvalue() == ""
 
 
 def test_nothing_happened_yet_is_drawn_too():

@@ -12,8 +12,8 @@ from hexviz.analysis.longest import LongestPaths
 from hexviz.analysis.shape import shape_of
 from hexviz.analysis.source import milliseconds, table
 from hexviz.errors import SourceError
+from hexviz.recording.arrays import typed
 from hexviz.recording.backtest import FIDELITIES, recheck
-from hexviz.recording.layout import typed
 
 if TYPE_CHECKING:
     from hexviz.analysis.source import FramesLike
@@ -23,16 +23,16 @@ if TYPE_CHECKING:
 SIGNALS = ("proceed", "retry", "skip", "fallback", "fail", "error")
 _KINDS: dict[str, Any] = {
     "run_id": "text",
-    "seq": "int",
-    "ask": "int",
+    "seq": "Int64",
+    "ask": "Int64",
     "node": "text",
-    "wave": "int",
-    "attempt": "int",
+    "wave": "Int64",
+    "attempt": "Int64",
     "checked": "text",
     "recorded": SIGNALS,
     "new": SIGNALS,
-    "recorded_delay_s": "float",
-    "new_delay_s": "float",
+    "recorded_delay_s": "float64",
+    "new_delay_s": "float64",
     "handler": "text",
     "reason": "text",
     "fidelity": FIDELITIES,
@@ -133,7 +133,7 @@ class _Run:
 
     def __init__(self, frames: FramesLike, run_id: str, changed: Any) -> None:
         attempts = table(frames, "attempts", ("node", "attempt", "duration_ms", "backoff_ms"), run_id)
-        self._tries = dict(tuple(attempts[attempts["node"].isin(changed)].groupby("node", sort=False)))
+        self._tries = dict(tuple(attempts[attempts["node"].isin(changed)].groupby("node", sort=False, observed=True)))
         self._shape = shape_of(frames, ("wave", "total_ms", "backoff_ms", "attempts"), run_id)
         nodes = self._shape.nodes
         self._busy_ms = (milliseconds(nodes, "total_ms") + milliseconds(nodes, "backoff_ms")).tolist()
@@ -177,8 +177,8 @@ class _Run:
         """The attempts from ``attempt`` on do not happen, nor the wait before them."""
         tries = self._tries.get(node, _NO_TRIES)
         kept = tries[tries["attempt"] < attempt]
-        waits = kept.loc[kept["attempt"] < attempt - 1, "backoff_ms"]
-        return _Effect(len(kept) - len(tries), {node: float(kept["duration_ms"].sum() + waits.sum())})
+        busy_ms = float(kept["duration_ms"].sum() + kept["backoff_ms"].sum())
+        return _Effect(len(kept) - len(tries), {node: busy_ms})
 
     def _one_more(self, row: Any) -> _Effect:
         """One more attempt, as long as the last one; after a failure for good, nobody saw what would have followed."""

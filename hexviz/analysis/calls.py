@@ -2,43 +2,71 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from hexviz.analysis.source import FramesLike, chosen_run, table
+from hexviz.analysis.groups import grouped_by
+from hexviz.analysis.source import FramesLike, chosen_or_all, finished, numbers, own_nodes, table
+from hexviz.recording.layout import STATUSES
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import pandas as pd
 
-_COLUMNS = ("kind", "name", "node", "status", "duration_ms", "input_tokens", "output_tokens")
+    from hexviz.analysis.source import Kind
+
+_COLUMNS = ("node", "kind", "name", "status", "duration_ms", "input_tokens", "output_tokens")
+_GROUPS: dict[str, Kind] = {
+    "run_id": "text",
+    "node": "text",
+    "kind": ("tool", "llm"),
+    "name": "text",
+    "status": STATUSES,
+}
+_MEASURES: dict[str, Kind] = {
+    **dict.fromkeys(("calls", "failed", "unfinished", "nodes"), "count"),
+    **dict.fromkeys(("total_ms", "mean_ms", "p50_ms", "p95_ms", "max_ms"), "float"),
+    **dict.fromkeys(("input_tokens", "output_tokens"), "count"),
+}
 
 
-def calls(frames: FramesLike, *, run_id: str | None = None) -> pd.DataFrame:
-    """Calls by tool or model, the longest total first.
+def calls(frames: FramesLike, *, by: Sequence[str] | str = ("kind", "name"), run_id: str | None = None) -> pd.DataFrame:
+    """Calls by tool or model, the longest total first; of all runs in ``frames``, or of ``run_id``.
 
-    Columns: ``kind`` (tool or llm), ``name``, ``calls``, ``failed``, ``nodes`` (distinct), ``total_ms``, ``mean_ms``,
-    ``p95_ms``, ``max_ms``, ``input_tokens``, ``output_tokens`` (sums; 0 where the provider gave none).
+    ``by`` names other groups, one or several of ``run_id``, ``node``, ``kind``, ``name``, ``status``. After these
+    columns (texts; ``kind`` and ``status`` categories) come, per group:
+
+    - ``calls``, ``failed``, ``unfinished`` (no end was recorded), ``nodes`` (distinct in their run): int64
+    - ``total_ms``, ``mean_ms``, ``p50_ms``, ``p95_ms``, ``max_ms``: float64, over the calls that ended, with linear
+      interpolation between two of them; NaN where none has
+    - ``input_tokens``, ``output_tokens``: int64 sums, 0 where the provider gave none
+
+    Raises :class:`~hexviz.errors.SourceError` for a missing column, ``ValueError`` for a group of another name.
     """
-    made = table(frames, "calls", _COLUMNS, run_id)
-    plain = made.assign(
-        kind=made["kind"].astype(object),
-        name=made["name"].fillna("").astype(object),
-        failed=(made["status"].astype(object) == "failed").astype("int64"),
-        duration_ms=made["duration_ms"].astype("float64"),
-        input_tokens=made["input_tokens"].fillna(0).astype("int64"),
-        output_tokens=made["output_tokens"].fillna(0).astype("int64"),
-    )
-    groups = plain.groupby(["kind", "name"], sort=True)
-    result = groups.agg(
-        calls=("node", "size"),
+    groups = grouped_by(by, _GROUPS)
+    made = table(frames, "calls", _COLUMNS, run_id, every=True)
+    ended = numbers(made, "duration_ms")
+    plain = made[list(groups)].astype(object).assign(
+        failed=made["status"].astype(object) == "failed",
+        unfinished=ended.isna(),
+        one=own_nodes(made),
+        duration_ms=ended,
+        input_tokens=numbers(made, "input_tokens").fillna(0).astype("int64"),
+        output_tokens=numbers(made, "output_tokens").fillna(0).astype("int64"),
+    )  # fmt: skip
+    parts: Any = plain.groupby(list(groups), sort=True, dropna=False)
+    result = parts.agg(
+        calls=("one", "size"),
         failed=("failed", "sum"),
-        nodes=("node", "nunique"),
+        unfinished=("unfinished", "sum"),
+        nodes=("one", "nunique"),
         total_ms=("duration_ms", "sum"),
         mean_ms=("duration_ms", "mean"),
-        p95_ms=("duration_ms", lambda times: times.quantile(0.95)),
         max_ms=("duration_ms", "max"),
         input_tokens=("input_tokens", "sum"),
         output_tokens=("output_tokens", "sum"),
-    ).reset_index()
-    result = result.sort_values("total_ms", ascending=False, kind="stable", ignore_index=True)
-    result.attrs = {"hexviz_frame": "calls_by_name", "run_id": chosen_run(frames, run_id)}
-    return result
+    )
+    for name, share in (("p50_ms", 0.5), ("p95_ms", 0.95)):
+        result[name] = parts["duration_ms"].quantile(share)
+    result = result.reset_index().sort_values("total_ms", ascending=False, kind="stable")
+    return finished("calls_by_name", result, groups | _MEASURES, {"run_id": chosen_or_all(frames, run_id)})

@@ -30,6 +30,9 @@ SIGNAL_COLORS: dict[str, str] = {
 WAIT_COLORS: dict[str, str] = {"queued": "#c9ced6", "backoff": "#f0e442", "running": STATUS_COLORS["running"]}
 """What a node spends its time on -> colour."""
 
+CALL_COLORS: dict[str, str] = {"tool": "#4477aa", "llm": "#ccbb44"}
+"""Kind of a call -> colour (of Tol's bright scheme, which colour-blind readers can tell apart as well)."""
+
 ACCENT = "#aa3377"
 """What is to be seen first: the critical path."""
 

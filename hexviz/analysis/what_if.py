@@ -5,29 +5,47 @@ from __future__ import annotations
 import math
 from heapq import heappop, heappush
 from itertools import pairwise
+from numbers import Real
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from hexviz.analysis.critical_path import critical_path
+from hexviz.analysis.critical_path import critical_path, weight_columns, weights_of
+from hexviz.analysis.patterns import fitting
 from hexviz.analysis.shape import Shape, shape_of
-from hexviz.analysis.source import FramesLike, chosen_run, milliseconds
+from hexviz.analysis.source import FramesLike, chosen_run, finished
 from hexviz.errors import SourceError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from hexviz.analysis.source import Kind
+
+_PLAN: dict[str, Kind] = {
+    "node": "text",
+    "wave": "int",
+    **dict.fromkeys(("ready_ms", "start_ms", "end_ms", "duration_ms", "queued_ms"), "float"),
+    "worker": "count",
+}
+_SCALING: dict[str, Kind] = {"schedule": "text", "workers": "count", "makespan_ms": "float", "speedup": "float"}
 
 
 def what_if(
     frames: FramesLike,
     *,
     durations: Mapping[str, float] | None = None,
+    durations_ms: Mapping[str, float] | None = None,
     workers: int | None = None,
     schedule: str = "ready",
     run_id: str | None = None,
     weight: str = "duration_ms",
 ) -> pd.DataFrame:
-    """Simulate the run again: every node takes its recorded time, or the milliseconds in ``durations``.
+    """Simulate the run again: every node takes its recorded time, or another one.
+
+    ``durations`` holds factors: with ``{"train": 0.5}`` training takes half of its recorded time. ``durations_ms``
+    holds milliseconds instead. Both take names of nodes, and shell patterns (``"fetch_*"``) for all nodes that fit;
+    a name goes before a pattern, and milliseconds before a factor. ``weight`` is the recorded time that is meant, as in
+    :func:`~hexviz.analysis.critical_path`.
 
     ``workers`` limits how many nodes run at once (None: no limit). ``schedule="ready"`` starts a node when its parents
     have ended, ``"wave"`` when the whole wave before it has. Ready nodes start in the order in which they became ready,
@@ -35,14 +53,18 @@ def what_if(
 
     One row per node: ``node``, ``wave``, ``ready_ms``, ``start_ms``, ``end_ms``, ``duration_ms``, ``queued_ms``,
     ``worker`` (int64, from 0). ``attrs``: ``makespan_ms``, ``recorded_ms`` (first start to last end of the real run),
-    ``critical_path_ms`` (recorded), ``work_ms``, ``utilisation`` (0 to 1, where ``workers`` is given).
+    ``baseline_ms`` (the simulation with the recorded times: what ``makespan_ms`` is to be compared with),
+    ``critical_path_ms`` (recorded), ``work_ms``, ``utilisation`` (0 to 1, where ``workers`` is given), ``schedule``,
+    ``workers``. Raises ``ValueError`` for a number that cannot be, :class:`~hexviz.errors.SourceError` for a node that
+    the run does not have.
     """
     _check_workers(workers)
     if schedule not in {"ready", "wave"}:
         raise ValueError(f"schedule must be 'ready' or 'wave', not {schedule!r}")
     path = critical_path(frames, run_id=run_id, weight=weight)
-    shape = shape_of(frames, ("wave", weight), run_id)
-    times = _times(shape.nodes, weight, durations or {})
+    shape = shape_of(frames, ("wave", *weight_columns(weight)), run_id)
+    recorded = weights_of(shape.nodes, weight).tolist()
+    times = _times(shape.nodes, recorded, durations or {}, durations_ms or {})
     gates = _wave_gates(shape) if schedule == "wave" else shape
     ready, start, worker = _simulate(gates, times, workers)
     result = shape.nodes[["node", "wave"]].copy()
@@ -52,18 +74,18 @@ def what_if(
     result["queued_ms"] = result["start_ms"] - result["ready_ms"]
     result["worker"] = pd.Series(worker[: len(times)], dtype="int64")
     makespan = float(result["end_ms"].max()) if len(result) else 0.0
-    result.attrs = {
-        "hexviz_frame": "what_if",
+    facts = {
         "run_id": chosen_run(frames, run_id),
         "makespan_ms": makespan,
         "recorded_ms": path.attrs["run_ms"],
+        "baseline_ms": makespan if times == recorded else _makespan(gates, recorded, workers),
         "critical_path_ms": path.attrs["total_ms"],
         "work_ms": sum(times),
         "utilisation": sum(times) / (makespan * workers) if workers and makespan else math.nan,
         "schedule": schedule,
         "workers": workers,
     }
-    return result
+    return finished("what_if", result, _PLAN, facts)
 
 
 def scaling(
@@ -81,21 +103,20 @@ def scaling(
     for number in workers:
         _check_workers(number)
     path = critical_path(frames, run_id=run_id, weight=weight)
-    shape = shape_of(frames, ("wave", weight), run_id)
-    times = _times(shape.nodes, weight, {})
+    shape = shape_of(frames, ("wave", *weight_columns(weight)), run_id)
+    times = weights_of(shape.nodes, weight).tolist()
     shapes = {"ready": shape, "wave": _wave_gates(shape)}
     rows = [(name, number, _makespan(shapes[name], times, number)) for name in shapes for number in workers]
     result = pd.DataFrame(rows, columns=["schedule", "workers", "makespan_ms"])
     result["speedup"] = sum(times) / result["makespan_ms"].where(result["makespan_ms"] > 0)
-    result.attrs = {
-        "hexviz_frame": "scaling",
+    facts = {
         "run_id": chosen_run(frames, run_id),
         "recorded_ms": path.attrs["run_ms"],
         "critical_path_ms": path.attrs["total_ms"],
         "work_ms": sum(times),
         "barrier_ms": _makespan(shapes["wave"], times, None),
     }
-    return result
+    return finished("scaling", result, _SCALING, facts)
 
 
 def _check_workers(workers: int | None) -> None:
@@ -108,16 +129,30 @@ def _makespan(shape: Shape, times: list[float], workers: int | None) -> float:
     return max((begin + took for begin, took in zip(start, times, strict=False)), default=0.0)
 
 
-def _times(nodes: pd.DataFrame, weight: str, durations: Mapping[str, float]) -> list[float]:
-    times = milliseconds(nodes, weight).tolist()
-    place = {name: i for i, name in enumerate(nodes["node"])} if durations else {}
-    for name, value in durations.items():
-        if name not in place:
-            raise SourceError(f"durations names the node {name!r}, which the run does not have")
-        if not (math.isfinite(value) and value >= 0):
-            raise ValueError(f"the duration of {name!r} must be a number of milliseconds, 0 or more, not {value!r}")
-        times[place[name]] = float(value)
+def _times(
+    nodes: pd.DataFrame, recorded: list[float], factors: Mapping[str, float], fixed_ms: Mapping[str, float]
+) -> list[float]:
+    times = recorded.copy()
+    names = [str(name) for name in nodes["node"]]
+    for place, factor in _chosen(names, factors, "durations", "a factor of the recorded time"):
+        times[place] = recorded[place] * factor
+    for place, ms in _chosen(names, fixed_ms, "durations_ms", "a number of milliseconds"):
+        times[place] = ms
     return times
+
+
+def _chosen(names: list[str], asked: Mapping[str, float], word: str, what: str) -> Iterator[tuple[int, float]]:
+    """The places of the nodes that are asked for by name or pattern, names last so that they win."""
+    places = {name: place for place, name in enumerate(names)}
+    for name in sorted(asked, key=lambda name: name in places):
+        value = asked[name]
+        number = isinstance(value, Real) and not isinstance(value, bool)
+        if not (number and math.isfinite(value) and value >= 0):
+            raise ValueError(f"{word}[{name!r}] must be {what}, 0 or more, not {value!r}")
+        found = [places[hit] for hit in fitting(places, name)]
+        if not found:
+            raise SourceError(f"{word} names the node {name!r}, which the run does not have")
+        yield from ((place, float(value)) for place in found)
 
 
 def _wave_gates(shape: Shape) -> Shape:

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from hexviz.bridges.source import FramesLike
 
 _ATTEMPT = (
-    "run_id", "node", "attempt", "wave", "status", "start_ms", "end_ms", "duration_ms", "queued_ms", "backoff_ms",
-    "worker", "error_type", "error_message", "reason", "decided_by",
+    "run_id", "node", "attempt", "wave", "status", "start_ms", "end_ms", "duration_ms", "ready_ms", "parents_ms",
+    "queued_ms", "backoff_ms", "worker", "error_type", "error_message", "reason", "decided_by",
 )  # fmt: skip
 _LEAST_US = 0.001
 """The shortest that a slice is drawn: one nanosecond, since nothing can be bound to a slice of no length."""
@@ -122,14 +122,16 @@ class _Trace:
 
     def _attempt(self, run: str, of: Span, facts: dict[str, Any], lane: int) -> None:
         node = facts["node"]
-        told = {key: facts[key] for key in _ATTEMPT[2:5] + _ATTEMPT[8:]}
+        told = {key: facts[key] for key in _ATTEMPT[2:5] + _ATTEMPT[9:]}
         self._slice(run, lane, node, of, "node", _args(**told))
         self._slices.setdefault((run, node), []).append((of.start_ms, lane))
-        queued, backoff = finite(facts["queued_ms"]), finite(facts["backoff_ms"])
-        if queued is not None and queued > 0:
-            self._pair(run, "queued", node, Span(of.start_ms - queued, of.start_ms), {})
+        ready, backoff = finite(facts["ready_ms"]), finite(facts["backoff_ms"])
+        if ready is None:
+            return
+        if ready < of.start_ms:
+            self._pair(run, "queued", node, Span(ready, of.start_ms), {})
         if backoff is not None and backoff > 0:
-            self._pair(run, "backing off", node, Span(of.end_ms, of.end_ms + backoff), {})
+            self._pair(run, "backing off", node, Span(ready - backoff, ready), {})
 
     def _running(self, run: str, spans: list[Span]) -> None:
         changes: dict[float, int] = {}

@@ -93,8 +93,9 @@ class _Spans:
         made["status"] = _status(facts["status"], facts["error_message"] or facts["error_type"])
 
     def _attempts(self) -> None:
-        columns = ("run_id", "node", "attempt", "wave", "status", "start_ms", "end_ms", "duration_ms", "queued_ms",
-                   "backoff_ms", "worker", "error_type", "error_message", "reason", "decided_by")  # fmt: skip
+        columns = ("run_id", "node", "attempt", "wave", "status", "start_ms", "end_ms", "duration_ms", "parents_ms",
+                   "queued_ms", "backoff_ms", "worker", "error_type", "error_message", "reason",
+                   "decided_by")  # fmt: skip
         for values in rows(self._frames.attempts, *columns):
             facts = dict(zip(columns, values, strict=True))
             run, node = facts["run_id"], facts["node"]
@@ -104,7 +105,8 @@ class _Spans:
             key = span_id(run, node, facts["attempt"])
             made = self._add(run, key, span_id(run), node or "node", _INTERNAL, of)
             self._last_attempt[run, node] = key
-            named = ("node", "attempt", "wave", "status", "queued_ms", "backoff_ms", "worker", "reason", "decided_by")
+            named = ("node", "attempt", "wave", "status", "parents_ms", "queued_ms", "backoff_ms", "worker", "reason",
+                     "decided_by")  # fmt: skip
             made["attributes"] += _attributes({f"hexviz.{name}": facts[name] for name in named})
             made["status"] = _status(facts["status"], facts["error_message"] or facts["error_type"])
             if facts["error_type"]:

@@ -17,6 +17,7 @@ from hexviz.dag.result import RunResult
 from hexviz.dag.run import Run
 from hexviz.dag.runners.local import ThreadRunner
 from hexviz.dag.signals import decider, mapping_of, veto
+from hexviz.dag.watching import WATCHER
 from hexviz.errors import HexvizError
 from hexviz.events.config import NullControlManager, NullObserverManager, get_control_manager, get_observer_manager
 from hexviz.events.control_manager import ControlManager
@@ -148,8 +149,12 @@ class Orchestrator:
         if validate:
             graph.validate()
         run = self._prepare(graph, initial_input, ports, run_id or new_run_id())
+        watcher = WATCHER.get()
         with self._registered(run):
-            return await self._run(run, tuple(tags))
+            if watcher is None:
+                return await self._run(run, tuple(tags))
+            async with watcher.watch(self, graph, run.run_id, run.observers, run.control):
+                return await self._run(run, (*tags, *watcher.tags))
 
     def _prepare(self, graph: Graph, initial_input: Any, ports: dict[str, Any], run_id: str) -> Run:
         observers = self._observers if self._observers is not None else get_observer_manager(ports)

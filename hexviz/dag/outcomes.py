@@ -15,7 +15,7 @@ from hexviz.dag.errors import NodeExecutionError, NodeVetoedError
 from hexviz.dag.signals import decider, delay_of, veto
 from hexviz.dag.waves import FAILED, FELL_BACK, SKIPPED, STATUSES, Waves
 from hexviz.events.events import ControlDecided, Event, NodeFailed, NodeFellBack, NodeRetrying, NodeSkipped
-from hexviz.events.models import ControlSignal, ExecutionContext
+from hexviz.events.models import ControlResponse, ControlSignal, ExecutionContext
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -32,6 +32,11 @@ _RETRY, _SKIP, _FALLBACK, _FAIL = (
     ControlSignal.FALLBACK,
     ControlSignal.FAIL,
 )
+
+
+def _says_why(response: ControlResponse) -> bool:
+    """Whether the text in ``data`` is a message. With SKIP and FALLBACK it is a result, which is nobody's reason."""
+    return isinstance(response.data, str) and response.signal in {ControlSignal.FAIL, ControlSignal.ERROR}
 
 
 class Freed(NamedTuple):
@@ -128,7 +133,7 @@ class Outcomes(ABC):
             attempt=context.attempt,
             decided_by=entry.name if entry else "",
             priority=entry.priority if entry else None,
-            reason=response.reason or (response.data if isinstance(response.data, str) else ""),
+            reason=response.reason or (response.data if _says_why(response) else ""),
             votes=decision.votes,
             shadow=entry is None and any(vote.shadow and vote.signal != "proceed" for vote in decision.votes),
         )

@@ -6,6 +6,7 @@ import logging
 import time
 from typing import TYPE_CHECKING, Any
 
+from hexviz.events.events import traceback_lines
 from hexviz.events.models import PROCEED, BaseEventManager, ControlResponse, ExecutionContext
 
 if TYPE_CHECKING:
@@ -41,12 +42,12 @@ class LoggingErrorHandler:
         self._last[name] = (now, 0)
         more = f" (and {left_out} more since the last line)" if left_out else ""
         self._logger.warning(
-            "%r failed on %s: %s%s",
+            "%r failed on %s: %s%s%s",
             name,
             context.get("event_type", "an event"),
             type(error).__name__,
             more,
-            exc_info=(type(error), error, error.__traceback__),
+            traceback_lines(error),
         )
 
 

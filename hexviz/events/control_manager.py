@@ -22,7 +22,7 @@ from hexviz.events.config import (
     DEFAULT_HANDLER_TIMEOUT,
     LoggingErrorHandler,
 )
-from hexviz.events.events import Event, Vote
+from hexviz.events.events import Event, Vote, traceback_lines
 from hexviz.events.models import (
     PROCEED,
     BaseEventManager,
@@ -34,6 +34,7 @@ from hexviz.events.models import (
 )
 from hexviz.events.offload import in_thread
 from hexviz.events.registration import callable_of, event_types_of, gives_coroutine, is_async, name_of, weakly
+from hexviz.events.secrets import masked_head
 from hexviz.events.stepping import AbandonedError, Continued
 from hexviz.events.topics import compile_topics
 
@@ -384,8 +385,8 @@ class ControlManager(BaseEventManager):
         }
         try:
             self._error_handler.handle_error(error, context)
-        except Exception:  # noqa: BLE001 - an error handler may raise anything
-            _log.exception("the error handler of the control manager failed")
+        except BaseException as fault:  # noqa: BLE001 - an error handler may raise anything, SystemExit included
+            _log.error("the error handler of the control manager failed:%s", traceback_lines(fault))
 
     async def close(self) -> None:
         """Let go of every handler; closing twice is fine."""
@@ -547,6 +548,6 @@ def _being_cancelled() -> bool:
 
 def _message(error: BaseException) -> str:
     try:
-        return f"{type(error).__name__}: {error}"[:500]
+        return masked_head(f"{type(error).__name__}: {error}", 500)
     except Exception:  # noqa: BLE001 - a user's __str__ may raise anything
         return type(error).__name__

@@ -17,6 +17,8 @@ from typing import Any, ClassVar
 
 import msgspec
 
+from hexviz.events.secrets import masked, masked_head, masked_tail
+
 _utc_now = partial(datetime.now, UTC)
 _ESCAPED = {ord(c): f"%{ord(c):02X}" for c in "%.*"}
 _UNPRINTABLE = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))}
@@ -55,24 +57,39 @@ class RecordedError(Exception):
 
     @classmethod
     def of(cls, error: BaseException, *, limit: int = 4096) -> RecordedError:
-        """What can be kept of ``error``, each text at most ``limit`` characters. Never raises."""
-        if isinstance(error, RecordedError):
-            return error
-        return cls(type(error).__qualname__, _text_of(error)[:limit], _traceback_of(error)[-limit:])
+        """What can be kept of ``error``, each text at most ``limit`` characters, secrets masked. Never raises."""
+        kind = type(error)  # what ``__class__`` says is the object's own code
+        if kind is RecordedError:
+            return error  # type: ignore[return-value]
+        name: str = type.__dict__["__qualname__"].__get__(kind)
+        return cls(name[:limit], masked_head(_text_of(error), limit), masked_tail(_traceback_of(error), limit))
+
+
+def traceback_lines(error: BaseException) -> str:
+    """The traceback of ``error`` for a log, each line on a new one.
+
+    Logged in the place of ``exc_info``: secrets are masked, and nothing in it can steer a terminal.
+    """
+    return "".join(f"\n{printable(line)}" for line in RecordedError.of(error).traceback_text.splitlines())
 
 
 def _text_of(error: BaseException) -> str:
     try:
         return str(error)
-    except Exception:  # noqa: BLE001 - a user's __str__ may raise anything
+    except KeyboardInterrupt:
+        raise
+    except BaseException:  # noqa: BLE001 - a user's __str__ may raise anything
         return "<the message of this exception cannot be shown>"
 
 
 def _traceback_of(error: BaseException) -> str:
     try:
         return "".join(traceback.format_exception(error))
-    except Exception:  # noqa: BLE001 - formatting calls user code
-        return "".join(traceback.format_tb(error.__traceback__))
+    except KeyboardInterrupt:
+        raise
+    except BaseException:  # noqa: BLE001 - formatting calls user code
+        kept = vars(BaseException)["__traceback__"].__get__(error)
+        return "".join(traceback.format_tb(kept))
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):
@@ -405,7 +422,8 @@ class ControlDecided(Event, frozen=True):
 
     def _sentence(self) -> str:
         about = f" for node '{printable(self.node_name)}'" if self.node_name else ""
-        return f"Control decided {self.signal}{about} on {self.event_type}{_by(self.decided_by)}{_because(self.reason)}"
+        what, on = printable(self.signal), printable(self.event_type)
+        return f"Control decided {what}{about} on {on}{_by(self.decided_by)}{_because(self.reason)}"
 
 
 # --- calls inside a node ------------------------------------------------------------------------------------------
@@ -579,7 +597,7 @@ def _by(handler: str) -> str:
 
 
 def _because(reason: str | BaseException | None) -> str:
-    text = str(RecordedError.of(reason)) if isinstance(reason, BaseException) else reason
+    text = str(RecordedError.of(reason)) if isinstance(reason, BaseException) else masked(reason or "")
     return f": {printable(text)}" if text else ""
 
 

@@ -23,7 +23,7 @@ from hexviz.events.config import (
 )
 from hexviz.events.crew import Crew
 from hexviz.events.desk import Desk, Row
-from hexviz.events.events import Event, EventsDropped, ObserverFailed
+from hexviz.events.events import Event, EventsDropped, ObserverFailed, traceback_lines
 from hexviz.events.lag import LAG_S, LagWatch, LoopBlockedError, SlowCall
 from hexviz.events.models import BaseEventManager, ErrorHandler
 from hexviz.events.registration import callable_of, event_types_of, is_async, name_of, weakly
@@ -148,6 +148,31 @@ class ObserverEntry:
                     lost = self.backlog.popleft()
             self.dropped[reason] += 1
         self._manager.dropped(self, lost, reason)
+
+    def kept_back(self, event: Event) -> bool:
+        """Keep ``event`` for later where a call is under way (or nobody is to hear it any more); False where not."""
+        with self._lock:
+            if not self.held:
+                return False
+            self.enqueue(event)
+            return True
+
+    def next_in_line(self) -> Event | None:
+        """What waited behind the call that ended; None, and nobody waits any more."""
+        with self._lock:
+            if self.backlog:
+                return self.backlog.popleft()
+            self.now = None
+            self.set_busy(busy=False)
+            return None
+
+    def give_up(self) -> None:
+        """The event loop of the call under way was closed: it will not end, nor will what waits behind it be heard."""
+        with self._lock:
+            self.dropped["cancelled"] += not self.stuck
+            self.stuck, self.now = False, None
+            self.drop_backlog("cancelled")
+            self.set_busy(busy=False)
 
     def has_room(self, events: int = 1) -> bool:
         """Whether so many more events may wait for it; counted for ``overflow="block"`` alone."""
@@ -500,8 +525,8 @@ class ObserverManager(BaseEventManager):
         context = {"handler_name": entry.id, "event_type": type(event).__name__ if event else "an event"}
         try:
             self._error_handler.handle_error(error, {**context, "is_critical": False, "priority": None})
-        except Exception:  # noqa: BLE001 - an error handler may raise anything
-            _log.exception("the error handler of the observer manager failed")
+        except BaseException as fault:  # noqa: BLE001 - an error handler may raise anything, SystemExit included
+            _log.error("the error handler of the observer manager failed:%s", traceback_lines(fault))
         self._tell_about(ObserverFailed, entry, event, type(error).__name__)
 
     def dropped(self, entry: ObserverEntry, event: Event, reason: str) -> None:

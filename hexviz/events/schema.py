@@ -12,19 +12,20 @@ from __future__ import annotations
 import base64
 from datetime import UTC, datetime
 from functools import cache
+from itertools import chain
 from math import isfinite
-from operator import attrgetter
+from operator import attrgetter, is_
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, get_type_hints
 
 import msgspec
 
 from hexviz.errors import HexvizError
-from hexviz.events.events import EVENT_CLASSES, Event, NodeStarted, RecordedError
+from hexviz.events.events import EVENT_CLASSES, ControlDecided, Event, NodeStarted, RecordedError
 from hexviz.events.summary import GenericEvent, Summariser, Summary, utc
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 __all__ = [
     "BASE_FIELDS",
@@ -42,6 +43,7 @@ __all__ = [
     "own_fields",
     "to_parts",
     "to_record",
+    "to_records",
     "type_name_of",
 ]
 
@@ -50,6 +52,7 @@ SCHEMA_VERSION = 1
 BASE_FIELDS: tuple[str, ...] = Event.__struct_fields__
 _ERROR_FIELDS = ("type_name", "message", "traceback_text")
 _MAX_JSON_INT_BITS = 4000
+_MAX_DEPTH = 200
 _CONTENT_FIELDS = frozenset({"result", "node_results", "params", "messages", "response"})
 
 
@@ -134,7 +137,8 @@ class _Codec:
         for name in cls.__struct_fields__:
             hint = types.get(name) or _Base.__annotations__[name]
             fields.append((name, _BASE_TYPES[name] if name in BASE_FIELDS else hint, *_default(known[name])))
-        self.row = msgspec.defstruct(f"{cls.__name__}Row", fields, kw_only=True)
+        # Without the garbage collector, which would look at each of millions of rows that hold no cycle.
+        self.row = msgspec.defstruct(f"{cls.__name__}Row", fields, kw_only=True, gc=False)
         self.decode = msgspec.json.Decoder(self.row).decode
         self.has_error = "error" in types
 
@@ -158,7 +162,15 @@ def _default(field: msgspec.structs.FieldInfo) -> tuple[Any, ...]:
 
 CODECS: dict[str, _Codec] = {cls.__name__: _Codec(cls) for cls in EVENT_CLASSES}
 _BY_CLASS: dict[type[Event], _Codec] = {codec.cls: codec for codec in CODECS.values()}
-_encode = msgspec.json.Encoder(enc_hook=to_parts).encode
+_WRAPPERS: dict[type[Event], Any] = {
+    cls: msgspec.defstruct(
+        f"{cls.__name__}Record", [("v", int, 1), ("data", Any, None)], tag_field="type", tag=cls.__name__, gc=False
+    )
+    for cls in EVENT_CLASSES
+    if cls is not ControlDecided  # a vote's latency may be NaN, which is looked for in its JSON
+}
+_encoder = msgspec.json.Encoder(enc_hook=to_parts)
+_encode, _encode_lines = _encoder.encode, _encoder.encode_lines
 _envelope = msgspec.json.Decoder(_Envelope).decode
 _summarised = Summariser()
 
@@ -201,6 +213,40 @@ def to_record(event: Event) -> bytes:
     if b"null" in body and cls.__name__ == "ControlDecided":  # a vote's latency may be NaN, which JSON writes as null
         return _tagged_record(event, only_if_needed=codec.head + body + b"}")
     return codec.head + body + b"}"
+
+
+def to_records(events: Sequence[Event]) -> list[bytes]:
+    """What :func:`to_record` gives for each event, at a third of the price where all of them are plain."""
+    try:
+        wrapped = [_WRAPPERS[type(event)](1, event) for event in events]
+    except KeyError:  # a class of a user
+        return list(map(to_record, events))
+    by_class: dict[type[Event], list[Event]] = {}
+    for event in events:
+        by_class.setdefault(type(event), []).append(event)
+    if [event for event in events if event.timestamp.tzinfo is not UTC] or not all(map(_plain, by_class.items())):
+        return list(map(to_record, events))
+    try:
+        lines = _encode_lines(wrapped).split(b"\n")
+    except (UnicodeEncodeError, OverflowError, ValueError, TypeError):
+        return list(map(to_record, events))
+    del lines[-1]
+    return lines
+
+
+def _plain(kind: tuple[type[Event], list[Event]]) -> bool:
+    """Whether events of one class are summarised, and JSON has a word for each of their times and numbers."""
+    cls, events = kind
+    codec, step = _BY_CLASS[cls], _summarised.step_for(cls)
+    if step is not None and not all(map(is_, map(step, events), events)):
+        return False
+    if cls is NodeStarted and [event for event in events if utc(event.ready_at) is not event.ready_at]:  # type: ignore[attr-defined]
+        return False
+    if codec.get_floats is None:
+        return True
+    found = list(map(codec.get_floats, events))
+    numbers = found if len(codec.floats) == 1 else list(chain.from_iterable(found))
+    return set(map(type, numbers)) == {float} and isfinite(sum(numbers))
 
 
 def _in_utc(event: Event) -> Event:
@@ -338,13 +384,22 @@ def from_records(records: Iterable[bytes]) -> Iterator[Event]:
         codec = CODECS.get(envelope.type)
         try:
             if codec is not None:
-                yield codec.event(codec.decode(envelope.data) if not envelope.tagged else _convert(envelope, codec.row))
+                yield _timed(
+                    codec.event(codec.decode(envelope.data) if not envelope.tagged else _convert(envelope, codec.row))
+                )
                 continue
             if users is None:
                 users = {_name_of(cls): cls for cls in _subclasses(Event) if cls not in _BY_CLASS}
-            yield _user_event(envelope, users.get(envelope.type))
-        except (msgspec.DecodeError, ValueError, TypeError, KeyError, RecursionError) as error:
+            yield _timed(_user_event(envelope, users.get(envelope.type)))
+        except (msgspec.DecodeError, ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
             raise RecordError(f"a record of type {envelope.type!r} cannot be read: {error}") from error
+
+
+def _timed(event: Event) -> Event:
+    """``event`` in UTC. OverflowError for a time that the year 1 or 9999 leaves no room for."""
+    if event.timestamp.tzinfo is UTC and (type(event) is not NodeStarted or event.ready_at is None):
+        return event
+    return _in_utc(event)
 
 
 def open_record(record: bytes) -> _Envelope:
@@ -375,6 +430,7 @@ def _user_event(envelope: _Envelope, cls: type[Event] | None) -> Event:
     data = msgspec.json.decode(envelope.data)
     if type(data) is not dict:
         raise TypeError("its data is not an object")
+    _check_depth(data)
     if cls is not None and cls is not GenericEvent:
         values = _untag(data) if envelope.tagged else data
         try:
@@ -384,6 +440,17 @@ def _user_event(envelope: _Envelope, cls: type[Event] | None) -> Event:
             pass
     base = msgspec.convert({name: _untag(data.pop(name)) for name in BASE_FIELDS}, _Base)
     return GenericEvent(envelope.type, data, **msgspec.structs.asdict(base))
+
+
+def _check_depth(data: Any) -> None:
+    """Refuse what is nested so deep that whoever walks through it later would fail."""
+    level = [data]
+    for _ in range(_MAX_DEPTH):
+        inner = [item for value in level for item in (value.values() if type(value) is dict else value)]
+        level = [value for value in inner if type(value) is dict or type(value) is list]
+        if not level:
+            return
+    raise ValueError(f"it is nested more than {_MAX_DEPTH} levels deep")
 
 
 def _check_fields(cls: type[Event], values: dict[str, Any]) -> None:

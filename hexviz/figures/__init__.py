@@ -9,6 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from hexviz.figures.calls import plot_calls
     from hexviz.figures.comparison import plot_comparison
     from hexviz.figures.concurrency import plot_concurrency
     from hexviz.figures.critical_path import plot_critical_path
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from hexviz.figures.what_if import plot_what_if
 
 __all__ = [
+    "plot_calls",
     "plot_comparison",
     "plot_concurrency",
     "plot_critical_path",

@@ -8,7 +8,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from hexviz.analysis.compare import compare
-from hexviz.analysis.palette import STATUS_COLORS
+from hexviz.analysis.palette import NEUTRAL, STATUS_COLORS
 from hexviz.figures.layout import (
     all_harmless,
     duration_text,
@@ -20,6 +20,8 @@ from hexviz.figures.layout import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import pandas as pd
 
     from hexviz.analysis.source import FramesLike
@@ -30,12 +32,13 @@ def comparison_info(
     after: FramesLike,
     *,
     most: int = 30,
-    run_before: str | None = None,
-    run_after: str | None = None,
+    run_before: str | Sequence[str] | None = None,
+    run_after: str | Sequence[str] | None = None,
 ) -> pd.DataFrame:
-    """The ``most`` rows of :func:`hexviz.analysis.compare` that changed most; nodes of one run only are left out."""
+    """The durations in :func:`hexviz.analysis.compare` that changed most, at most ``most`` of them, by node."""
     rows = compare(before, after, run_before=run_before, run_after=run_after)
-    return rows[rows["delta_ms"].fillna(0.0) != 0.0].head(most).reset_index(drop=True)
+    durations = rows[(rows["kind"] == "timing") & (rows["measure"] == "duration_ms") & (rows["node"] != "")]
+    return durations[durations["delta"].fillna(0.0) != 0.0].head(most).reset_index(drop=True)
 
 
 def plot_comparison(
@@ -43,14 +46,17 @@ def plot_comparison(
     after: FramesLike,
     *,
     most: int = 30,
-    run_before: str | None = None,
-    run_after: str | None = None,
+    run_before: str | Sequence[str] | None = None,
+    run_after: str | Sequence[str] | None = None,
     title: str | None = None,
 ) -> go.Figure:
-    """Draw the change of duration per node, the largest on top: slower to the right, faster to the left."""
+    """Draw the change of duration per node, the largest on top: slower to the right, faster to the left.
+
+    Grey bars are within the noise.
+    """
     info = comparison_info(before, after, most=most, run_before=run_before, run_after=run_after)
     facts = info.attrs
-    unit = unit_for(float(info["delta_ms"].abs().max()) if len(info) else 0.0)
+    unit = unit_for(float(info["delta"].abs().max()) if len(info) else 0.0)
     told = (
         f"{harmless(facts['run_before'], 40)}: {duration_text(facts['run_ms_before'])} → "
         f"{harmless(facts['run_after'], 40)}: {duration_text(facts['run_ms_after'])}"
@@ -60,20 +66,23 @@ def plot_comparison(
     )
     if not len(info):
         return say_nothing_to_show(figure, "no node took longer or shorter")
-    slower = info["delta_ms"] > 0
-    for name, chosen, color in (("slower", slower, "failed"), ("faster", ~slower, "succeeded")):
-        rows = info[chosen]
-        texts = [
-            f"{duration_text(b)} → {duration_text(a)}"
-            for b, a in zip(rows["duration_ms_before"], rows["duration_ms_after"], strict=True)
-        ]
+    for name, color in (
+        ("slower", STATUS_COLORS["failed"]),
+        ("faster", STATUS_COLORS["succeeded"]),
+        ("noise", NEUTRAL),
+    ):
+        rows = info[info["verdict"] == name]
+        if not len(rows) and name == "noise":
+            continue
+        texts = [f"{duration_text(b)} → {duration_text(a)}" for b, a in zip(rows["before"], rows["after"], strict=True)]
         figure.add_trace(
             go.Bar(
                 name=name,
                 orientation="h",
-                x=(rows["delta_ms"] / unit.ms).to_numpy(),
+                x=(rows["delta"] / unit.ms).to_numpy(),
                 y=rows.index.to_numpy(),
-                marker={"color": STATUS_COLORS[color], "line": {"width": 0}},
+                width=0.8,
+                marker={"color": color, "line": {"width": 0}},
                 customdata=np.column_stack(
                     [np.array(all_harmless(rows["node"]), dtype=object), np.array(texts, dtype=object)]
                 ),

@@ -20,7 +20,7 @@ _MOST_STEPS = 5000
 
 def concurrency_info(frames: FramesLike, *, run_id: str | None = None) -> pd.DataFrame:
     """The steps of :func:`hexviz.analysis.concurrency`; above 5000, the highest count in each of 2500 spans of time."""
-    steps = concurrency(frames, run_id=run_id)
+    steps = concurrency(frames, run_id=run_id)[["offset_ms", "running", "queued"]]
     if len(steps) <= _MOST_STEPS:
         return steps
     edges = np.linspace(steps["offset_ms"].iloc[0], steps["offset_ms"].iloc[-1], _MOST_STEPS // 2 + 1)

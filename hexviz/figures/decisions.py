@@ -24,6 +24,7 @@ _SYMBOLS = {
     "fail": "x",
     "error": "star",
 }
+_NOBODY = "(nobody)"
 _HOVER = (
     "<b>%{customdata[0]}</b> on %{customdata[1]}<br>%{customdata[2]}, attempt %{customdata[3]}<br>"
     "%{customdata[4]}<extra></extra>"
@@ -36,8 +37,8 @@ def decisions_info(frames: FramesLike, *, run_id: str | None = None) -> pd.DataF
     ``by`` is the deciding handler, or ``(nobody)`` where only a shadow handler would have interfered or one failed.
     """
     info = decisions(frames, run_id=run_id)
-    by = info["decided_by"].fillna("").astype(object)
-    info["by"] = by.where(by != "", "(nobody)")
+    by = info["decided_by"].astype(object).fillna("")
+    info["by"] = by.where(by != "", _NOBODY)
     info["row"] = info["by"].map({name: i for i, name in enumerate(sorted(info["by"].unique()))}).astype("int64")
     return info
 
@@ -62,7 +63,7 @@ def plot_decisions(frames: FramesLike, *, run_id: str | None = None, title: str 
         chosen = info[info["signal"].astype(object) == signal]
         if len(chosen):
             symbol = _SYMBOLS[signal]
-            shapes = np.where(chosen["shadow"], f"{symbol}-open", symbol)
+            shapes = np.where(chosen["by"] == _NOBODY, f"{symbol}-open", symbol)
             hover = [
                 chosen["signal"],
                 chosen["event_type"],

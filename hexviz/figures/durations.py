@@ -28,7 +28,9 @@ def durations_info(frames: FramesLike, *, by: str = "wave", run_id: str | None =
     attempts = table(frames, "attempts", ("node", "wave", "attempt", "status", "duration_ms", "end_ms"), run_id)
     ended = attempts[attempts["duration_ms"].notna() & attempts["end_ms"].notna()]
     if by == "node":
-        longest = ended.groupby("node")["duration_ms"].max().sort_values(ascending=False).head(_MOST_GROUPS)
+        longest = (
+            ended.groupby("node", observed=True)["duration_ms"].max().sort_values(ascending=False).head(_MOST_GROUPS)
+        )
         ended = ended[ended["node"].isin(longest.index)]
         rank = ended["node"].map({name: i for i, name in enumerate(longest.index)})
     else:

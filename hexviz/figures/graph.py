@@ -106,7 +106,8 @@ def _edge_traces(frames: FramesLike, info: pd.DataFrame, run_id: str | None, sca
     target = index.get_indexer(pd.Index(edges["target"].astype(object)))
     path = info.index[info["on_path"]].to_numpy()
     path = path[info["x"].to_numpy()[path].argsort(kind="stable")]
-    lines = [("edges", source, target, NEUTRAL, 1.0, 0.4), ("critical path", path[:-1], path[1:], ACCENT, 3.0, 0.9)]
+    faint = min(0.4, max(0.06, 400 / max(1, len(edges))))
+    lines = [("edges", source, target, NEUTRAL, 1.0, faint), ("critical path", path[:-1], path[1:], ACCENT, 3.0, 0.9)]
     return [
         scatter(
             name=name,
@@ -145,7 +146,7 @@ def _node_trace(chosen: pd.DataFrame, status: str, scatter: Any, widest: float, 
         x=chosen["x"].to_numpy(),
         y=chosen["y"].to_numpy(),
         text=all_harmless(chosen["node"], 24) if named else None,
-        textposition="top center" if named else None,
+        textposition=np.where(chosen["y"] >= 0, "top center", "bottom center") if named else None,
         marker={
             "color": status_color(status),
             "size": np.minimum(7 + 3 * np.log10(1 + took), max(widest, 2.0)),

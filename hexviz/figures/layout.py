@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pandas as pd
 import plotly.graph_objects as go
 
-from hexviz.analysis.palette import NEUTRAL
 from hexviz.analysis.source import chosen_run
 
 if TYPE_CHECKING:
@@ -19,6 +18,8 @@ _LONGEST = 80
 _TEXT = {ord("&"): "&amp;", ord("<"): "&lt;", ord(">"): "&gt;", ord("$"): "&#36;"}
 _TEXT |= dict.fromkeys((*range(32), *range(127, 160), *range(8234, 8239), *range(8294, 8298)), "�")
 _TEXT |= dict.fromkeys(range(55296, 57344), "�")
+INK = "#757d89"
+"""Text: as readable on white as on a dark page (4.2 and 4.4 to 1)."""
 _GRID = "rgba(127, 135, 147, 0.25)"
 _CLEAR = "rgba(0, 0, 0, 0)"
 _HIGHEST = 1200
@@ -70,14 +71,18 @@ def duration_text(duration_ms: float) -> str:
 
 
 def run_title(what: str, frames: FramesLike, run_id: str | None) -> str:
-    """The title of a figure: what it shows, then pipeline, run and status where they are known."""
+    """The title of a figure: what it shows, then pipeline, run and status where they are known.
+
+    A run whose end was not recorded is called unfinished.
+    """
     run = chosen_run(frames, run_id)
     parts = [run]
     runs: pd.DataFrame | None = getattr(frames, "runs", None)
     if runs is not None and len(runs) and {"run_id", "pipeline", "status"} <= set(runs.columns):
         row = runs[runs["run_id"] == run]
         if len(row):
-            parts = [row["pipeline"].iloc[0], run, row["status"].iloc[0]]
+            status = row["status"].iloc[0]
+            parts = [row["pipeline"].iloc[0], run, "unfinished" if status == "running" else status]
     told = " · ".join(harmless(part, 40) for part in parts if part)
     return f"{what}<br><sub>{told}</sub>" if told else what
 
@@ -87,22 +92,32 @@ def new_figure(title: str, *, x: str, y: str, rows: int | None = None) -> go.Fig
     axis: dict[str, Any] = {"gridcolor": _GRID, "zeroline": False, "linecolor": _GRID, "automargin": True}
     figure = go.Figure()
     figure.update_layout(
-        title={"text": title, "x": 0.0, "xref": "paper", "xanchor": "left"},
+        title={
+            "text": title,
+            "font": {"size": 16},
+            "x": 0.0,
+            "xref": "container",
+            "xanchor": "left",
+            "y": 1.0,
+            "yref": "paper",
+            "yanchor": "bottom",
+            "pad": {"l": 16, "b": 62},
+        },
         xaxis=axis | {"title": {"text": x}},
         yaxis=axis | {"title": {"text": y}},
-        height=None if rows is None else _height(rows),
+        height=None if rows is None else height_of(rows),
         paper_bgcolor=_CLEAR,
         plot_bgcolor=_CLEAR,
-        font={"color": NEUTRAL, "size": 12},
+        font={"color": INK, "size": 12},
         legend={
             "orientation": "h",
             "yanchor": "bottom",
             "y": 1.0,
-            "xanchor": "right",
-            "x": 1.0,
+            "xanchor": "left",
+            "x": 0.0,
             "traceorder": "normal",
         },
-        margin={"l": 20, "r": 20, "t": 90, "b": 20},
+        margin={"l": 20, "r": 20, "t": 100, "b": 20},
         hoverlabel={"align": "left"},
         barmode="overlay",
         bargap=0.2,
@@ -123,12 +138,14 @@ def name_rows(figure: go.Figure, names: Iterable[object], *, most: int = _MOST_N
     )
 
 
-def _height(rows: int) -> int:
+def height_of(rows: int) -> int:
     """Pixels for that many rows: 18 each where they can be named, fewer where they cannot."""
     return min(_HIGHEST, max(320, 150 + (18 if rows <= _MOST_NAMES else 6) * rows))
 
 
 def say_nothing_to_show(figure: go.Figure, what: str) -> go.Figure:
-    """Write ``what`` in the middle of an empty figure."""
+    """Write ``what`` in the middle of an empty figure, which then needs no axes."""
+    figure.update_xaxes(visible=False)
+    figure.update_yaxes(visible=False)
     figure.add_annotation(text=what, x=0.5, y=0.5, xref="paper", yref="paper", showarrow=False, font={"size": 14})
     return figure

@@ -15,6 +15,7 @@ from hexviz.figures.layout import (
     Unit,
     all_harmless,
     duration_text,
+    height_of,
     name_rows,
     new_figure,
     run_title,
@@ -26,12 +27,14 @@ if TYPE_CHECKING:
     from hexviz.analysis.source import FramesLike
 
 _COLUMNS = (
-    *("node", "wave", "attempt", "status", "ready_ms", "start_ms", "end_ms", "queued_ms", "backoff_ms"),
+    *("node", "wave", "attempt", "status", "ready_ms", "start_ms", "end_ms", "backoff_ms"),
     *("error_type", "error_message"),
 )
 _MOST_NAMES = 80
 _MOST_ROWS = 400
 _MOST_BARS = 4000
+_LINE_PX = 14
+_FRAME_PX = 150
 _HOVER = (
     "<b>%{customdata[0]}</b><br>attempt %{customdata[1]}, wave %{customdata[2]}: %{customdata[3]}<br>"
     "%{customdata[4]}%{customdata[5]}<extra></extra>"
@@ -43,7 +46,8 @@ def timeline_info(frames: FramesLike, *, run_id: str | None = None) -> pd.DataFr
 
     Columns: ``row`` (int64, from 0 on top: one per node by wave and first start, or, above 400 nodes, one per lane in
     which attempts do not overlap), ``node``, ``wave``, ``attempt``, ``status``, ``start_ms``, ``width_ms`` (an attempt
-    without an end reaches to the last known moment), ``queued_ms``, ``backoff_ms``, ``error``.
+    without an end reaches to the last known moment), ``queued_ms`` (before the start), ``backoff_ms`` (before that),
+    ``error``.
     ``attrs["packed"]`` tells whether rows are lanes.
     """
     attempts = table(frames, "attempts", _COLUMNS, run_id)
@@ -52,10 +56,10 @@ def timeline_info(frames: FramesLike, *, run_id: str | None = None) -> pd.DataFr
     end = attempts["end_ms"].fillna(last)
     info = attempts[["node", "wave", "attempt", "status", "start_ms"]].copy()
     info["width_ms"] = (end - attempts["start_ms"]).clip(lower=0.0)
-    info["queued_ms"] = attempts["queued_ms"].fillna(0.0).clip(lower=0.0)
+    info["queued_ms"] = (attempts["start_ms"] - attempts["ready_ms"]).fillna(0.0).clip(lower=0.0)
     info["backoff_ms"] = attempts["backoff_ms"].fillna(0.0).clip(lower=0.0)
-    error = attempts["error_type"].fillna("").astype(object)
-    info["error"] = error.where(error == "", error + ": " + attempts["error_message"].fillna("").astype(object))
+    error = attempts["error_type"].astype(object).fillna("")
+    info["error"] = error.where(error == "", error + ": " + attempts["error_message"].astype(object).fillna(""))
     packed = info["node"].nunique() > _MOST_ROWS
     info.insert(0, "row", _lanes(info) if packed else _node_rows(info))
     info.attrs = {"hexviz_frame": "timeline_info", "packed": packed}
@@ -69,7 +73,7 @@ def plot_timeline(frames: FramesLike, *, run_id: str | None = None, title: str |
     """
     info = timeline_info(frames, run_id=run_id)
     rows = int(info["row"].max()) + 1 if len(info) else 1
-    longest = float((info["start_ms"] + info["width_ms"] + info["backoff_ms"]).max()) if len(info) else 0.0
+    longest = float((info["start_ms"] + info["width_ms"]).max()) if len(info) else 0.0
     unit = unit_for(longest)
     what = "lane" if info.attrs["packed"] else ""
     figure = new_figure(
@@ -92,7 +96,9 @@ def plot_timeline(frames: FramesLike, *, run_id: str | None = None, title: str |
 
 def _node_rows(info: pd.DataFrame) -> pd.Series[int]:
     first = (
-        info.groupby("node", sort=False)[["wave", "start_ms"]].min().sort_values(["wave", "start_ms"], kind="stable")
+        info.groupby("node", sort=False, observed=True)[["wave", "start_ms"]]
+        .min()
+        .sort_values(["wave", "start_ms"], kind="stable")
     )
     return info["node"].map(pd.Series(np.arange(len(first)), index=first.index)).astype("int64")
 
@@ -113,27 +119,35 @@ def _lanes(info: pd.DataFrame) -> np.ndarray[Any, Any]:
 
 
 def _name_nodes(figure: go.Figure, nodes: pd.DataFrame) -> None:
-    """Write the names of the nodes; where there are too many, the wave at its first row."""
+    """Write the names of the nodes; where there are too many, the wave at its first row, as far as there is room."""
     name_rows(figure, nodes["node"], most=_MOST_NAMES)
     if len(nodes) > _MOST_NAMES:
+        apart = _LINE_PX * len(nodes) / (height_of(len(nodes)) - _FRAME_PX)
+        kept: list[int] = []
         first = nodes.drop_duplicates("wave")
-        figure.update_yaxes(
-            title={"text": "wave"}, tickvals=first["row"].tolist(), ticktext=first["wave"].astype(str).tolist()
-        )
+        for row in first["row"]:
+            if not kept or row - kept[-1] >= apart:
+                kept.append(row)
+        waves = first[first["row"].isin(kept)]["wave"].astype(str)
+        figure.update_yaxes(title={"text": "wave"}, tickvals=kept, ticktext=waves.tolist())
 
 
 def _add_waits(figure: go.Figure, info: pd.DataFrame, unit: Unit, draw: Any) -> None:
     queued = info[info["queued_ms"] > 0]
     backoff = info[info["backoff_ms"] > 0]
     waits = (
-        ("in the queue", "queued", queued, queued["start_ms"] - queued["queued_ms"], queued["queued_ms"]),
-        ("backing off", "backoff", backoff, backoff["start_ms"] + backoff["width_ms"], backoff["backoff_ms"]),
+        ("in the queue", "queued", queued, _ready(queued), queued["queued_ms"]),
+        ("backing off", "backoff", backoff, _ready(backoff) - backoff["backoff_ms"], backoff["backoff_ms"]),
     )
     for name, kind, chosen, start, width in waits:
         if len(chosen):
             told = [f"{name} for {duration_text(ms)}" for ms in width]
             moved = chosen.assign(start_ms=start, width_ms=width, error="")
             figure.add_trace(draw(moved, unit, name, WAIT_COLORS[kind], _hover_of(moved, told), 0.3))
+
+
+def _ready(info: pd.DataFrame) -> pd.Series[float]:
+    return info["start_ms"] - info["queued_ms"]
 
 
 def _hover_of(chosen: pd.DataFrame, told: list[str] | None = None) -> np.ndarray[Any, Any]:

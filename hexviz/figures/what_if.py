@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 
 from hexviz.analysis.palette import ACCENT, NEUTRAL, STATUS_COLORS
 from hexviz.analysis.what_if import scaling
-from hexviz.figures.layout import duration_text, new_figure, run_title, unit_for
+from hexviz.figures.layout import duration_text, new_figure, run_title, say_nothing_to_show, unit_for
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,9 +34,11 @@ def plot_what_if(
     figure = new_figure(
         title or run_title("What if: time by number of workers", frames, run_id), x="workers", y=f"time ({unit.name})"
     )
+    if not info["makespan_ms"].any():
+        return say_nothing_to_show(figure, "no node has taken any time")
     for schedule, name, color in (
-        ("ready", "a node starts when its parents have ended", STATUS_COLORS["succeeded"]),
-        ("wave", "each wave waits for the one before", STATUS_COLORS["retrying"]),
+        ("ready", "starts when its parents have ended", STATUS_COLORS["succeeded"]),
+        ("wave", "waits for the whole wave before", STATUS_COLORS["retrying"]),
     ):
         rows = info[info["schedule"] == schedule]
         figure.add_trace(
@@ -50,16 +52,16 @@ def plot_what_if(
                 hovertemplate=f"%{{x}} workers: %{{y:.4~g}} {unit.name}<br>speed-up %{{customdata:.2f}}<extra></extra>",
             )
         )
-    for key, name, color, dash, position in (
-        ("critical_path_ms", "critical path", ACCENT, "dash", "bottom left"),
-        ("recorded_ms", "this run", NEUTRAL, "dot", "top left"),
+    for key, name, color, dash in (
+        ("critical_path_ms", "critical path", ACCENT, "dash"),
+        ("recorded_ms", "this run", NEUTRAL, "dot"),
     ):
         level = info.attrs[key]
         figure.add_hline(
             y=level / unit.ms,
-            line={"color": color, "dash": dash, "width": 1.5},
-            annotation_position=position,
-            annotation={"text": f"{name} {duration_text(level)}", "font": {"color": color}},
+            line={"color": color, "dash": dash, "width": 2},
+            name=f"{name}: {duration_text(level)}",
+            showlegend=True,
         )
     figure.update_xaxes(
         type="log", tickmode="array", tickvals=list(workers), ticktext=[str(number) for number in workers]

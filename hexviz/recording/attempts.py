@@ -1,8 +1,7 @@
-"""From the events of nodes to one row per attempt and one per node, with arrays only."""
+"""From the events of nodes to one row per attempt, with arrays only."""
 
 from __future__ import annotations
 
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,19 +12,20 @@ from hexviz.events.events import (
     NodeCompleted,
     NodeFailed,
     NodeFellBack,
-    NodeInfo,
     NodeRetrying,
     NodeSkipped,
     NodeStarted,
-    PipelineStarted,
 )
 from hexviz.recording.columns import NULL
 from hexviz.recording.layout import STATUSES
+from hexviz.recording.snapshot import factorised
 
 if TYPE_CHECKING:
-    from hexviz.recording.snapshot import Array, Snapshot
+    from hexviz.recording.arrays import Array
+    from hexviz.recording.shape import Shape
+    from hexviz.recording.snapshot import Snapshot
 
-_STATUS = {word: code for code, word in enumerate(STATUSES)}
+STATUS = {word: code for code, word in enumerate(STATUSES)}
 _CLASSES: tuple[type[Event], ...] = (
     NodeStarted,
     NodeCompleted,
@@ -36,24 +36,17 @@ _CLASSES: tuple[type[Event], ...] = (
     NodeCancelled,
 )
 STARTED, COMPLETED, FAILED, RETRYING, SKIPPED, FELL_BACK, CANCELLED = range(7)
-_STATUS_OF = np.array(
-    [_STATUS[word] for word in ("running", "succeeded", "failed", "retrying", "skipped", "fell_back", "cancelled")],
+STATUS_OF = np.array(
+    [STATUS[word] for word in ("running", "succeeded", "failed", "retrying", "skipped", "fell_back", "cancelled")],
     dtype=np.int8,
 )
 
 
-def scatter(size: int, at: Array, values: Array, *, default: Any, last: bool = True) -> Array:
-    """An array in which each index of ``at`` holds its last (or first) value."""
-    out = np.full(size, default, dtype=np.asarray(values).dtype if len(at) else None)
-    if last:
-        out[at] = values
-    else:
-        out[at[::-1]] = np.asarray(values)[::-1]
-    return out
-
-
 class NodeEvents:
-    """All events about nodes, in order, as parallel arrays; and which attempt and node each belongs to."""
+    """All events about nodes, in order, as parallel arrays.
+
+    ``extra_ms`` is what a NodeStarted queued and a NodeRetrying delays; ``row`` counts within the event's class.
+    """
 
     def __init__(self, snapshot: Snapshot) -> None:
         self.snapshot = snapshot
@@ -66,158 +59,165 @@ class NodeEvents:
             self.ready, self.worker, self.reason, self.decided_by, self.row,
         ) = (values[by_place] for values in joined)  # fmt: skip
         self.run = snapshot.run[self.place]
-        self._tables = {kind: snapshot.table(cls) for kind, cls in enumerate(_CLASSES)}
 
     def _part(self, kind: int, cls: type[Event]) -> tuple[Array, ...]:
         table = self.snapshot.table(cls)
         size = 0 if table is None else len(table)
-        zeros, nan = np.zeros(size, dtype=np.int64), np.full(size, np.nan)
+        zeros, nan = np.zeros(size, dtype=np.uint32), np.full(size, np.nan)
         fields = {} if table is None else table.block.columns
 
         def own(name: str, default: Array) -> Array:
             return table.column(name) if table is not None and name in fields else default
 
-        extra = own("queued_ms", nan) if kind == STARTED else own("delay_s", nan) * 1000.0
         return (
-            zeros if table is None else table.place,
-            zeros + kind,
-            own("name", zeros).astype(np.int64),
-            own("wave_index", zeros),
-            own("attempt", zeros + 1),
+            np.zeros(0, dtype=np.int64) if table is None else table.place,
+            np.full(size, kind, dtype=np.int8),
+            own("name", zeros),
+            own("wave_index", zeros.astype(np.int64)),
+            own("attempt", np.ones(size, dtype=np.int64)),
             own("duration_ms", nan),
-            extra,
-            own("ready_at", np.full(size, NULL)),
-            own("worker", zeros).astype(np.int64),
-            own("reason", zeros).astype(np.int64),
-            own("decided_by", zeros).astype(np.int64),
+            own("queued_ms", nan) if kind == STARTED else own("delay_s", nan) * 1000.0,
+            _is_ready_at_once(table, own) if kind == STARTED else np.zeros(size, dtype=bool),
+            own("worker", zeros),
+            own("reason", zeros),
+            own("decided_by", zeros),
             np.arange(size),
         )
 
-    def details(self, kind: int, field: str, view: Any) -> list[Any]:
-        """``view`` of a structured field of all events of a kind, in order."""
-        table = self._tables[kind]
-        return [] if table is None else table.distinct(field, view)
+    def of(self, *kinds: int) -> Array:
+        """The positions of the events of some kinds, in order."""
+        if len(kinds) == 1:
+            return np.flatnonzero(self.kind == kinds[0])
+        wanted = np.zeros(len(_CLASSES), dtype=bool)
+        wanted[list(kinds)] = True
+        return np.flatnonzero(wanted[self.kind])
 
-    @cached_property
-    def keys(self) -> tuple[Array, Array, Array]:
-        """(of each event its node key, of each event its attempt key, of each attempt its first event)."""
-        span = len(self.snapshot.texts_list) + 1
-        pair = self.run * span + self.node
-        _, node_key = np.unique(pair, return_inverse=True)
-        distinct, attempt_code = np.unique(self.attempt, return_inverse=True)
-        _, first, attempt_key = np.unique(
-            node_key * (len(distinct) + 1) + attempt_code, return_index=True, return_inverse=True
-        )
-        by_first = np.argsort(first, kind="stable")
-        rank = np.empty(len(first), dtype=np.int64)
-        rank[by_first] = np.arange(len(first))
-        return node_key, rank[attempt_key], first[by_first]
+    def coded(self, kind: int, field: str) -> tuple[Array, list[Any]]:
+        """The numbers of a structured field of all events of a kind, in order, and the distinct values."""
+        table = self.snapshot.table(_CLASSES[kind])
+        return (np.zeros(0, dtype=np.int64), []) if table is None else table.coded(field)
+
+
+def _is_ready_at_once(table: Any, own: Any) -> Array:
+    """Whether a node could have started with the run: it has no parents, and no moment when it became ready."""
+    if table is None:
+        return np.zeros(0, dtype=bool)
+    size = len(table)
+    first = own("attempt", np.ones(size)) == 1
+    told = (own("ready_at", np.full(size, NULL)) != NULL) | (own("queued_ms", np.zeros(size)) > 0)
+    return first & ~told & (own("dependencies", np.zeros(size)) == 0)  # type: ignore[no-any-return]
 
 
 class Attempts:
-    """One row per attempt, in order of start: parallel arrays named as the columns of the frame."""
+    """One row per attempt, in order of start: parallel arrays named as the columns of the frame.
 
-    def __init__(self, events: NodeEvents) -> None:
+    ``at`` and ``event`` pair the events of nodes with the attempts that they belong to; ``node_row`` is the row of each
+    attempt's node.
+    """
+
+    def __init__(self, events: NodeEvents, shape: Shape) -> None:
         self.events = events
-        _, key, first = events.keys
-        size = len(first)
-        own = np.isin(events.kind, (STARTED, COMPLETED, FAILED))
-        real = np.zeros(size, dtype=bool)
-        real[key[own]] = True
-        number = np.cumsum(real) - 1
-        keep = real[key]
+        key, first = _attempt_keys(events, shape.row_of_event)
+        real = np.zeros(len(first), dtype=bool)
+        real[key[events.of(STARTED, COMPLETED, FAILED)]] = True
         self.size = int(real.sum())
         self.first = first[real]
-        self.at = number[key[keep]]
-        self.kept = np.flatnonzero(keep)
+        self.at = np.where(real, np.cumsum(real) - 1, -1)[key]
+        self.node_row = shape.row_of_event[self.first]
+        self.run, self.node, self.wave, self.attempt = (
+            values[self.first] for values in (events.run, events.node, events.wave, events.attempt)
+        )
         with np.errstate(all="ignore"):
-            self._fill()
+            self._find_ends()
+            self._split_times()
 
-    def _last(self, kinds: tuple[int, ...], values: Array, default: Any, *, last: bool = True) -> Array:
-        """Per attempt the last (or first) value among its events of some kinds."""
-        mine = np.isin(self.events.kind[self.kept], kinds)
-        return scatter(self.size, self.at[mine], values[self.kept[mine]], default=default, last=last)
+    def _mine(self, *kinds: int) -> tuple[Array, Array]:
+        """(attempts, events): the events of some kinds that belong to an attempt."""
+        events = self.events.of(*kinds)
+        at = self.at[events]
+        return at[at >= 0], events[at >= 0]
 
-    def _fill(self) -> None:
+    def _scatter(self, pairs: tuple[Array, Array], values: Array, default: Any, *, last: bool = True) -> Array:
+        return scatter(self.size, pairs[0], values[pairs[1]], default=default, last=last)
+
+    def _find_ends(self) -> None:
         e, s = self.events, self.events.snapshot
-        ends, settled = (COMPLETED, FAILED), (SKIPPED, FELL_BACK, CANCELLED)
-        self.run, self.node, self.wave, self.attempt = (a[self.first] for a in (e.run, e.node, e.wave, e.attempt))
+        starts, ends = self._mine(STARTED), self._mine(COMPLETED, FAILED)
+        settled, retrying = self._mine(SKIPPED, FELL_BACK, CANCELLED), self._mine(RETRYING)
         offset, stamp = s.offset_ms[e.place], s.timestamp[e.place]
-        everything = tuple(kind for kind in range(7) if kind != RETRYING)
-        self.status = self._last(everything, _STATUS_OF[e.kind], _STATUS["pending"])
-        self.ready_at = self._last((STARTED,), e.ready, NULL, last=False)
-        self.started_at = self._last((STARTED,), stamp, NULL, last=False)
-        self.start_ms = self._last((STARTED,), offset, np.nan, last=False).astype(float)
-        self.queued_ms = np.nan_to_num(self._last((STARTED,), e.extra_ms, np.nan, last=False).astype(float))
-        self.worker = self._last((STARTED,), e.worker, 0).astype(np.int64)
-        self.end_ms = self._last(ends, offset, np.nan, last=False).astype(float)
-        self.ended_at = self._last(ends, stamp, NULL, last=False)
-        self.duration_ms = self._last(ends, e.duration_ms, np.nan, last=False).astype(float)
-        unended = np.isnan(self.end_ms)
-        late = self._last(settled, offset, np.nan, last=False).astype(float)
-        told = self._last(settled, e.duration_ms, np.nan, last=False).astype(float)
-        late_at = self._last(settled, stamp, NULL, last=False)
-        self.end_ms = np.where(unended, late, self.end_ms)
-        self.ended_at = np.where(unended, late_at, self.ended_at).astype(np.int64)
-        self.duration_ms = np.where(unended, np.where(told > 0, told, late - self.start_ms), self.duration_ms)
-        self.ready_ms = self.start_ms - self.queued_ms
-        self.backoff_ms = np.nan_to_num(self._last((RETRYING,), e.extra_ms, 0.0).astype(float))
-        why = (RETRYING, *settled)
-        self.reason = self._last(why, e.reason, 0).astype(np.int64)
-        self.decided_by = self._last(why, e.decided_by, 0).astype(np.int64)
+        told = self._mine(STARTED, COMPLETED, FAILED, SKIPPED, FELL_BACK, CANCELLED)
+        self.status = self._scatter(told, STATUS_OF[e.kind], STATUS["pending"])
+        self.started_at = self._scatter(starts, stamp, NULL, last=False)
+        self.start_ms = self._scatter(starts, offset, np.nan, last=False)
+        self.worker = self._scatter(starts, e.worker, 0)
+        self.end_ms = self._scatter(ends, offset, np.nan, last=False)
+        self.ended_at = self._scatter(ends, stamp, NULL, last=False)
+        self.duration_ms = self._scatter(ends, e.duration_ms, np.nan, last=False)
+        late = np.isnan(self.end_ms)[settled[0]]
+        settled_late = settled[0][late][::-1], settled[1][late][::-1]
+        self.end_ms[settled_late[0]] = offset[settled_late[1]]
+        self.ended_at[settled_late[0]] = stamp[settled_late[1]]
+        self.duration_ms[settled_late[0]] = e.duration_ms[settled_late[1]]
+        why = self._mine(RETRYING, SKIPPED, FELL_BACK, CANCELLED)
+        self.reason = self._scatter(why, e.reason, 0)
+        self.decided_by = self._scatter(why, e.decided_by, 0)
+        self.delay_ms = self._scatter(retrying, e.extra_ms, np.nan)
 
-    def errors(self) -> tuple[list[str], list[str]]:
-        """Types and messages of the exceptions."""
-        return last_errors(self.events, self.size, self.kept, self.at)
+    def _split_times(self) -> None:
+        """What the time until the end was spent on: see docs/frames.md."""
+        starts = self._mine(STARTED)
+        told_ms = np.maximum(np.nan_to_num(self._scatter(starts, self.events.extra_ms, 0.0, last=False)), 0.0)
+        at_once = self._scatter(starts, self.events.ready, default=False, last=False)
+        before = self._before()
+        ended = self.end_ms[before]
+        again = (before >= 0) & ~np.isnan(ended)
+        asked = np.where(np.isnan(self.delay_ms[before]), self.start_ms - ended - told_ms, self.delay_ms[before])
+        gap = np.maximum(self.start_ms - ended, 0.0)
+        self.backoff_ms = np.nan_to_num(np.where(again, np.clip(asked, 0.0, gap), 0.0))
+        ready = np.where(at_once, 0.0, np.maximum(self.start_ms - told_ms, 0.0))
+        self.ready_ms = np.where(again, ended + self.backoff_ms, np.minimum(ready, self.start_ms))
+        lost = (self.attempt > 1) & ~again  # how it came from the attempt before is not known
+        self.parents_ms = np.nan_to_num(np.where(again | lost, 0.0, np.maximum(self.ready_ms, 0.0)))
+        until_start = np.maximum(self.start_ms - self.ready_ms, 0.0)
+        until_code = np.maximum(self.end_ms - self.start_ms - np.maximum(self.duration_ms, 0.0), 0.0)
+        self.queued_ms = np.nan_to_num(until_start) + np.nan_to_num(until_code)
 
+    def _before(self) -> Array:
+        """Of each attempt the row of the one before of the same node; -1 for none."""
+        order = np.lexsort((self.attempt, self.node_row))
+        node, attempt = self.node_row[order], self.attempt[order]
+        follows = np.zeros(self.size, dtype=bool)
+        follows[1:] = (node[1:] == node[:-1]) & (attempt[1:] == attempt[:-1] + 1)
+        before = np.full(self.size, -1, dtype=np.int64)
+        before[order[follows]] = order[np.flatnonzero(follows) - 1]
+        return before
 
-def last_errors(events: NodeEvents, size: int, kept: Array, at: Array) -> tuple[list[str], list[str]]:
-    """Of each row the type and message of its last NodeFailed; empty texts without one."""
-    types, messages = [""] * size, [""] * size
-    found = events.details(FAILED, "error", error_facts)
-    mine = events.kind[kept] == FAILED
-    for row, index in zip(at[mine].tolist(), events.row[kept[mine]].tolist(), strict=True):
-        types[row], messages[row] = found[index]
-    return types, messages
-
-
-def error_facts(error: Any) -> tuple[str, str]:
-    """Type and message of a recorded error; empty for None."""
-    return ("", "") if error is None else (str(error.type_name), str(error.message))
-
-
-class Shape:
-    """The graphs of all runs: the nodes that PipelineStarted tells, then those that only events know."""
-
-    def __init__(self, events: NodeEvents) -> None:
-        snapshot = events.snapshot
-        self.infos: dict[tuple[int, str], NodeInfo] = {}
-        table = snapshot.table(PipelineStarted)
-        if table is not None:
-            for place, nodes in zip(table.place.tolist(), table.values("nodes"), strict=True):
-                run = int(snapshot.run[place])
-                for info in nodes:
-                    self.infos.setdefault((run, info.name), info)
-        _, first = np.unique(events.run * (len(snapshot.texts_list) + 1) + events.node, return_index=True)
-        names = snapshot.texts_list
-        for index in np.sort(first).tolist():
-            run, name = int(events.run[index]), names[events.node[index]]
-            if (run, name) not in self.infos:
-                self.infos[run, name] = NodeInfo(name, int(events.wave[index]))
-        self.rows = sorted(self.infos, key=lambda pair: pair[0])
-        self.index = {pair: row for row, pair in enumerate(self.rows)}
-
-    def rows_of(self, events: NodeEvents) -> Array:
-        """Of each event about a node the row of that node."""
-        key, _, _ = events.keys
-        names = events.snapshot.texts_list
-        _, first = np.unique(key, return_index=True)
-        row_of_key = [self.index[int(events.run[i]), names[events.node[i]]] for i in first.tolist()]
-        return np.array(row_of_key, dtype=np.int64)[key] if len(key) else np.zeros(0, dtype=np.int64)
+    def errors(self) -> tuple[Array, list[Any]]:
+        """Of each attempt the number of its error, and the errors; the last is None."""
+        return last_errors(self.events, self.size, self.at)
 
 
-def node_status(events: NodeEvents, rows: Array, size: int) -> Array:
-    """Of each node the status that its last event tells; pending without one."""
-    status = np.full(size, _STATUS["pending"], dtype=np.int8)
-    status[rows] = _STATUS_OF[events.kind]
-    return status
+def _attempt_keys(events: NodeEvents, node_row: Array) -> tuple[Array, Array]:
+    """(of each event the number of its attempt, of each attempt its first event)."""
+    numbers, distinct = factorised(events.attempt)
+    key, found = factorised(node_row * max(1, len(distinct)) + numbers)
+    return key, scatter(len(found), key, np.arange(len(key)), default=0, last=False)
+
+
+def scatter(size: int, at: Array, values: Array, *, default: Any, last: bool = True) -> Array:
+    """An array in which each index of ``at`` holds its last (or first) value."""
+    out = np.full(size, default, dtype=values.dtype)
+    if last:
+        out[at] = values
+    else:
+        out[at[::-1]] = values[::-1]
+    return out
+
+
+def last_errors(events: NodeEvents, size: int, row_of_event: Array) -> tuple[Array, list[Any]]:
+    """Of each row the number of the error of its last NodeFailed, and the errors; the last is None, for none."""
+    codes, values = events.coded(FAILED, "error")
+    failed = events.of(FAILED)
+    at = row_of_event[failed]
+    number = codes[events.row[failed]]
+    return scatter(size, at[at >= 0], number[at >= 0], default=len(values)), [*values, None]

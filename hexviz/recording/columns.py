@@ -1,285 +1,53 @@
 """Append-only typed columns: events kept as numbers and codes, about 100 bytes each, and given back unchanged.
 
-Columns common to all events stand in arrival order; the fields of each event class stand in a block of their own.
-A value that does not fit its column (a text where a number belongs) is kept aside, so nothing is lost.
+The fields of each event class stand in a block of their own, in arrival order; beside the blocks stands the order
+of the classes. The kinds of columns stand in ``typed_columns``, ``time_column`` and
+``packed_column``.
 """
 
 from __future__ import annotations
 
 from array import array
-from datetime import UTC, datetime, timedelta
-from functools import cache
-from itertools import accumulate, islice
-from operator import attrgetter
-from typing import TYPE_CHECKING, Any, Protocol
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from hexviz.events.events import EVENT_CLASSES, Event
-from hexviz.events.schema import BASE_FIELDS, field_types, from_parts, to_parts
-from hexviz.events.summary import utc
+from hexviz.events.events import EVENT_CLASSES, Event, NodeCompleted
+from hexviz.events.schema import BASE_FIELDS, field_types
+from hexviz.events.summary import Summary, summarise
+from hexviz.recording.packed_column import PackedColumn
+from hexviz.recording.time_column import TimeColumn
+from hexviz.recording.typed_columns import (
+    NULL,
+    ArrayColumn,
+    BoolColumn,
+    CodeColumn,
+    Column,
+    ObjectColumn,
+    OptionalColumn,
+    Strings,
+    TextColumn,
+    Tuples,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-NULL = -(2**63)
-"""What stands in a column of whole numbers or times where there is no value."""
+__all__ = ["NULL", "Block", "EventColumns"]
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
-_encoder = msgspec.json.Encoder(enc_hook=to_parts)
-_encode, _encode_lines = _encoder.encode, _encoder.encode_lines
+_BASE_TYPES = {"timestamp": datetime, "run_id": str, "seq": int, "monotonic_ns": int, "pipeline": str}
 
 
-class Strings(dict[str, int]):
-    """Every distinct text once; a column of texts holds their codes."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.values_by_code: list[str] = []
-        self[""]
-
-    def __missing__(self, text: str) -> int:
-        if type(text) is not str:
-            raise TypeError(f"{type(text).__qualname__} is not a text")
-        code = self[text] = len(self.values_by_code)
-        self.values_by_code.append(text)
-        return code
-
-
-class Column(Protocol):
-    """What every column can do."""
-
-    def extend(self, values: Sequence[Any]) -> None:
-        """Append many values; none is lost, whatever its type."""
-
-    def __getitem__(self, row: int) -> Any:
-        """The value of a row, as it was given."""
-
-    def __len__(self) -> int:
-        """How many rows."""
-
-    def nbytes(self) -> int:
-        """Bytes held, roughly."""
-
-
-class ArrayColumn:
-    """Whole numbers (``q``, ``b``) or floats (``d``) in an array; values that do not fit are kept in ``odd``."""
-
-    def __init__(self, typecode: str) -> None:
-        self.data = array(typecode)
-        self.odd: dict[int, Any] = {}
-
-    def extend(self, values: Sequence[Any]) -> None:
-        """Append many values at once; one by one where some do not fit."""
-        try:
-            self.data.fromlist(self.encoded(values))
-        except (TypeError, OverflowError, ValueError):
-            for value in values:
-                try:
-                    self.data.fromlist(self.encoded([value]))
-                except (TypeError, OverflowError, ValueError):
-                    self.odd[len(self.data)] = value
-                    self.data.append(self.absent())
-
-    def encoded(self, values: Sequence[Any]) -> list[Any]:
-        """The values as the array holds them; TypeError, OverflowError or ValueError where one does not fit."""
-        return list(values)
-
-    def decoded(self, value: Any) -> Any:
-        """The value as it was given."""
-        return value
-
-    def absent(self) -> Any:
-        """What stands in the array where the value is kept aside."""
-        return float("nan") if self.data.typecode == "d" else 0
-
-    def __getitem__(self, row: int) -> Any:
-        return self.odd[row] if row in self.odd else self.decoded(self.data[row])
-
-    def __len__(self) -> int:
-        return len(self.data)
-
-    def nbytes(self) -> int:
-        """Bytes held, roughly."""
-        return len(self.data) * self.data.itemsize
-
-
-class OptionalColumn(ArrayColumn):
-    """Whole numbers or booleans that may be None."""
-
-    def __init__(self, kind: type) -> None:
-        super().__init__("q")
-        self._kind = kind
-
-    def encoded(self, values: Sequence[Any]) -> list[Any]:
-        """Numbers, with NULL for None."""
-        if any(value == NULL for value in values):
-            raise ValueError("the mark of None as a value")
-        return [NULL if value is None else value for value in values]
-
-    def decoded(self, value: Any) -> Any:
-        """The value as it was given."""
-        return None if value == NULL else self._kind(value)
-
-    def absent(self) -> Any:
-        """No value."""
-        return NULL
-
-
-class BoolColumn(ArrayColumn):
-    """Booleans."""
-
-    def __init__(self) -> None:
-        super().__init__("b")
-
-    def decoded(self, value: Any) -> Any:
-        """The value as it was given."""
-        return bool(value)
-
-
-class TimeColumn(ArrayColumn):
-    """Aware times as microseconds since 1970, or None."""
-
-    def __init__(self) -> None:
-        super().__init__("q")
-
-    def encoded(self, values: Sequence[Any]) -> list[Any]:
-        """Microseconds, with NULL for None."""
-        try:
-            if values[0] is not None:
-                spans = [value - _EPOCH for value in values]
-                return [(span.days * 86_400 + span.seconds) * 1_000_000 + span.microseconds for span in spans]
-        except TypeError:
-            pass  # some are None or naive
-        return [NULL if value is None else (utc(value) - _EPOCH) // _MICROSECOND for value in values]
-
-    def decoded(self, value: Any) -> Any:
-        """The value as it was given."""
-        return None if value == NULL else _EPOCH + timedelta(microseconds=value)
-
-    def absent(self) -> Any:
-        """No value."""
-        return NULL
-
-
-class TextColumn(ArrayColumn):
-    """Texts as codes of a shared :class:`Strings`."""
-
-    def __init__(self, strings: Strings) -> None:
-        super().__init__("I")
-        self._strings = strings
-
-    def encoded(self, values: Sequence[Any]) -> list[Any]:
-        """Codes, new ones where a value is new."""
-        return list(map(self._strings.__getitem__, values))
-
-    def decoded(self, value: Any) -> Any:
-        """The value as it was given."""
-        return self._strings.values_by_code[value]
-
-
-class Tuples(dict[tuple[str, ...], int]):
-    """Every distinct tuple of texts once."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.values_by_code: list[tuple[str, ...]] = []
-        self[()]
-
-    def __missing__(self, names: tuple[str, ...]) -> int:
-        if type(names) is not tuple or any(type(name) is not str for name in names):
-            raise TypeError(f"{type(names).__qualname__} is not a tuple of texts")
-        code = self[names] = len(self.values_by_code)
-        self.values_by_code.append(names)
-        return code
-
-
-class NamesColumn(ArrayColumn):
-    """Tuples of texts (parents, nodes of a wave, tags) as codes."""
-
-    def __init__(self) -> None:
-        super().__init__("I")
-        self._tuples = Tuples()
-
-    def encoded(self, values: Sequence[Any]) -> list[Any]:
-        """Codes, new ones where a value is new."""
-        return list(map(self._tuples.__getitem__, values))
-
-    def decoded(self, value: Any) -> Any:
-        """The value as it was given."""
-        return self._tuples.values_by_code[value]
-
-
-@cache
-def _decoder(hint: Any) -> msgspec.json.Decoder[Any]:
-    return msgspec.json.Decoder(hint)
-
-
-class PackedColumn:
-    """Structured values (summaries, errors, votes, names) as JSON, one after the other in one buffer."""
-
-    def __init__(self, hint: Any) -> None:
-        self.data = bytearray()
-        self.ends = array("q")
-        self.odd: dict[int, Any] = {}
-        self._decode = _decoder(hint).decode
-
-    def extend(self, values: Sequence[Any]) -> None:
-        """Append many values at once; one by one where some do not fit."""
-        try:
-            lines = _encode_lines(values)
-        except (TypeError, ValueError, OverflowError):
-            lines = b"null"
-        if b"null" in lines:  # None, or a NaN that JSON would lose
-            self._extend_one_by_one(values)
-            return
-        texts = lines.split(b"\n")
-        del texts[-1]
-        self.ends.fromlist(list(islice(accumulate(map(len, texts), initial=len(self.data)), 1, None)))
-        self.data += b"".join(texts)
-
-    def _extend_one_by_one(self, values: Sequence[Any]) -> None:
-        for value in values:
-            try:
-                text = _encode(value)
-                if b"null" in text and value is not None and from_parts(self._decode(text)) != value:
-                    raise ValueError("NaN has no JSON")  # noqa: TRY301 - kept aside below
-                self.data += text
-            except (TypeError, ValueError, OverflowError, msgspec.MsgspecError):
-                self.odd[len(self.ends)] = value
-            self.ends.append(len(self.data))
-
-    def text(self, row: int) -> bytes:
-        """The JSON of a row; empty where the value is kept aside."""
-        return bytes(self.data[self.ends[row - 1] if row else 0 : self.ends[row]])
-
-    def __getitem__(self, row: int) -> Any:
-        return self.odd[row] if row in self.odd else from_parts(self._decode(self.text(row)))
-
-    def __len__(self) -> int:
-        return len(self.ends)
-
-    def nbytes(self) -> int:
-        """Bytes held, roughly."""
-        return len(self.data) + 8 * len(self.ends)
-
-
-class ObjectColumn(list[Any]):
-    """Values of classes that are not ours, as they are."""
-
-    def nbytes(self) -> int:
-        """Bytes held, roughly."""
-        return 64 * len(self)
-
-
-def _column_for(hint: Any, strings: Strings) -> Column:
+def column_for(hint: Any, strings: Strings) -> Column:
+    """An empty column for values of a type."""
     makers: dict[Any, Any] = {
         int: lambda: ArrayColumn("q"),
         float: lambda: ArrayColumn("d"),
         bool: BoolColumn,
         str: lambda: TextColumn(strings),
-        tuple[str, ...]: NamesColumn,
+        tuple[str, ...]: lambda: CodeColumn(Tuples()),
+        datetime: TimeColumn,
         datetime | None: TimeColumn,
         int | None: lambda: OptionalColumn(int),
         bool | None: lambda: OptionalColumn(bool),
@@ -287,33 +55,76 @@ def _column_for(hint: Any, strings: Strings) -> Column:
     return makers[hint]() if hint in makers else PackedColumn(hint)
 
 
+def _by_field(rows: Sequence[Any]) -> Iterator[tuple[Any, ...]]:
+    return zip(*map(msgspec.structs.astuple, rows), strict=True)
+
+
+def _by_class(kinds: Sequence[type[Event]], rows: Sequence[Any]) -> dict[type[Event], list[Any]]:
+    groups: dict[type[Event], list[Any]] = {cls: [] for cls in dict.fromkeys(kinds)}
+    append = {cls: group.append for cls, group in groups.items()}
+    for cls, row in zip(kinds, rows, strict=True):
+        append[cls](row)
+    return groups
+
+
 class Block:
-    """The own fields of all events of one class, in arrival order."""
+    """The events of one class, in arrival order: ``base`` holds the columns that all have, ``columns`` its own."""
 
     def __init__(self, cls: type[Event], strings: Strings) -> None:
         self.cls = cls
-        self.size = 0
         types = field_types(cls) if cls in EVENT_CLASSES else {}
-        self.columns: dict[str, Column] = {
-            name: _column_for(types[name], strings) if name in types else ObjectColumn()
+        every = {
+            name: column_for((_BASE_TYPES if name in _BASE_TYPES else types)[name], strings)
+            if name in _BASE_TYPES or name in types
+            else ObjectColumn()
             for name in cls.__struct_fields__
-            if name not in BASE_FIELDS
         }
-        self._places = [(cls.__struct_fields__.index(name), column) for name, column in self.columns.items()]
+        self.base: dict[str, Any] = {name: every[name] for name in BASE_FIELDS}
+        self.columns: dict[str, Column] = {name: column for name, column in every.items() if name not in BASE_FIELDS}
+        self._every = list(every.values())
+        self._result = cls.__struct_fields__.index("result") if cls is NodeCompleted else None
 
-    def extend(self, rows: list[tuple[Any, ...]]) -> None:
-        """Append the rows (one tuple of all fields per event)."""
-        values = list(zip(*rows, strict=True))
-        for place, column in self._places:
-            column.extend(values[place])
-        self.size += len(rows)
+    def extend(self, events: Sequence[Any]) -> None:
+        """Append events of the class."""
+        fields: list[Any] = list(_by_field(events))
+        if self._result is not None:  # small results may have waited for this (see Summariser.hurried)
+            results = fields[self._result]
+            fields[self._result] = [value if type(value) is Summary else summarise(value) for value in results]
+        for column, values in zip(self._every, fields, strict=True):
+            column.extend(values)
+
+    def numbered(self, rows: Sequence[Any]) -> list[Any]:
+        """The fields of structs in which structured values are JSON, as :meth:`extend_numbered` wants them.
+
+        Raises a MsgspecError where such a value is not of its type; nothing has been appended then.
+        """
+        return [
+            column.numbered(values) if isinstance(column, PackedColumn) else values
+            for column, values in zip(self._every, _by_field(rows), strict=True)
+        ]
+
+    def extend_numbered(self, fields: list[Any]) -> None:
+        """Append what :meth:`numbered` returned."""
+        for column, values in zip(self._every, fields, strict=True):
+            if isinstance(column, PackedColumn):
+                column.data.fromlist(values)
+            else:
+                column.extend(values)
 
     def row(self, row: int) -> dict[str, Any]:
         """The own fields of one event by name."""
         return {name: column[row] for name, column in self.columns.items()}
 
+    def event(self, row: int) -> Event:
+        """One event, made anew."""
+        return self.cls(**self.row(row), **{name: column[row] for name, column in self.base.items()})
 
-_base_of = attrgetter(*BASE_FIELDS)
+    def __len__(self) -> int:
+        return len(self.base["seq"])
+
+    def nbytes(self) -> int:
+        """Bytes held, roughly."""
+        return sum(column.nbytes() for column in self._every)
 
 
 class EventColumns:
@@ -324,11 +135,7 @@ class EventColumns:
         self.blocks: list[Block] = []
         self.block_of: dict[type[Event], int] = {}
         self.classes = array("H")
-        self.timestamp = TimeColumn()
-        self.run_id = TextColumn(self.strings)
-        self.seq = ArrayColumn("q")
-        self.monotonic_ns = ArrayColumn("q")
-        self.pipeline = TextColumn(self.strings)
+        self.runs: dict[str, None] = {}
 
     def __len__(self) -> int:
         return len(self.classes)
@@ -338,44 +145,68 @@ class EventColumns:
         if not events:
             return
         kinds = list(map(type, events))
-        for cls in dict.fromkeys(kinds):
-            if cls not in self.block_of:
-                self.block_of[cls] = len(self.blocks)
-                self.blocks.append(Block(cls, self.strings))
-        groups: dict[type[Event], list[tuple[Any, ...]]] = {cls: [] for cls in dict.fromkeys(kinds)}
-        append = {cls: rows.append for cls, rows in groups.items()}
-        for cls, row in zip(kinds, map(msgspec.structs.astuple, events), strict=True):
-            append[cls](row)
-        for cls, rows in groups.items():
-            self.blocks[self.block_of[cls]].extend(rows)
-        base = (self.timestamp, self.run_id, self.seq, self.monotonic_ns, self.pipeline)
-        for column, values in zip(base, zip(*map(_base_of, events), strict=True), strict=True):
-            column.extend(values)
+        for cls, group in _by_class(kinds, events).items():
+            self.block(cls).extend(group)
+        self._note(kinds, events)
+
+    def extend_rows(self, kinds: Sequence[type[Event]], rows: Sequence[Any]) -> None:
+        """Append structs with the fields of the event classes ``kinds``, structured values as JSON.
+
+        Raises a MsgspecError where such a value is not of its type; nothing has been appended then.
+        """
+        if not rows:
+            return
+        groups = _by_class(kinds, rows)
+        numbered = {cls: self.block(cls).numbered(group) for cls, group in groups.items()}
+        for cls, fields in numbered.items():
+            self.block(cls).extend_numbered(fields)
+        self._note(kinds, rows)
+
+    def _note(self, kinds: Sequence[type[Event]], rows: Sequence[Any]) -> None:
+        self._note_runs([row.run_id for row in rows])
         self.classes.fromlist(list(map(self.block_of.__getitem__, kinds)))  # last: readers go by its length
+
+    def block(self, cls: type[Event]) -> Block:
+        """The block of a class, made where there is none."""
+        if cls not in self.block_of:
+            self.block_of[cls] = len(self.blocks)
+            self.blocks.append(Block(cls, self.strings))
+        return self.blocks[self.block_of[cls]]
+
+    def _note_runs(self, run_ids: list[Any]) -> None:
+        if run_ids.count(run_ids[0]) == len(run_ids) and run_ids[0] in self.runs:
+            return
+        self.runs |= dict.fromkeys(run_id if type(run_id) is str else "" for run_id in run_ids)
 
     def events(self, end: int) -> Iterator[Event]:
         """The first ``end`` events in arrival order, made anew."""
         rows = [0] * len(self.blocks)
         for position in range(end):
             code = self.classes[position]
-            block = self.blocks[code]
-            values = block.row(rows[code])
+            yield self.blocks[code].event(rows[code])
             rows[code] += 1
-            values["timestamp"] = self.timestamp[position]
-            values["run_id"] = self.run_id[position]
-            values["seq"] = self.seq[position]
-            values["monotonic_ns"] = self.monotonic_ns[position]
-            values["pipeline"] = self.pipeline[position]
-            yield block.cls(**values)
+
+    def in_order(self, name: str, end: int) -> array[int]:
+        """A base column of the first ``end`` events in arrival order: codes, numbers, or microseconds since 1970."""
+        columns = [block.base[name] for block in self.blocks]
+        parts = [column.micros() if isinstance(column, TimeColumn) else column.data for column in columns]
+        values = [iter(part[:]) for part in parts]
+        typecode = parts[0].typecode if parts else "q"
+        return array(typecode, [next(values[code]) for code in self.classes[:end]])
+
+    def count_of(self, run_id: str) -> int:
+        """How many events a run has."""
+        code = self.strings.get(run_id)
+        return 0 if code is None else sum(block.base["run_id"].data.count(code) for block in self.blocks)
 
     def last_seq_of(self, run_id: str) -> int:
         """The highest ``seq`` of a run; 0 where it has no event."""
         code = self.strings.get(run_id)
-        pairs = zip(self.run_id.data, self.seq.data, strict=True)
-        return 0 if code is None else max((seq for run, seq in pairs if run == code), default=0)
+        if code is None:
+            return 0
+        pairs = (zip(block.base["run_id"].data, block.base["seq"].data, strict=True) for block in self.blocks)
+        return max((seq for both in pairs for run, seq in both if run == code), default=0)
 
     def nbytes(self) -> int:
         """Bytes held by the columns, roughly, without the texts."""
-        base = (self.timestamp, self.run_id, self.seq, self.monotonic_ns, self.pipeline)
-        own = (column for block in self.blocks for column in block.columns.values())
-        return 2 * len(self.classes) + sum(column.nbytes() for column in (*base, *own))
+        return 2 * len(self.classes) + sum(block.nbytes() for block in self.blocks)

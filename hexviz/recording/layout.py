@@ -2,17 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
-import numpy as np
-import pandas as pd
-
-from hexviz.recording.columns import NULL
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-FRAME_SCHEMA = 1
+FRAME_SCHEMA = 2
 STATUSES = ("pending", "running", "retrying", "succeeded", "failed", "skipped", "fell_back", "cancelled")
 RUN_STATUSES = ("running", "succeeded", "failed", "cancelled", "skipped")
 SIGNALS = ("proceed", "retry", "skip", "fallback", "fail", "error")
@@ -23,80 +15,92 @@ PROBLEMS = (
     "end before start",
     "end without start",
     "no start of the run",
+    "second start of the run",
     "no end",
+    "second end",
     "negative duration",
     "clock step",
     "unknown event",
 )
-TEXT_DTYPE = "str" if int(pd.__version__.split(".", maxsplit=1)[0]) >= 3 else "string"  # noqa: PLR2004 - pandas 3
 
 
 class Col(NamedTuple):
-    """One column: its kind (``text``, ``int``, ``float``, ``time``, ``bool``, or a tuple of categories) and meaning."""
+    """One column: its kind and meaning.
+
+    A kind is the name of a dtype (``int64``, ``int32``, ``Int64``, ``Int32``, ``float64``, ``bool``), ``time``,
+    ``text`` (mostly distinct texts), ``word`` (texts that come again: a category of those that occur, in the order of
+    the alphabet), or a tuple of fixed categories.
+    """
 
     name: str
     kind: str | tuple[str, ...]
     meaning: str
 
 
-_RUN = Col("run_id", "text", "the run")
-_NODE = Col("node", "text", "the node's name")
-_WAVE = Col("wave", "int", "topological level of the node, from 1")
-_ATTEMPT = Col("attempt", "int", "which try of the node, from 1")
+_RUN = Col("run_id", "word", "the run")
+_NODE = Col("node", "word", "the node's name; the same categories in all frames of a recording")
+_WAVE = Col("wave", "int32", "topological level of the node, from 1")
+_ATTEMPT = Col("attempt", "int32", "which try of the node, from 1")
 _STARTED = Col("started_at", "time", "wall clock at the start")
 _ENDED = Col("ended_at", "time", "wall clock at the end; missing while running")
-_START = Col("start_ms", "float", "start, since the run's start, monotonic clock")
-_END = Col("end_ms", "float", "end, since the run's start, monotonic clock; missing while running")
-_SEQ = Col("seq", "int", "number of the event in its run, from 1 without gaps")
-_OFFSET = Col("offset_ms", "float", "since the run's start, monotonic clock")
+_START = Col("start_ms", "float64", "start, since the run's start, monotonic clock")
+_END = Col("end_ms", "float64", "end, since the run's start, monotonic clock; missing while running")
+_SEQ = Col("seq", "int64", "number of the event in its run, from 1 without gaps")
+_OFFSET = Col("offset_ms", "float64", "since the run's start, monotonic clock")
 _ERROR = (
-    Col("error_type", "text", "class of the exception, empty without one"),
-    Col("error_message", "text", "its message, secrets masked"),
+    Col("error_type", "word", "class of the exception, empty without one"),
+    Col("error_message", "word", "its message, secrets masked"),
 )
-_WHY = (Col("reason", "text", "why control decided so"), Col("decided_by", "text", "the handler that decided"))
-_COUNTS = tuple(Col(word, "int", f"nodes that ended {word}") for word in STATUSES[3:])
+_WHY = (Col("reason", "word", "why control decided so"), Col("decided_by", "word", "the handler that decided"))
+_COUNTS = tuple(Col(word, "int64", f"nodes that ended {word}") for word in STATUSES[3:])
 
 COLUMNS: dict[str, tuple[Col, ...]] = {
     "events": (
         _RUN,
         _SEQ,
         Col("timestamp", "time", "wall clock"),
-        Col("monotonic_ns", "int", "monotonic clock of the process that ran it, nanoseconds"),
         _OFFSET,
-        Col("event_type", "category", "class of the event; the categories are those that occur"),
-        Col("topic", "text", "dotted topic"),
-        Col("pipeline", "text", "name of the pipeline"),
-        Col("node", "text", "the node it is about, empty for none"),
-        Col("wave", "int", "the wave it is about"),
-        _ATTEMPT,
-        Col("duration_ms", "float", "duration that the event tells, if any"),
-        Col("payload", "text", "all other fields, canonical JSON"),
+        Col("event_type", "word", "class of the event"),
+        Col("topic", "word", "dotted topic"),
+        Col("pipeline", "word", "name of the pipeline"),
+        Col("node", "word", "the node it is about, empty for none"),
+        Col("wave", "Int32", "the wave it is about"),
+        Col("attempt", "Int32", "which try of the node, from 1"),
+        Col("duration_ms", "float64", "duration that the event tells, if any"),
+        Col(
+            "payload",
+            "word",
+            "its other fields, canonical JSON, without those that other frames hold: the nodes of a graph (nodes, "
+            "edges), the waits of an attempt (attempts), what was checked and the votes (decisions), the id and the "
+            "tokens of a call (calls)",
+        ),
     ),
     "runs": (
         _RUN,
-        Col("pipeline", "text", "name of the pipeline"),
+        Col("pipeline", "word", "name of the pipeline"),
         Col("status", RUN_STATUSES, "how the run ended"),
         _STARTED,
         _ENDED,
-        Col("duration_ms", "float", "from start to end; missing while running"),
-        Col("waves", "int", "number of waves"),
-        Col("nodes", "int", "number of nodes"),
+        Col("clock_ns", "int64", "monotonic clock at the start, of the process that ran it, nanoseconds"),
+        Col("duration_ms", "float64", "from start to end; missing while running"),
+        Col("waves", "int64", "number of waves"),
+        Col("nodes", "int64", "number of nodes"),
         *_COUNTS,
-        Col("attempts", "int", "tries of all nodes"),
-        Col("decisions", "int", "decisions of control that were told"),
+        Col("attempts", "int64", "tries of all nodes"),
+        Col("decisions", "int64", "decisions of control that were told"),
         *_ERROR,
-        Col("tags", "text", "the run's tags, comma separated"),
-        Col("schedule", "text", "ready or wave"),
+        Col("tags", "word", "the run's tags, comma separated"),
+        Col("schedule", "word", "ready or wave"),
     ),
     "waves": (
         _RUN,
-        Col("wave", "int", "the wave, from 1"),
-        Col("nodes", "int", "nodes of the wave"),
+        Col("wave", "int32", "the wave, from 1"),
+        Col("nodes", "int64", "nodes of the wave"),
         _STARTED,
         _ENDED,
         _START,
         _END,
-        Col("duration_ms", "float", "from first start to last end"),
+        Col("duration_ms", "float64", "from first start to last end"),
         *_COUNTS,
     ),
     "nodes": (
@@ -104,19 +108,19 @@ COLUMNS: dict[str, tuple[Col, ...]] = {
         _NODE,
         _WAVE,
         Col("status", STATUSES, "final status; pending: no event of it was seen"),
-        Col("attempts", "int", "tries"),
-        Col("parents", "int", "number of direct parents"),
-        Col("ready_at", "time", "when the last parent had ended"),
+        Col("attempts", "int32", "tries"),
+        Col("parents", "int32", "number of direct parents"),
         _STARTED,
         _ENDED,
         _START,
         _END,
-        Col("duration_ms", "float", "own time of the last attempt"),
-        Col("total_ms", "float", "own time of all attempts"),
-        Col("queued_ms", "float", "wait for a slot or a policy, all attempts"),
-        Col("backoff_ms", "float", "waits between attempts"),
-        Col("result_type", "text", "class of the result"),
-        Col("result_summary", "text", "type with length, shape or number"),
+        Col("duration_ms", "float64", "own time of the last attempt"),
+        Col("total_ms", "float64", "own time of all attempts"),
+        Col("parents_ms", "float64", "wait for its parents, since the run's start"),
+        Col("queued_ms", "float64", "wait for a slot or a policy, all attempts"),
+        Col("backoff_ms", "float64", "waits between attempts"),
+        Col("result_type", "word", "class of the result"),
+        Col("result_summary", "word", "type with length, shape or number"),
         *_ERROR,
         *_WHY,
     ),
@@ -126,37 +130,45 @@ COLUMNS: dict[str, tuple[Col, ...]] = {
         _WAVE,
         _ATTEMPT,
         Col("status", STATUSES, "how this try ended"),
-        Col("ready_at", "time", "when it could have started"),
         _STARTED,
         _ENDED,
-        Col("ready_ms", "float", "start_ms less queued_ms"),
+        Col("ready_ms", "float64", "when it could have started: its parents had ended, its back-off was over"),
         _START,
         _END,
-        Col("queued_ms", "float", "wait for a slot or a policy"),
-        Col("duration_ms", "float", "the node's own time"),
-        Col("backoff_ms", "float", "wait before the next attempt, 0 if there was none"),
-        Col("worker", "text", "where it ran"),
+        Col("parents_ms", "float64", "first attempt: from the run's start until its parents had ended; else 0"),
+        Col(
+            "backoff_ms",
+            "float64",
+            "later attempts: the wait that control asked for after the attempt before had ended; else 0",
+        ),
+        Col(
+            "queued_ms",
+            "float64",
+            "wait for a slot or a policy: from ready_ms to start_ms, and from then until the node's code ran",
+        ),
+        Col("duration_ms", "float64", "running: the node's own time; as told, so negative in a damaged recording"),
+        Col("worker", "word", "where it ran"),
         *_ERROR,
         *_WHY,
     ),
-    "edges": (_RUN, Col("source", "text", "the parent"), Col("target", "text", "the child")),
+    "edges": (_RUN, Col("source", "word", "the parent"), Col("target", "word", "the child")),
     "decisions": (
         _RUN,
         _SEQ,
         _OFFSET,
-        Col("checked_seq", "int", "seq of the event that was decided about"),
-        Col("event_type", "text", "its class"),
+        Col("checked_seq", "int64", "seq of the event that was decided about"),
+        Col("event_type", "word", "its class"),
         _NODE,
         _WAVE,
         _ATTEMPT,
         Col("signal", SIGNALS, "the outcome"),
         *reversed(_WHY),
-        Col("handler", "text", "who voted"),
-        Col("priority", "int", "its priority; lower is asked earlier"),
+        Col("handler", "word", "who voted"),
+        Col("priority", "Int64", "its priority; lower is asked earlier"),
         Col("vote", SIGNALS, "what it answered"),
-        Col("vote_reason", "text", "why"),
-        Col("latency_us", "float", "the handler's own time, microseconds"),
-        Col("error", "text", "why the handler was reported, if it was"),
+        Col("vote_reason", "word", "why"),
+        Col("latency_us", "float64", "the handler's own time, microseconds"),
+        Col("error", "word", "why the handler was reported, if it was"),
         Col("shadow", "bool", "asked and recorded, never obeyed"),
         Col("decisive", "bool", "this vote decided"),
     ),
@@ -166,118 +178,69 @@ COLUMNS: dict[str, tuple[Col, ...]] = {
         _ATTEMPT,
         Col("call_id", "text", "pairs the events of one call"),
         Col("kind", ("tool", "llm"), "what was called"),
-        Col("name", "text", "the tool or the model"),
+        Col("name", "word", "the tool or the model"),
         Col("status", STATUSES, "running, succeeded or failed"),
         _STARTED,
         _START,
         _END,
-        Col("duration_ms", "float", "duration of the call"),
-        Col("input_tokens", "int", "tokens sent"),
-        Col("output_tokens", "int", "tokens received"),
+        Col("duration_ms", "float64", "duration of the call"),
+        Col("input_tokens", "Int64", "tokens sent"),
+        Col("output_tokens", "Int64", "tokens received"),
         *_ERROR,
-        Col("request", "text", "type and length of what was sent"),
-        Col("response", "text", "type and length of the answer"),
+        Col("request", "word", "type and length of what was sent"),
+        Col("response", "word", "type and length of the answer"),
     ),
     "observers": (
         _RUN,
-        Col("observer", "text", "its id"),
+        Col("observer", "word", "its id"),
         Col("event", ("failed", "dropped"), "what happened to it"),
-        Col("reason", "text", "why"),
-        Col("count", "int", "how many times"),
-        Col("first_seq", "int", "first event concerned"),
-        Col("last_seq", "int", "last event concerned"),
+        Col("reason", "word", "why"),
+        Col("count", "int64", "how many times"),
+        Col("first_seq", "int64", "first event concerned"),
+        Col("last_seq", "int64", "last event concerned"),
     ),
     "diagnostics": (
         _RUN,
         Col("problem", PROBLEMS, "what is odd"),
-        Col("count", "int", "how often"),
-        Col("seq", "int", "where first"),
-        Col("node", "text", "the node concerned"),
+        Col("count", "int64", "how often"),
+        Col("seq", "int64", "where first"),
+        Col("node", "word", "the node concerned"),
         Col("detail", "text", "in words"),
     ),
 }
 
-_DTYPES = {
-    "text": "str (string on pandas 2)",
-    "int": "Int64",
-    "float": "float64",
-    "time": "datetime64[us, UTC]",
-    "bool": "bool",
-    "category": "category",
-}
+_DTYPES = {"text": "str (string on pandas 2)", "time": "datetime64[us, UTC]", "word": "category"}
+_OPENING = f"""# Frames
 
+`recording.frames.<name>` is a pandas DataFrame with exactly these columns and dtypes, also when it is empty, the same
+on pandas 2 and 3. Durations are milliseconds from the monotonic clock, times are UTC. This page is written from the
+table that the code builds the frames from: `python -m hexviz.recording.frames > docs/frames.md`.
 
-def build(name: str, values: Mapping[str, Any]) -> pd.DataFrame:
-    """The frame ``name`` from one array or list per column, each brought to its fixed dtype."""
-    frame = pd.DataFrame({col.name: typed(col.kind, values[col.name]) for col in COLUMNS[name]}, copy=False)
-    frame.attrs.update({"hexviz_schema": FRAME_SCHEMA, "hexviz_frame": name})
-    return frame
+- A `category` without a list holds the texts that occur and the empty one, which means none, in the order of the
+  alphabet, so that sorting by it is sorting by the text. Give `groupby` `observed=True` (pandas 3 does so by itself).
+  Texts that no encoding can hold (lone surrogates) are shown as an escape.
+- `Int64` and `Int32` may be missing (`<NA>`), `int64` and `int32` never are. A number beyond its dtype, which only a
+  foreign recording has, is shown as the nearest that fits.
+- Rows are ordered by run (in the order of the first event), then by what happened first.
+- Every frame carries `df.attrs`: `hexviz_schema` ({FRAME_SCHEMA}) and `hexviz_frame` (its name).
 
-
-def from_rows(name: str, rows: Sequence[Sequence[Any]]) -> pd.DataFrame:
-    """The frame ``name`` from few rows, each in the order of its columns."""
-    columns = list(zip(*rows, strict=True)) if rows else [()] * len(COLUMNS[name])
-    return build(name, {col.name: list(values) for col, values in zip(COLUMNS[name], columns, strict=True)})
-
-
-def typed(kind: str | tuple[str, ...], values: Any) -> Any:
-    """``values`` as the array of a column of that kind (see :class:`Col`)."""
-    if isinstance(values, pd.api.extensions.ExtensionArray):
-        return values
-    if isinstance(kind, tuple):
-        categories: Any = pd.Index(kind, dtype=object)
-        if isinstance(values, np.ndarray):
-            return pd.Categorical.from_codes(values, categories=categories)
-        codes = [kind.index(value) if value in kind else -1 for value in values]
-        return pd.Categorical.from_codes(np.array(codes, dtype=np.int8), categories=categories)
-    return _MAKERS[kind](values)
-
-
-def texts(values: Any) -> Any:
-    """An array of texts; what no encoding can hold (lone surrogates) is shown as an escape."""
-    safe = [value if value.isascii() else value.encode("utf-8", "backslashreplace").decode() for value in values]
-    words: Any = np.array(safe, dtype=object)
-    return pd.array(words, dtype=TEXT_DTYPE)
-
-
-def ints(values: Any) -> Any:
-    """A nullable array of whole numbers; None, NULL and what does not fit are missing."""
-    if not isinstance(values, np.ndarray):
-        values = np.array([v if type(v) is int and abs(v) < -NULL else NULL for v in values], dtype=np.int64)
-    mask = values == NULL
-    return pd.arrays.IntegerArray(np.where(mask, 0, values).astype(np.int64), mask)
-
-
-def times(values: Any) -> Any:
-    """UTC times from microseconds since 1970; NULL is missing."""
-    stamps = np.asarray(values, dtype=np.int64).view("M8[us]")
-    return pd.Series(stamps).dt.tz_localize("UTC").array
-
-
-_MAKERS: dict[str, Any] = {
-    "text": texts,
-    "int": ints,
-    "time": times,
-    "float": lambda values: np.asarray(values, dtype=np.float64),
-    "bool": lambda values: np.asarray(values, dtype=np.bool_),
-}
+The four times of an attempt add up to the whole of it, from the run's start (for later attempts: from the end of the
+attempt before) until its end: `parents_ms + backoff_ms + queued_ms + duration_ms = end_ms - (0 or the end before)`.
+Where a recording is damaged so that one of the waits would be negative, it is 0 and the sum is not kept;
+`recording.diagnostics()` says where. An attempt that has not ended has no `duration_ms`; its `queued_ms` is
+that until its start.
+"""
 
 
 def describe() -> str:
     """The page docs/frames.md: every frame, column by column."""
-    lines = [
-        "# Frames",
-        "",
-        "`recording.frames.<name>` is a pandas DataFrame with exactly these columns, also when it is empty.",
-        "Durations are milliseconds from the monotonic clock, times are UTC. This page is written from the table that",
-        "the code builds the frames from: `python -m hexviz.recording.frames > docs/frames.md`.",
-        "",
-        f"Every frame carries `df.attrs`: `hexviz_schema` ({FRAME_SCHEMA}) and `hexviz_frame` (its name).",
-    ]
+    lines = [_OPENING.rstrip()]
     for name, columns in COLUMNS.items():
         title = name if name != "diagnostics" else "diagnostics (`recording.diagnostics()`)"
         lines += ["", f"## {title}", "", "| column | dtype | meaning |", "| --- | --- | --- |"]
-        for col in columns:
-            dtype = _DTYPES[col.kind] if isinstance(col.kind, str) else f"category: {', '.join(col.kind)}"
-            lines.append(f"| {col.name} | {dtype} | {col.meaning} |")
+        lines += [f"| {col.name} | {_dtype(col.kind)} | {col.meaning} |" for col in columns]
     return "\n".join(lines) + "\n"
+
+
+def _dtype(kind: Any) -> str:
+    return _DTYPES.get(kind, kind) if isinstance(kind, str) else f"category: {', '.join(kind)}"

@@ -32,10 +32,10 @@ class Playlist:
             self._columns = columns
             self._classes = columns.classes[:]
             size = len(self._classes)
-            runs = columns.run_id.data[:size]
-            self._seqs = columns.seq.data[:size]
-            self._monotonic = columns.monotonic_ns.data[:size]
-            self._wall = columns.timestamp.data[:size]
+            runs = columns.in_order("run_id", size)
+            self._seqs = columns.in_order("seq", size)
+            self._monotonic = columns.in_order("monotonic_ns", size)
+            self._wall = columns.in_order("timestamp", size)
             only = None if recording.only is None else columns.strings.get(recording.only)
         self._rows = _rows_of(self._classes)
         places: dict[int, array[int]] = {}
@@ -84,16 +84,7 @@ class Playlist:
 
     def __getitem__(self, index: int) -> Event:
         place = self._places[index]
-        columns = self._columns
-        block = columns.blocks[self._classes[place]]
-        return block.cls(
-            **block.row(self._rows[place]),
-            timestamp=columns.timestamp[place],
-            run_id=columns.run_id[place],
-            seq=columns.seq[place],
-            monotonic_ns=columns.monotonic_ns[place],
-            pipeline=columns.pipeline[place],
-        )
+        return self._columns.blocks[self._classes[place]].event(self._rows[place])
 
     def __iter__(self) -> Iterator[Event]:
         return map(self.__getitem__, range(len(self)))
@@ -101,7 +92,11 @@ class Playlist:
     @property
     def started_at(self) -> datetime | None:
         """The wall clock of the first event."""
-        return self._columns.timestamp[self._places[0]] if self._places else None
+        if not self._places:
+            return None
+        block = self._columns.blocks[self._classes[self._places[0]]]
+        moment: datetime | None = block.base["timestamp"][self._rows[self._places[0]]]
+        return moment
 
     def seq(self, index: int) -> int:
         """The number of an event in its run."""

@@ -10,6 +10,7 @@ import time
 from typing import TYPE_CHECKING, Any, Self
 
 from hexviz.events import events as ev
+from hexviz.events.secrets import masked_head
 from hexviz.recording.lanes import Lanes
 from hexviz.recording.state_tables import (
     CANCELLED,
@@ -28,6 +29,7 @@ from hexviz.recording.state_tables import (
     Failure,
     Nodes,
     Wave,
+    counted,
 )
 
 if TYPE_CHECKING:
@@ -196,7 +198,7 @@ class RunState:
         self.duration_ms = max(at_ms, 0.0)
         self._end_what_runs(at_ms)
         error = getattr(event, "error", None)
-        self.error = str(getattr(event, "reason", ""))[:_TEXT_LIMIT]
+        self.error = masked_head(str(getattr(event, "reason", "")), _TEXT_LIMIT)
         if error is not None:
             known = ev.RecordedError.of(error)
             self.error = str(known)[:_TEXT_LIMIT]
@@ -218,7 +220,7 @@ class RunState:
         self._changed_wave(event.wave_index).end_ms = at_ms
 
     def _changed_wave(self, index: int) -> Wave:
-        index = max(0, index)
+        index = counted(index)
         wave = self.waves.get(index)
         if wave is None:
             wave = self.waves[index] = Wave(index)
@@ -267,7 +269,7 @@ class RunState:
             lane = lanes.take(node, ready_ms)
             if lane == len(lanes) - 1:
                 self._changed_wave(self.nodes.wave[node]).lanes = len(lanes)
-        row = self._rows[node, attempt] = self.attempts.append(node, max(0, attempt), lane, ready_ms, start_ms)
+        row = self._rows[node, attempt] = self.attempts.append(node, attempt, lane, ready_ms, start_ms)
         self.changed_rows.add(row)
         return row
 
@@ -336,7 +338,7 @@ class RunState:
                 wave=event.wave_index,
                 attempt=event.attempt,
                 decided_by=decided_by,
-                reason=reason[:_TEXT_LIMIT],
+                reason=masked_head(reason, _TEXT_LIMIT),
                 shadow=event.shadow,
             )
         )

@@ -21,12 +21,20 @@ class StoreReadOnlyError(StoreError):
     """The file or its directory cannot be written."""
 
 
+class StoreUnreachableError(StoreError):
+    """The server of the store does not answer, or does not let us in."""
+
+
 class StoreCorruptError(StoreError):
     """A record does not have the checksum that was written with it, or the file itself is damaged."""
 
 
 class StoreWriteError(StoreError):
     """Records could not be written (disk full, file locked for long); they stay queued and are tried again."""
+
+
+class RunTakenError(StoreWriteError):
+    """The store holds another run of that id: the same seq with another record. Give this run an id of its own."""
 
 
 class RunNotFoundError(HexvizError, KeyError):

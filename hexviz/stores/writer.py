@@ -2,39 +2,65 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-import sqlite3
 import threading
 import time
 from collections import deque
-from datetime import datetime
-from typing import TYPE_CHECKING
-
-import msgspec
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from hexviz.events.events import Event
-from hexviz.events.schema import to_record
+from hexviz.events.schema import to_record, to_records
 from hexviz.stores.errors import StoreError, StoreWriteError
+from hexviz.stores.run_info import STATUS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 GROUP_S = 0.05
 MAX_QUEUED = 500_000
 _BATCH = 5_000
-_YIELD_EVERY = 200
+_ENCODE_AT_ONCE = 100
 _RETRY_S = 0.5
 
 
-class Entry(msgspec.Struct):
-    """One record on its way, with the facts about its run that it tells."""
+class Given(NamedTuple):
+    """A record that was made before, and the event in it."""
 
-    run_id: str
-    seq: int
+    event: Event
     record: bytes
-    facts: Event | None = None
-    timestamp: datetime | None = None
-    pipeline: str = ""
+
+
+class Part:
+    """What one group commit adds to one run: records in the order of arrival, and what is to be told of the run."""
+
+    def __init__(self, first: Event) -> None:
+        self.run_id = first.run_id
+        self.first = first
+        self.seqs: list[int] = []
+        self.records: list[bytes] = []
+        self.facts: list[Event] = []
+
+
+class Refusal(NamedTuple):
+    """Records that a store will never take, and why."""
+
+    number: int
+    error: StoreError
+
+
+class Log(Protocol):
+    """What writes groups of records, called in the writer's thread only."""
+
+    @property
+    def passing(self) -> tuple[type[Exception], ...]:
+        """Errors that may pass (disk full, locked, connection lost): the group is kept and tried again."""
+
+    def commit(self, parts: Sequence[Part], *, to_disk: bool) -> list[Refusal]:
+        """Write all parts in one transaction; after an error nothing of it is there."""
+
+    def close(self) -> None:
+        """Let go of the connection; what was not committed is rolled back."""
 
 
 class _Barrier:
@@ -46,54 +72,73 @@ class _Barrier:
         self.error: BaseException | None = None
 
 
-Item = Event | Entry | _Barrier
+Item = Event | Given | _Barrier
 
 
 class Writer:
-    """A queue and a daemon thread. ``commit`` is called in that thread with entries in order."""
+    """A queue and a daemon thread."""
 
-    def __init__(self, commit: Callable[[list[Entry], bool], None], finish: Callable[[], None], name: str) -> None:
-        self._commit = commit
-        self._finish = finish
+    def __init__(self, log: Log, name: str) -> None:
+        self._log = log
+        self._passing: tuple[type[Exception], ...] = (*log.passing, MemoryError)
         self._name = name
         self._queue: deque[Item] = deque()
         self._wake = threading.Event()
         self._hurry = threading.Event()
-        self._awake = False
+        self._awake: list[bool] = []
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._pid = os.getpid()
         self._closing = False
+        self._in_hand = 0
+        self._refusal: StoreError | None = None
         self.error: BaseException | None = None
         self.written = 0
         self.lost = 0
         self.refused = 0
-
-    def put(self, item: Event | Entry) -> None:
+        self.put = self._putter()
         """Queue an event.
 
-        Waits only while half a million are queued; loses (and counts) only after closing, or when writing fails for so
-        long that the queue is full.
+        Waits only while about half a million are queued; loses (and counts) only after closing, or when writing fails
+        for so long that the queue is full.
         """
-        queue = self._queue
-        if len(queue) >= MAX_QUEUED or self._closing:
-            self._put_slowly(item)
-            return
-        queue.append(item)
-        if not self._awake:
-            self._awake = True
-            self._rouse()
 
-    def _put_slowly(self, item: Item) -> None:
-        while len(self._queue) >= MAX_QUEUED and self.error is None and not self._closing:
-            self._rouse()
-            time.sleep(0.001)
-        if self._closing or len(self._queue) >= MAX_QUEUED:
-            self.lost += 1
-            return
-        self._queue.append(item)
+    def _putter(self) -> Callable[[Event | Given], None]:
+        """What the run's path calls; it looks up nothing of this object while the thread is awake anyway."""
+        awake, append, rouse = self._awake, self._queue.append, self._rouse
+
+        def put(item: Event | Given) -> None:
+            append(item)  # first, so that no item is left behind by a thread that goes to sleep just now
+            if not awake:
+                rouse()
+
+        return put
 
     def _rouse(self) -> None:
+        """After the first put since the thread has looked: wake it, and hold the caller up while the queue is full."""
+        while self._is_full() and self.error is None and not self._closing:
+            self._wake_up()
+            time.sleep(0.001)
+        if self._closing or self._is_full():
+            self._drop_newest()
+            return
+        self._awake.append(True)
+        self._wake_up()
+        if self._closing:
+            self._awake.clear()
+
+    def _is_full(self) -> bool:
+        return len(self._queue) + self._in_hand > MAX_QUEUED
+
+    def _drop_newest(self) -> None:
+        barriers = []
+        with contextlib.suppress(IndexError):  # the thread was quicker: nothing is lost
+            while isinstance(found := self._queue.pop(), _Barrier):
+                barriers.append(found)
+            self.lost += 1
+        self._queue.extend(reversed(barriers))
+
+    def _wake_up(self) -> None:
         if self._thread is None:
             with self._lock:
                 if self._thread is None and os.getpid() == self._pid:  # a forked child never writes its parent's file
@@ -108,30 +153,31 @@ class Writer:
         barrier = _Barrier(durability)
         self._queue.append(barrier)
         self._hurry.set()
-        self._rouse()
+        self._wake_up()
         if not barrier.done.wait(timeout):
             raise StoreWriteError(f"{self._name}: not written within {timeout} s, {self.queued} records are queued")
         if barrier.error is not None:
             if isinstance(barrier.error, StoreError):
                 raise barrier.error
             raise StoreWriteError(
-                f"{self._name}: {barrier.error}; {len(self._queue)} records stay queued and are tried again"
+                f"{self._name}: {barrier.error}; {self.queued} records stay queued and are tried again"
             ) from barrier.error
 
     def close(self, timeout: float | None) -> int:
         """Write what is queued, end the thread; the number of records that could not be written. Twice is fine."""
         self._closing = True
+        self._awake.clear()
         self._hurry.set()
         self._wake.set()
         thread = self._thread
         if thread is not None and self._pid == os.getpid() and thread is not threading.current_thread():
             thread.join(timeout)
-        return sum(not isinstance(item, _Barrier) for item in list(self._queue))
+        return self.queued
 
     @property
     def queued(self) -> int:
         """Records not yet written."""
-        return len(self._queue)
+        return self._in_hand + sum(not isinstance(item, _Barrier) for item in list(self._queue))
 
     # --- in the thread ---
 
@@ -143,81 +189,125 @@ class Writer:
                 if not self._closing:
                     self._hurry.wait(GROUP_S)
                 self._hurry.clear()
-                self._awake = False
+                self._awake.clear()
                 ended = self._closing
                 written = self._drain()
                 if ended and (not self._queue or not written):
                     return
         finally:
-            self._finish()
+            self._log.close()
 
     def _drain(self) -> bool:
         while self._queue:
-            entries, barriers = self._take()
+            items, barriers = self._take()
             try:
-                self._commit(entries, any(barrier.durability == "disk" for barrier in barriers))
-            except (sqlite3.Error, OSError) as error:
-                self._put_back(entries, error)
+                self._write(items, to_disk=any(barrier.durability == "disk" for barrier in barriers))
+            except self._passing as error:
+                self.error = error
+                self._queue.extendleft(reversed(items))
+                self._in_hand = 0
                 _settle(barriers, error)
                 self._hurry.wait(_RETRY_S)
                 self._wake.set()
                 return False
-            except Exception as error:  # noqa: BLE001 - what SQLite cannot hold must not end the thread
-                self._write_singly(entries, error)
-            else:
-                self.error = None
-                self.written += len(entries)
-            _settle(barriers, None)
+            if barriers:
+                _settle(barriers, self._refusal)
+                self._refusal = None
         return True
 
-    def _write_singly(self, entries: list[Entry], error: Exception) -> None:
-        """One of the entries cannot be written at all: leave it out, and count it."""
-        if len(entries) <= 1:
-            self.refused += len(entries)
-            self.error = error
-            return
-        for entry in entries:
-            try:
-                self._commit([entry], False)  # noqa: FBT003
-                self.written += 1
-            except Exception as fault:  # noqa: BLE001 - as above
-                self.refused += 1
-                self.error = fault
-
-    def _take(self) -> tuple[list[Entry], list[_Barrier]]:
-        entries: list[Entry] = []
+    def _take(self) -> tuple[list[Event | Given], list[_Barrier]]:
+        items: list[Event | Given] = []
         barriers: list[_Barrier] = []
-        while self._queue and len(entries) < _BATCH:
-            item = self._queue.popleft()
+        queue, take, keep = self._queue, self._queue.popleft, items.append
+        self._awake.clear()  # so that the next put looks whether the queue is full
+        while queue and len(items) < _BATCH:
+            item = take()
             if isinstance(item, _Barrier):
                 barriers.append(item)
-            elif isinstance(item, Entry):
-                entries.append(item)
             else:
-                self._encode(item, entries)
-            if len(entries) % _YIELD_EVERY == 0:
-                time.sleep(0)  # the run's thread goes first
-        return entries, barriers
+                keep(item)
+        self._in_hand = len(items)
+        return items, barriers
 
-    def _encode(self, event: Event, entries: list[Entry]) -> None:
+    def _write(self, items: Sequence[Event | Given], *, to_disk: bool) -> None:
+        parts, unwritable = _parts_of(items)
+        refusals = [Refusal(len(unwritable), StoreWriteError(f"{self._name}: {error}")) for error in unwritable[:1]]
         try:
-            entries.append(entry_of(event, to_record(event)))
-        except Exception as error:  # noqa: BLE001 - an event that cannot be written costs itself only
-            self.refused += 1
-            self.error = error
+            if parts or to_disk:
+                refusals += self._log.commit(parts, to_disk=to_disk)
+        except self._passing:
+            raise
+        except Exception as error:  # noqa: BLE001 - what the store cannot hold must not end the thread
+            if len(items) > 1:
+                self._write_singly(items)
+                return
+            refusals = [Refusal(len(items), StoreWriteError(f"{self._name}: {error}"))]
+        refused = sum(refusal.number for refusal in refusals)
+        self.error = None
+        self.written += len(items) - refused
+        self.refused += refused
+        self._in_hand = 0
+        for refusal in refusals:
+            self.error = refusal.error
+            self._refusal = self._refusal or refusal.error
 
-    def _put_back(self, entries: list[Entry], error: BaseException) -> None:
-        self.error = error
-        self._queue.extendleft(reversed(entries))
+    def _write_singly(self, items: Sequence[Event | Given]) -> None:
+        """One of the records cannot be written at all: leave it out, and count it."""
+        for item in items:
+            self._write([item], to_disk=False)
+
+
+def _parts_of(items: Sequence[Event | Given]) -> tuple[list[Part], list[Exception]]:
+    """The items by run, encoded; and the errors of events that cannot be encoded, which cost themselves only."""
+    parts: dict[str, Part] = {}
+    errors: list[Exception] = []
+    for first in range(0, len(items), _ENCODE_AT_ONCE):
+        some = list(items[first : first + _ENCODE_AT_ONCE])
+        if Given in set(map(type, some)):
+            events = [item.event if isinstance(item, Given) else item for item in some]
+            _add(parts, events, [_record_of(item, errors) for item in some])
+        else:
+            _add(parts, some, _encoded(some, errors))  # type: ignore[arg-type]
+        time.sleep(0)  # the run's thread goes first
+    return list(parts.values()), errors
+
+
+def _encoded(events: list[Event], errors: list[Exception]) -> list[bytes]:
+    """A record for each event; an empty one where there can be none."""
+    try:
+        return to_records(events)
+    except Exception:  # noqa: BLE001 - some event of a user: find out which
+        return [_record_of(event, errors) for event in events]
+
+
+def _record_of(item: Event | Given, errors: list[Exception]) -> bytes:
+    if isinstance(item, Given):
+        return item.record
+    try:
+        return to_record(item)
+    except Exception as error:  # noqa: BLE001 - an event that cannot be written costs itself only
+        errors.append(error)
+        return b""
+
+
+def _add(parts: dict[str, Part], events: list[Event], records: list[bytes]) -> None:
+    run_id = events[0].run_id
+    if [event for event in events if event.run_id != run_id] or b"" in records:
+        for event, record in zip(events, records, strict=True):
+            if record:
+                _extend(parts, [event], [record])
+    else:
+        _extend(parts, events, records)
+
+
+def _extend(parts: dict[str, Part], events: list[Event], records: list[bytes]) -> None:
+    part = parts.get(events[0].run_id) or parts.setdefault(events[0].run_id, Part(events[0]))
+    part.seqs.extend([event.seq for event in events])
+    part.records.extend(records)
+    part.facts.extend([event for event in events if type(event) in STATUS])
 
 
 def _settle(barriers: list[_Barrier], error: BaseException | None) -> None:
     for barrier in barriers:
         barrier.error = error
         barrier.done.set()
-
-
-def entry_of(event: Event, record: bytes) -> Entry:
-    """The record of ``event`` with what the list of runs needs to know of it."""
-    facts = event if type(event).__name__.startswith("Pipeline") else None
-    return Entry(event.run_id, event.seq, record, facts, event.timestamp, event.pipeline)

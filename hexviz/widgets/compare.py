@@ -9,9 +9,10 @@ import ipywidgets
 import pandas as pd
 
 from hexviz.analysis.compare import compare
+from hexviz.display import wanted
 from hexviz.recording.state import RunState
 from hexviz.widgets.cells import adopt
-from hexviz.widgets.dashboard import RecordedView, can_display, wanted
+from hexviz.widgets.dashboard import RecordedView, can_display
 from hexviz.widgets.snapshot import format_ms, frozen_html, plain_text
 from hexviz.widgets.text import xml_text
 

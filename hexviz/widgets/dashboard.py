@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextvars
 import logging
-import os
 import threading
 import uuid
 from collections import deque
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 from IPython.core.getipython import get_ipython
 from IPython.display import display
 
+from hexviz.display import wanted
 from hexviz.recording.state import RunState
 from hexviz.widgets.cells import adopt
 from hexviz.widgets.feed import Pump, Tap
@@ -193,7 +194,8 @@ class LiveView(Selectable):
             handles, self._handles = self._handles, []
             for handle in handles:
                 try:
-                    handle.update(self._frozen())
+                    # In no cell's context: whoever runs the notebook listens to the cell that runs now.
+                    contextvars.Context().run(handle.update, self._frozen())
                 except Exception:  # noqa: BLE001 - the front end may be gone, its errors are of any kind
                     _log.exception("the last picture of the live view cannot be shown")
         if self.widget is not None and handles:
@@ -307,8 +309,3 @@ def can_display() -> bool:
     """Whether there is a notebook to show something in, and it is wanted."""
     shell = get_ipython() if wanted() else None
     return shell is not None and getattr(shell, "kernel", None) is not None
-
-
-def wanted() -> bool:
-    """Whether something may be shown: nobody has said ``HEXVIZ_DISPLAY=off``."""
-    return os.environ.get("HEXVIZ_DISPLAY", "").strip().lower() not in {"off", "0", "none", "false"}

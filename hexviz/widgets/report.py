@@ -7,6 +7,7 @@ import hashlib
 import os
 import re
 import tempfile
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -23,8 +24,10 @@ if TYPE_CHECKING:
     from hexviz.events.events import Event
 
 _UNSEEN_MS = 0.005
+_MOST_LINES = 20
 MOST_ROWS = 1_000
-"""No table of a report has more rows; its caption says how many there are."""
+MOST_BYTES = 400_000
+"""No table or list of a report has more rows, or takes more of the file; its caption says how many there are."""
 
 
 class Events(Protocol):
@@ -38,7 +41,8 @@ def write_report(recording: Events, path: str | os.PathLike[str], *, title: str 
     """Write the report of a run (the first one in ``recording`` where no ``run_id`` is given) to ``path``.
 
     The file is complete in itself and opens from disk without a network; whatever comes from data is escaped, and its
-    content security policy allows only the script that it was written with. The file appears whole or not at all.
+    content security policy allows only the script that it was written with. The file appears whole or not at all,
+    and is for its owner only (0600).
     Raises ``OSError`` where ``path`` cannot be written. Returns the path.
     """
     page = report_html(RunState.from_events(recording.events(), run_id), title=title)
@@ -47,7 +51,6 @@ def write_report(recording: Events, path: str | os.PathLike[str], *, title: str 
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
             file.write(page)
-        os.chmod(scratch, 0o644)  # noqa: PTH101 - a file descriptor's path; readable like any file one writes
         Path(scratch).replace(target)
     except BaseException:
         Path(scratch).unlink(missing_ok=True)
@@ -61,6 +64,10 @@ def report_html(state: RunState, *, title: str = "") -> str:
     message, buffers = encode(
         state, state.delta(full=True), seq=max(state.seq, 1), base=0, done=True, paused=False, cancelling=False
     )
+    for rows, first in (("decisions", "firstDecision"), ("failures", "firstFailure")):
+        kept = _last_that_fit(message[rows])
+        message[first] += len(message[rows]) - len(kept)
+        message[rows] = kept
     data = {"title": clean_text(title, 120), "message": message, "buffers": base64_buffers(buffers)}
     script = f"{_as_script(asset('timeline.js'))}\nmountReport(document);\n"
     digest = base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii")
@@ -142,7 +149,6 @@ def _graph(state: RunState) -> str:
 
 
 def _tables(state: RunState) -> Iterator[str]:
-    decided = state.decisions[-MOST_ROWS:]
     yield _table(
         "Decisions",
         ("at", "signal", "node", "wave", "attempt", "about", "decided by", "reason"),
@@ -151,11 +157,10 @@ def _tables(state: RunState) -> Iterator[str]:
                 format_ms(d.offset_ms), _Chip(d.signal, signal_color(d.signal)), d.node, d.wave or "",
                 d.attempt if d.node else "", d.event_type, f"{'shadow ' if d.shadow else ''}{d.decided_by}", d.reason,
             )
-            for d in decided
+            for d in reversed(state.decisions)
         ),
-        len(decided), len(state.decisions), "the last",
+        len(state.decisions), last=True,
     )  # fmt: skip
-    failed = state.failures[-MOST_ROWS:]
     yield _table(
         "Failures",
         ("at", "node", "attempt", "error", "message", "traceback"),
@@ -164,11 +169,10 @@ def _tables(state: RunState) -> Iterator[str]:
                 format_ms(f.offset_ms), f.node or "the run", f.attempt if f.node else "", f.error_type, f.message,
                 _Folded(f.traceback),
             )
-            for f in failed
+            for f in reversed(state.failures)
         ),
-        len(failed), len(state.failures), "the last",
+        len(state.failures), last=True,
     )  # fmt: skip
-    calls = state.calls[-MOST_ROWS:]
     yield _table(
         "Calls",
         ("at", "node", "attempt", "kind", "name", "status", "took", "tokens"),
@@ -177,9 +181,9 @@ def _tables(state: RunState) -> Iterator[str]:
                 format_ms(c.start_ms), c.node, c.attempt, c.kind, c.name, _Chip(c.status, status_color(c.status)),
                 format_ms(c.end_ms - c.start_ms), c.tokens or "",
             )
-            for c in calls
+            for c in reversed(state.calls)
         ),
-        len(calls), len(state.calls), "the last",
+        len(state.calls), last=True,
     )  # fmt: skip
     yield _nodes_table(state)
 
@@ -194,16 +198,15 @@ def _nodes_table(state: RunState) -> str:
         ran[node] += end_ms - attempts.start_ms[row]
         waited[node] += attempts.start_ms[row] - attempts.ready_ms[row] + attempts.backoff_ms[row]
         tries[node] += 1
-    shown = sorted(range(len(nodes)), key=lambda n: -ran[n])[:MOST_ROWS]
     rows = (
         (
             nodes.name[n], nodes.wave[n], _Chip(STATUSES[nodes.status[n]], status_color(STATUSES[nodes.status[n]])),
             tries[n], format_ms(ran[n]) if tries[n] else "", format_ms(waited[n]) if waited[n] > _UNSEEN_MS else "",
         )
-        for n in shown
+        for n in sorted(range(len(nodes)), key=lambda n: -ran[n])
     )  # fmt: skip
     heads = ("node", "wave", "status", "attempts", "ran", "waited")
-    return _table("Nodes, the longest first", heads, rows, len(shown), len(nodes), "the first")
+    return _table("Nodes, the longest first", heads, rows, len(nodes), last=False)
 
 
 class _Chip:
@@ -227,21 +230,52 @@ class _Folded:
     def html(self) -> str:
         if not self.text:
             return ""
-        lines = "\n".join(xml_text(line, 400) for line in self.text.splitlines())
+        lines = "\n".join(xml_text(line, 400) for line in _ends_of(self.text.splitlines()))
         return f"<details><summary>show</summary><pre>{lines}</pre></details>"
 
 
-def _table(title: str, heads: Sequence[str], rows: Iterable[Sequence[Any]], shown: int, total: int, which: str) -> str:
+def _last_that_fit(rows: list[Any]) -> list[Any]:
+    """The last of ``rows`` that together take no more of the file than a table."""
+    left = MOST_BYTES
+    for place in range(len(rows) - 1, -1, -1):
+        left -= len(script_json(rows[place]))
+        if left < 0:
+            return rows[place + 1 :]
+    return rows
+
+
+def _ends_of(lines: list[str]) -> list[str]:
+    """The first and the last lines of a long traceback, which tell where it began and what was raised."""
+    left_out = len(lines) - 2 * _MOST_LINES
+    if left_out <= 0:
+        return lines
+    return [*lines[:_MOST_LINES], f"... {left_out} lines left out ...", *lines[-_MOST_LINES:]]
+
+
+def _table(title: str, heads: Sequence[str], rows: Iterable[Sequence[Any]], total: int, *, last: bool) -> str:
+    """A table of as many rows as fit; with ``last`` they come newest first and are shown in the order of time."""
     if not total:
         return ""
-    note = f"{total}" if shown == total else f"{which} {shown} of {total}"
+    lines = _fitting(rows)
+    which = f"{total}" if len(lines) == total else f"the {'last' if last else 'first'} {len(lines)} of {total}"
     head = "".join(f"<th>{name}</th>" for name in heads)
-    body = "".join("<tr>" + "".join(f"<td>{_cell(cell)}</td>" for cell in row) + "</tr>" for row in rows)
     return (
-        f"<section><h2>{title} <small>{note}</small></h2>"
-        f'<div class="hx-scroll hx-tall"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
-        "</section>"
+        f"<section><h2>{title} <small>{which}</small></h2>"
+        f'<div class="hx-scroll hx-tall" tabindex="0"><table><thead><tr>{head}</tr></thead>'
+        f"<tbody>{''.join(reversed(lines) if last else lines)}</tbody></table></div></section>"
     )
+
+
+def _fitting(rows: Iterable[Sequence[Any]]) -> list[str]:
+    lines: list[str] = []
+    left = MOST_BYTES
+    for row in islice(rows, MOST_ROWS):
+        line = "<tr>" + "".join(f"<td>{_cell(cell)}</td>" for cell in row) + "</tr>"
+        left -= len(line.encode())
+        if left < 0:
+            break
+        lines.append(line)
+    return lines
 
 
 def _cell(value: Any) -> str:

@@ -13,6 +13,7 @@ import anywidget
 import ipywidgets
 import traitlets
 
+from hexviz.events.events import RecordedError, traceback_lines
 from hexviz.widgets.assets import asset
 from hexviz.widgets.budget import Budget
 from hexviz.widgets.outbox import Outbox
@@ -252,8 +253,8 @@ class TimelineWidget(anywidget.AnyWidget):
         try:
             act()
         except Exception as raised:  # noqa: BLE001 - whoever gives the controls may raise anything
-            _log.exception("the control %r of the live view failed", operation)
-            error = clean_text(f"{type(raised).__name__}: {raised}")
+            _log.error("the control %r of the live view failed:%s", operation, traceback_lines(raised))
+            error = clean_text(RecordedError.of(raised))
         self._cancelling = self._cancelling or (operation == "cancel" and not error)
         self.channel.tell(
             {"k": "op", "op": operation, "paused": self._is_paused(), "cancelling": self._cancelling, "error": error}

@@ -40,14 +40,15 @@ def made_frames(graph, durations, *, run_id="run-1", failing=()):
                     "end_ms": start + took,
                     "queued_ms": start - ready,
                     "duration_ms": took,
-                    "backoff_ms": 5.0 if bad else 0.0,
+                    "parents_ms": ready if attempt == 1 else 0.0,
+                    "backoff_ms": 0.0 if attempt == 1 else 5.0,
                     "error_type": "ConnectionError" if bad else "",
                     "error_message": "it <b>broke</b>" if bad else "",
                     "reason": "",
                 }
             )
             end[name] = start + took
-            ready = start = end[name] + 5.0
+            ready, start = end[name] + 5.0, end[name] + 5.0
         own = [t for t in tries if t["node"] == name]
         rows.append(
             own[-1]
@@ -55,6 +56,7 @@ def made_frames(graph, durations, *, run_id="run-1", failing=()):
                 "attempts": len(own),
                 "start_ms": own[0]["start_ms"],
                 "total_ms": took * len(own),
+                "parents_ms": own[0]["parents_ms"],
                 "queued_ms": 1.0,
                 "backoff_ms": 5.0 * (len(own) - 1),
                 "parents": len(graph[name]),

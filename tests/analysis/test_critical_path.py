@@ -73,7 +73,7 @@ def test_random_graphs_agree_with_networkx(seed):
     for name in rng.choice(sorted(graph), 10, replace=False):
         room = nodes.loc[name, "slack_ms"]
         for extra, longer in ((room, expected), (room + 1, expected + 1)):
-            again = what_if(frames, durations={name: durations[name] + extra})
+            again = what_if(frames, durations_ms={name: durations[name] + extra})
             assert again.attrs["makespan_ms"] == pytest.approx(longer)
 
 

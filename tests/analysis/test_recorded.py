@@ -54,7 +54,7 @@ def test_every_analysis_reads_a_recording(frames):
     assert analysis.failures(frames)["recovered"].all()
     assert analysis.failure_counts(frames)["attempts"].sum() == 3
     assert analysis.calls(frames)[["name", "calls", "failed"]].iloc[0].tolist() == ["search", 2, 2]
-    assert (analysis.compare(frames, frames)["delta_ms"] == 0).all()
+    assert (analysis.compare(frames, frames)["verdict"] == "same").all()
     assert analysis.slack(frames)["slack_ms"].max() > 0
     assert len(analysis.scaling(frames, workers=(1, 2))) == 4
 

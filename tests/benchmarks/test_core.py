@@ -7,10 +7,11 @@ stands in the ``extra_info`` of the benchmark as ``ratio``; nothing is asserted 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import statistics
 import subprocess
 import sys
-from time import perf_counter
+from time import monotonic_ns, perf_counter
 
 import pytest
 
@@ -102,6 +103,48 @@ def test_a_run_against_a_gather_for_each_wave(benchmark, shape, watched):
         recorder.detach()
 
     compare(benchmark, run, lambda: by_hand(nodes, waves), per=len(graph))
+
+
+@pytest.mark.parametrize("shape", [wide, layered])
+def test_the_least_that_a_watched_node_costs_against_a_gather_for_each_wave(benchmark, shape):
+    """How low a recorded, observed, policed run could get in Python: a flat loop with nothing but what must be done."""
+    graph = shape()
+    nodes, waves = graph.nodes, graph.waves()
+    compare(benchmark, lambda: flat(nodes, waves), lambda: by_hand(nodes, waves), per=len(graph))
+
+
+async def flat(nodes, waves):
+    """Two events made, numbered and kept, six observers and six handlers awaited and timed, for each node."""
+    results, kept, inbox, seqs = {}, [], [], itertools.count(1)
+
+    async def ask(event, context):
+        times = [perf_counter()]
+        for _ in range(3):
+            if await proceed(event, context) is not PROCEED:
+                return
+            times.append(perf_counter())
+
+    for wave, names in enumerate(waves, start=1):
+        for name in names:
+            common = {"run_id": "run", "pipeline": "flat"}
+            context = ExecutionContext("flat", name, wave, 1, {}, "run")
+            started = NodeStarted(name, wave, nodes[name].deps, seq=next(seqs), monotonic_ns=monotonic_ns(), **common)
+            kept.append(started)
+            inbox.append(started)
+            await ask(started, context)
+            began_ns = monotonic_ns()
+            results[name] = await call(nodes[name], results)
+            ended_ns = monotonic_ns()
+            completed = NodeCompleted(
+                name, wave, None, (ended_ns - began_ns) / 1e6, seq=next(seqs), monotonic_ns=ended_ns, **common
+            )
+            kept.append(completed)
+            inbox.append(completed)
+            await ask(completed, context)
+    for event in inbox:
+        for _ in range(3):
+            await hear(event)
+    return kept
 
 
 async def by_hand(nodes, waves):

@@ -75,6 +75,61 @@ def test_the_report_opens_from_disk_without_a_network(chromium, tmp_path, shots,
     context.close()
 
 
+def many(size):
+    """A run of ``size`` nodes in waves of 100."""
+    origin = time.monotonic_ns()
+    names = [f"task {i}" for i in range(size)]
+    nodes = tuple(
+        ev.NodeInfo(name, i // 100 + 1, (names[i - 100],) if i >= 100 else ()) for i, name in enumerate(names)
+    )
+    events = [(0, ev.PipelineStarted, ("many", size // 100, size, nodes))]
+    for i, name in enumerate(names):
+        events.append((i // 100 * 10 + 1, ev.NodeStarted, (name, i // 100 + 1)))
+        events.append((i // 100 * 10 + 9, ev.NodeCompleted, (name, i // 100 + 1, 0, 8.0)))
+    events.append((size // 10, ev.PipelineCompleted, ("many", size / 10)))
+    events.sort(key=lambda event: event[0])
+    return [
+        kind(*args, run_id="r", seq=seq, monotonic_ns=origin + at_ms * 1_000_000)
+        for seq, (at_ms, kind, args) in enumerate(events, 1)
+    ]
+
+
+def test_the_report_of_ten_thousand_attempts_opens_from_disk(chromium, tmp_path, shots):
+    path = write_report(Recording(many(10_000)), tmp_path / "report.html")
+    assert path.stat().st_size <= 3_000_000
+    context = chromium.new_context(viewport={"width": 1300, "height": 900}, offline=True)
+    page, complaints = context.new_page(), []
+    page.on("console", lambda message: complaints.append(message.text))
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.goto(path.as_uri())
+    view = page.locator(".hexviz-timeline")
+    sync_api.expect(view).to_have_attribute("data-rows", "10000", timeout=30_000)
+    page.wait_for_function("() => +document.querySelector('.hexviz-timeline').dataset.shown === 10000", timeout=30_000)
+    view.locator(".hx-slider").fill("500")
+    page.wait_for_function("() => +document.querySelector('.hexviz-timeline').dataset.shown < 10000", timeout=10_000)
+    page.screenshot(path=shots / "report_10000.png", full_page=True)
+    assert complaints == []
+    context.close()
+
+
+def test_the_printed_report_is_light_whole_and_without_buttons(chromium, tmp_path, shots):
+    path = write_report(Recording(many(300)), tmp_path / "report.html")
+    context = chromium.new_context(viewport={"width": 794, "height": 1000}, color_scheme="dark")
+    page = context.new_page()
+    page.goto(path.as_uri())
+    sync_api.expect(page.locator(".hexviz-timeline")).to_have_attribute("data-rows", "300")
+    page.emulate_media(media="print")
+    rows = page.locator(".hx-tall tbody tr")
+    assert rows.count() == 300
+    table = page.locator(".hx-tall").last
+    assert table.evaluate("e => e.scrollHeight <= e.clientHeight")
+    assert page.locator(".hx-slider").is_hidden()
+    assert page.evaluate("() => getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    assert page.evaluate("() => document.documentElement.scrollWidth <= window.innerWidth")
+    page.screenshot(path=shots / "report_printed.png", full_page=True)
+    context.close()
+
+
 def test_the_play_button_goes_through_the_run(chromium, tmp_path):
     path = write_report(Recording(EVENTS), tmp_path / "report.html")
     context = chromium.new_context()

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 
 from hexviz.events import events as ev
-from hexviz.events.summary import REDACTED, Summariser, Summary, masked, plain, recorded_error, summarise
+from hexviz.events.secrets import masked
+from hexviz.events.summary import REDACTED, Summariser, Summary, plain, recorded_error, summarise
 from tests.recording.made_events import Hostile, Rows, event, value
 
 

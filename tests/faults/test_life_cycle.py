@@ -67,7 +67,7 @@ try:
 except KeyboardInterrupt:
     pass
 with hexviz.open_store("runs.db") as store:
-    print([(info.run_id, info.status) for info in store.runs()])
+    print([(info.run_id, info.status) for info in store.list_runs()])
 """
     assert in_process(program) == "[('interrupted', 'cancelled')]\n"
 

@@ -16,6 +16,7 @@ import pytest
 from hexviz import figures
 from hexviz.analysis.palette import STATUS_COLORS
 from hexviz.errors import SourceError
+from hexviz.figures.calls import calls_info
 from hexviz.figures.comparison import comparison_info
 from hexviz.figures.concurrency import concurrency_info
 from hexviz.figures.critical_path import critical_path_info
@@ -88,6 +89,22 @@ class TestEvery:
         for trace in drawn(name, diamond(failing=("b",))).data:
             assert trace.hoverinfo == "skip" or "<extra></extra>" in trace.hovertemplate
 
+    def test_says_that_a_run_is_unfinished_or_that_there_is_nothing_to_show(self, name):
+        frames = diamond(failing=("b",))
+        frames.runs["status"] = "running"
+        if name != "plot_comparison":
+            assert "unfinished" in drawn(name, frames).layout.title.text
+        for part in ("nodes", "attempts", "edges", "decisions", "calls"):
+            setattr(frames, part, getattr(frames, part).iloc[:0])
+        assert not drawn(name, frames).layout.xaxis.visible
+        (said,) = [note.text for note in drawn(name, frames).layout.annotations if note.xref == "paper"]
+        assert len(said) > 10
+
+    def test_its_legend_stands_below_its_title(self, name):
+        layout = drawn(name, diamond(failing=("b",))).layout
+        assert (layout.title.y, layout.title.yanchor, layout.title.pad.b) == (1.0, "bottom", 62)
+        assert (layout.legend.y, layout.legend.yanchor, layout.legend.x) == (1.0, "bottom", 0.0)
+
     def test_a_title_can_be_given(self, name):
         frames = diamond()
         args = (frames, frames) if name == "plot_comparison" else (frames,)
@@ -156,6 +173,18 @@ def test_many_attempts_are_packed_into_lanes_without_overlap_and_stay_few_traces
     assert len(figure.to_json()) < 12_000_000
 
 
+def test_the_names_of_crowded_waves_are_left_out_where_they_would_meet():
+    frames = diamond()
+    several = pd.concat([frames.attempts.assign(node=[f"{i}-{n}" for n in "abcde"], wave=i) for i in range(60)])
+    frames.attempts = several.reset_index(drop=True)
+    axis = figures.plot_timeline(frames).layout.yaxis
+    assert axis.ticktext[:3] == ("0", "1", "2")
+    frames.attempts["wave"] = frames.attempts.index
+    ticks = figures.plot_timeline(frames).layout.yaxis.tickvals
+    assert 40 < len(ticks) < 120
+    assert min(np.diff(ticks)) >= 3
+
+
 # --- graph
 
 
@@ -200,6 +229,44 @@ def test_decisions_of_shadow_handlers_are_hollow():
     figure = figures.plot_decisions(frames)
     assert figure.data[0].marker.symbol[0] == "circle-open"
     assert figure.layout.yaxis.ticktext == ("(nobody)",)
+
+
+def test_a_decision_that_a_handler_took_is_filled_even_where_a_shadow_one_would_have_interfered():
+    frames = diamond(failing=("b",))
+    frames.decisions["shadow"] = True
+    assert list(figures.plot_decisions(frames).data[0].marker.symbol) == ["triangle-right"]
+
+
+def test_calls_are_counted_by_tool_and_model_the_longest_total_on_top():
+    info = calls_info(diamond())
+    assert info[["name", "kind", "calls", "failed", "succeeded", "unfinished", "total_ms"]].to_dict("list") == {
+        "name": ["m-1", "search"],
+        "kind": ["llm", "tool"],
+        "calls": [1, 2],
+        "failed": [0, 1],
+        "succeeded": [1, 1],
+        "unfinished": [0, 0],
+        "total_ms": [10.0, 4.0],
+    }
+    assert len(calls_info(diamond(), most=1)) == 1
+
+
+def test_calls_are_one_bar_each_that_says_how_often_and_what_for():
+    figure = figures.plot_calls(diamond())
+    tools, models = figure.data
+    assert (tools.name, list(tools.y), list(tools.x), list(tools.text)) == ("tool", [1], [4.0], [" 2 calls, 1 failed"])
+    assert (models.name, list(models.y), list(models.text)) == ("language model", [0], [" 1 call, 12 tokens"])
+    assert tools.width == models.width == 0.7
+    assert figure.layout.yaxis.ticktext == ("m-1", "search")
+    assert figure.layout.title.text.startswith("Calls: 3, of which 1 failed")
+
+
+def test_a_call_that_has_not_ended_has_no_time_and_is_no_success():
+    frames = diamond()
+    frames.calls = frames.calls.iloc[2:].assign(duration_ms=np.nan, end_ms=np.nan, status="running")
+    info = calls_info(frames)
+    assert info[["calls", "failed", "succeeded", "unfinished"]].iloc[0].tolist() == [1, 0, 0, 1]
+    assert "none has ended" in figures.plot_calls(frames).data[0].customdata[0][1]
 
 
 def test_the_critical_path_has_a_bar_and_a_wait_per_node():
@@ -252,7 +319,7 @@ def test_what_if_draws_a_line_per_schedule_and_the_limits():
     assert len(info) == 4
     figure = figures.plot_what_if(diamond(), workers=(1, 2))
     assert [len(trace.x) for trace in figure.data] == [2, 2]
-    assert len(figure.layout.shapes) == 2
+    assert [line.name for line in figure.layout.shapes] == ["critical path: 65 ms", "this run: 67 ms"]
 
 
 # --- words and units

@@ -4,10 +4,11 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hexviz.recording.frames import COLUMNS, describe
+from hexviz.recording.layout import FRAME_SCHEMA
 from hexviz.recording.recording import Recording, UnknownRunError
 from tests.recording.made_events import ProgressMade, numbered, small_run
 
@@ -40,7 +41,7 @@ def test_a_frame_has_the_same_columns_and_dtypes_when_empty(name, frames):
     assert list(empty) == list(full) == [col.name for col in COLUMNS[name]]
     assert kinds(empty) == kinds(full)
     assert len(empty) == 0
-    assert full.attrs == {"hexviz_schema": 1, "hexviz_frame": name}
+    assert full.attrs == {"hexviz_schema": FRAME_SCHEMA, "hexviz_frame": name}
     for col in COLUMNS[name]:
         if isinstance(col.kind, tuple):
             assert list(empty[col.name].cat.categories) == list(full[col.name].cat.categories) == list(col.kind)
@@ -58,8 +59,11 @@ def test_attempts(frames):
         ("chart", 1, "fell_back"),
     ]
     first = row(table, node="clean", attempt=1)
-    assert (first.start_ms, first.end_ms, first.queued_ms, first.duration_ms) == (12.0, 15.0, 1.0, 2.5)
-    assert (first.backoff_ms, first.ready_ms) == (5.0, 11.0)
+    assert (first.ready_ms, first.start_ms, first.end_ms) == (11.0, 12.0, 15.0)
+    assert (first.parents_ms, first.backoff_ms, first.queued_ms, first.duration_ms) == (11.0, 0.0, 1.5, 2.5)
+    second = row(table, node="clean", attempt=2)
+    assert (second.ready_ms, second.start_ms, second.end_ms) == (20.0, 20.0, 30.0)
+    assert (second.parents_ms, second.backoff_ms, second.queued_ms, second.duration_ms) == (0.0, 5.0, 1.0, 9.0)
     assert (first.error_type, first.error_message, first.reason, first.decided_by) == (
         "ValueError", "bad row", "flaky", "Retry",
     )  # fmt: skip
@@ -206,6 +210,7 @@ def test_an_unknown_event_is_listed_and_kept():
     assert list(recording.records()) == [record]
 
 
+@settings(deadline=None, max_examples=60)
 @given(numbered, st.randoms())
 def test_frames_of_any_events_build_with_the_fixed_columns(events, random):
     random.shuffle(events)

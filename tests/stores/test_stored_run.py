@@ -44,7 +44,7 @@ def test_a_run_read_back_has_the_same_records_and_frames(tmp_path, broken):
     run_id, live = run(tmp_path / "runs.db", broken=broken)
     with hexviz.open_store(tmp_path / "runs.db") as store:
         back = store.recording(run_id)
-        assert store.runs()[0].status == ("failed" if broken else "succeeded")
+        assert store.list_runs()[0].status == ("failed" if broken else "succeeded")
         assert store.verify() == []
     assert list(back.records()) == list(live.records())
     assert len(back.diagnostics()) == 0

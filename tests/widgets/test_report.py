@@ -9,7 +9,7 @@ import html5lib
 import pytest
 
 from hexviz.recording.recording import Recording
-from hexviz.recording.state import RunState
+from hexviz.recording.state import Decision, Failure, RunState
 from hexviz.widgets.report import MOST_ROWS, report_html, write_report
 
 
@@ -61,6 +61,37 @@ def test_ten_thousand_attempts_stay_under_three_megabytes(runs):
     html = report_html(RunState.from_events(runs.many(10_000)))
     assert len(html.encode("utf-8")) <= 3_000_000
     assert f"the first {MOST_ROWS} of 10001" in html
+
+
+def test_long_tracebacks_and_reasons_do_not_make_it_larger(runs):
+    state = RunState.from_events(runs.many(10_000))
+    trace = "Traceback (most recent call last):\n" + "  File 'x.py', line 1, in <module>: " * 3 + "\n" * 60
+    first = state.nodes.name[0]
+    for at in range(10_000):
+        state.failures.append(Failure(float(at), first, 1, 1, "ValueError", f"no. {at} " + "m" * 500, trace * 9))
+        state.decisions.append(
+            Decision(at, float(at), "retry", "NodeFailed", first, 1, 1, "Retry", f"no. {at} " + "r" * 500, shadow=False)
+        )
+    html = report_html(state)
+    assert len(html.encode("utf-8")) <= 3_000_000
+    assert "no. 9999" in html
+    assert "no. 11 " not in html
+    assert re.search(rf"Failures <small>the last \d+ of {len(state.failures)}", html)
+    assert html.index("no. 9998 mm") < html.index("no. 9999 mm")
+
+
+def test_a_long_traceback_keeps_its_beginning_and_its_end(runs):
+    state = RunState.from_events(runs.story())
+    state.failures[:] = [Failure(1.0, "load", 1, 1, "E", "m", "\n".join(f"line {i} of it" for i in range(500)))]
+    html = report_html(state)
+    assert [f"line {i} of it" in html for i in (0, 19, 20, 250, 479, 480, 499)] == [
+        True,
+        True,
+        *[False] * 3,
+        True,
+        True,
+    ]
+    assert "460 lines left out" in html
 
 
 def test_a_run_that_saw_nothing_still_has_a_report(tmp_path, runs):

@@ -1,0 +1,162 @@
+"""The frame ``events``: topics and payloads are written once for equal ones."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+
+from hexviz.events import events as ev
+from hexviz.events.schema import BASE_FIELDS, to_record
+from hexviz.recording.arrays import Words, build, shown
+from hexviz.recording.columns import NULL
+from hexviz.recording.frames.topics import topics_of
+from hexviz.recording.packed_column import PackedColumn
+from hexviz.recording.snapshot import factorised
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from hexviz.recording.arrays import Array
+    from hexviz.recording.shape import Graphs
+    from hexviz.recording.snapshot import ClassTable, Snapshot
+
+_NAMES = ("name", "node_name")
+_OWN = frozenset({*_NAMES, "wave_index", "attempt", "duration_ms"})
+_ELSEWHERE: dict[type[ev.Event], frozenset[str]] = {
+    ev.PipelineStarted: frozenset({"nodes"}),
+    ev.NodeStarted: frozenset({"ready_at", "queued_ms"}),
+    ev.NodeRetrying: frozenset({"delay_s"}),
+    ev.ControlDecided: frozenset({"checked_seq", "votes"}),
+    ev.LLMResponseReceived: frozenset({"input_tokens", "output_tokens"}),
+}
+"""Fields that are columns of other frames. The ids of calls belong to them too."""
+
+
+def events_frame(snapshot: Snapshot, graphs: Graphs) -> pd.DataFrame:
+    """Every event, one row each."""
+    s, size = snapshot, len(snapshot)
+    node = np.zeros(size, dtype=np.uint32)
+    wave, attempt, duration = np.full(size, NULL), np.full(size, NULL), np.full(size, np.nan)
+    topic, payload = _Gathered(size), _Gathered(size)
+    for cls in s.classes:
+        table = s.table(cls)
+        if table is None:
+            continue
+        if cls not in ev.EVENT_CLASSES:
+            topic.put(table.place, *_users_topics(s, table))
+            payload.put(table.place, *_users_payloads(s, table))
+            continue
+        topic.put(table.place, *topics_of(s, table))
+        payload.put(table.place, *_payloads(table))
+        for target, names in ((node, _NAMES), (wave, ("wave_index",)), (attempt, ("attempt",)),
+                              (duration, ("duration_ms",))):  # fmt: skip
+            for name in names:
+                if name in table.block.columns and not (name == "name" and _is_about_a_run(cls)):
+                    target[table.place] = table.column(name)
+    return build("events", {
+        "run_id": s.run_ids(s.run), "seq": s.seq, "timestamp": s.timestamp, "offset_ms": s.offset_ms,
+        "event_type": Words(s.class_codes, [cls.__name__ for cls in s.classes]), "topic": topic.words(),
+        "pipeline": s.words(s.pipeline), "node": graphs.names(node), "wave": wave, "attempt": attempt,
+        "duration_ms": duration, "payload": payload.words(),
+    })  # fmt: skip
+
+
+class _Gathered:
+    """Texts of all events, brought together class by class."""
+
+    def __init__(self, size: int) -> None:
+        self._codes = np.zeros(size, dtype=np.int64)
+        self._values: list[str] = []
+
+    def put(self, place: Array, codes: Array, values: list[str]) -> None:
+        """The texts of the events at some places, by number."""
+        self._codes[place] = codes + len(self._values)
+        self._values += values
+
+    def words(self) -> Words:
+        """The column."""
+        return Words(self._codes, self._values)
+
+
+def _is_about_a_run(cls: type[ev.Event]) -> bool:
+    return "Pipeline" in cls.__name__
+
+
+# --- payloads -----------------------------------------------------------------------------------------------------
+
+
+def _payloads(table: ClassTable) -> tuple[Array, list[str]]:
+    """(of each event the number of its payload, the payloads)."""
+    cls = table.block.cls
+    dropped = _OWN | _ELSEWHERE.get(cls, frozenset()) | {"call_id"}
+    fields = [name for name in table.block.columns if name not in dropped or (name == "name" and _is_about_a_run(cls))]
+    codes: Array = np.zeros(len(table), dtype=np.int64)
+    parts: list[list[str]] = [[]]
+    for name in fields:
+        field_codes, values = table.coded_json(name)
+        texts = [f'"{name}":{_json(table, name, value)}' for value in values]
+        codes, distinct = factorised(codes * max(1, len(texts)) + field_codes)
+        parts = [[*parts[code // len(texts)], texts[code % len(texts)]] for code in distinct.tolist()]
+    return codes, [f"{{{','.join(part)}}}" for part in parts]
+
+
+def _json(table: ClassTable, name: str, value: Any) -> str:
+    """A value of a field as JSON; of an error its type and message only."""
+    if type(value) is not bytes:
+        return _encoded(value)
+    if name == "error" and value:
+        column = table.block.columns[name]
+        assert isinstance(column, PackedColumn)  # noqa: S101 - only its values are bytes
+        return _encoded(column.decoded([value])[0])
+    return value.decode() or "null"
+
+
+def _error_text(value: Any) -> Any:
+    if type(value) is ev.RecordedError:
+        return {"type_name": value.type_name, "message": value.message}
+    return shown(value)
+
+
+_encode = msgspec.json.Encoder(enc_hook=_error_text).encode
+
+
+def _encoded(value: Any) -> str:
+    try:
+        return _encode(value).decode()
+    except (ValueError, TypeError, OverflowError):
+        return _encode(ascii(value) if type(value) is str else shown(value)).decode()
+
+
+# --- events of users ----------------------------------------------------------------------------------------------
+
+
+def _users_topics(snapshot: Snapshot, table: ClassTable) -> tuple[Array, list[str]]:
+    known: dict[str, int] = {}
+    codes = [known.setdefault(_topic(event), len(known)) for event in _events(snapshot, table)]
+    return np.array(codes, dtype=np.int64), list(known)
+
+
+def _users_payloads(snapshot: Snapshot, table: ClassTable) -> tuple[Array, list[str]]:
+    known: dict[str, int] = {}
+    codes = [known.setdefault(_payload(event), len(known)) for event in _events(snapshot, table)]
+    return np.array(codes, dtype=np.int64), list(known)
+
+
+def _events(snapshot: Snapshot, table: ClassTable) -> Any:
+    pipelines = (snapshot.texts_list[code] for code in snapshot.pipeline[table.place].tolist())
+    for values, pipeline in zip(table.events(), pipelines, strict=True):
+        yield table.block.cls(**values, pipeline=pipeline)
+
+
+def _topic(event: ev.Event) -> str:
+    try:
+        return str(event.topic)
+    except Exception:  # noqa: BLE001 - the topic of a user's class is a user's code
+        return ""
+
+
+def _payload(event: ev.Event) -> str:
+    record = msgspec.json.decode(to_record(event))["data"]
+    return _encoded({name: value for name, value in record.items() if name not in BASE_FIELDS})

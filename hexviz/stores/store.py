@@ -1,0 +1,346 @@
+"""What every store does, whatever it keeps its segments in."""
+
+from __future__ import annotations
+
+import time
+import weakref
+from abc import ABC, abstractmethod
+from datetime import UTC, datetime, timedelta
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Self
+
+from hexviz.events.events import Event
+from hexviz.events.schema import from_record
+from hexviz.stores.errors import RunNotFoundError, StoreCorruptError, StoreWriteError
+from hexviz.stores.run_info import Problem, RunInfo
+from hexviz.stores.segments import Segment, is_whole, open_segment
+from hexviz.stores.writer import Given, Log, Writer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from types import TracebackType
+
+_POLL_S = 0.05
+_QUIET = timedelta(days=1)
+"""A run without an end that was added to more recently is being written, and is not pruned."""
+_NAMED = 5
+
+
+class Store(ABC):
+    """Runs, kept in segments (:mod:`hexviz.stores.segments`).
+
+    Writing only queues: a thread with its own connection encodes and commits in groups. What ``flush`` acknowledged
+    survives the death of the process (``"os"``) or a power cut (``"disk"``). Appending an equal record again changes
+    nothing; another record under the same run id and seq is refused (:class:`RunTakenError`). Several processes may
+    write and read one store. ``make_recording`` makes what :meth:`recording` returns out of the :meth:`pages` of a
+    run, ``make_frame`` what :meth:`runs` returns out of a list of :class:`RunInfo`.
+
+    A store of another kind gives ``__init__`` a :class:`~hexviz.stores.writer.Log` (most easily a
+    :class:`~hexviz.stores.segment_log.SegmentLog`) and defines the methods of the last section;
+    :class:`hexviz.testing.StoreContract` tests it.
+    """
+
+    def __init__(
+        self,
+        where: str,
+        log: Log,
+        *,
+        make_recording: Callable[[Any], Any] | None = None,
+        make_frame: Callable[[list[RunInfo]], Any] | None = None,
+    ) -> None:
+        self.where = where
+        self._make_recording = make_recording
+        self._make_frame = make_frame
+        self._writer = Writer(log, f"hexviz store {where}")
+        self.put = self._writer.put
+        """Queue one summarised event: the run's path. See :meth:`hexviz.stores.writer.Writer.put`."""
+        self._finalizer = weakref.finalize(self, _shut, self._writer, self._release())
+
+    # --- writing ---
+
+    def append(self, records: Iterable[bytes | Event]) -> None:
+        """Queue records or events, in order. A record must be readable: :class:`~hexviz.events.schema.RecordError`."""
+        for record in records:
+            self._writer.put(record if isinstance(record, Event) else Given(from_record(record), bytes(record)))
+
+    def flush(self, durability: str = "os", timeout: float | None = 30.0) -> None:
+        """Return when all that was queued is committed; ``"disk"`` also waits for the disk.
+
+        Raises :class:`StoreWriteError` where that fails or takes more than ``timeout`` seconds, and
+        :class:`RunTakenError` where records were refused since the last flush.
+        """
+        if durability not in {"os", "disk"}:
+            raise ValueError(f"durability is 'os' or 'disk', not {durability!r}")
+        self._writer.flush(durability, timeout)
+
+    def statistics(self) -> dict[str, int]:
+        """Records ``written`` and ``queued``, ``refused`` (never to be taken) and ``lost`` (queue full, closed)."""
+        writer = self._writer
+        return {"written": writer.written, "queued": writer.queued, "refused": writer.refused, "lost": writer.lost}
+
+    # --- the runs ---
+
+    @abstractmethod
+    def list_runs(
+        self,
+        *,
+        pipeline: str | None = None,
+        status: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        tag: str | None = None,
+    ) -> list[RunInfo]:
+        """The runs, newest first; filters combine. ``since <= started_at < until``; a naive time is UTC."""
+
+    def runs(self, **filters: Any) -> Any:
+        """The runs as a frame, newest first, with the filters of :meth:`list_runs`."""
+        if self._make_frame is None:
+            raise TypeError("this store was opened without make_frame=: use hexviz.open_store(path), or list_runs()")
+        return self._make_frame(self.list_runs(**filters))
+
+    def last_run_id(self) -> str | None:
+        """The newest run; None in an empty store."""
+        return next(iter(self._run_ids("", 1)), None)
+
+    def find(self, prefix: str) -> str:
+        """The one run whose id is, or begins with, ``prefix``. Raises :class:`RunNotFoundError` for none or several."""
+        if self._info(prefix) is not None:
+            return prefix
+        found = self._run_ids(prefix, _NAMED + 1)
+        if len(found) == 1:
+            return found[0]
+        if found:
+            raise RunNotFoundError(f"several runs begin with {prefix!r}: {', '.join(found[:_NAMED])}")
+        raise self._no_run(prefix)
+
+    def delete(self, run_id: str) -> None:
+        """Remove a run and its records. Raises :class:`RunNotFoundError`."""
+        self.flush()
+        self._info_of(run_id)
+        self._delete([run_id])
+
+    def prune(
+        self, *, max_age: timedelta | None = None, max_bytes: int | None = None, dry_run: bool = False
+    ) -> list[RunInfo]:
+        """Remove runs that began longer ago than ``max_age``, then the oldest until records take ``max_bytes`` at most.
+
+        Runs are removed whole. One without an end to which something was added within a day is spared: it is being
+        written. Returns what was removed (with ``dry_run``: what would be), oldest first.
+        """
+        self.flush()
+        now = datetime.now(UTC)
+        kept = self.list_runs()[::-1]
+        gone = []
+        total = sum(info.bytes for info in kept)
+        for info in kept:
+            began = info.started_at or info.changed_at
+            old = max_age is not None and began is not None and now - began > max_age
+            if (old or (max_bytes is not None and total > max_bytes)) and not _is_being_written(info, now):
+                gone.append(info)
+                total -= info.bytes
+        if gone and not dry_run:
+            self._delete([info.run_id for info in gone])
+        return gone
+
+    # --- reading ---
+
+    def read(
+        self, run_id: str, after_seq: int | None = None, *, last: int | None = None, damaged: str = "raise"
+    ) -> Iterator[bytes]:
+        """The records of a run in order of their seq, a segment at a time: all, those after a seq, or the ``last`` n.
+
+        What is committed while reading is seen too. A damaged record raises :class:`StoreCorruptError`, or is left
+        out with ``damaged="skip"``; so do records that are counted and not there.
+        """
+        info = self._info_of(run_id)
+        if last is not None:
+            yield from self._read_last(run_id, last, skip=damaged == "skip")
+            return
+        seen = 0
+        for segment in self._segments(run_id, after_seq):
+            opened = self._opened(run_id, segment, skip=damaged == "skip")
+            seen += len(opened.records)
+            if after_seq is None or segment.first_seq > after_seq:
+                yield from opened.records
+            else:
+                yield from (r for seq, r in zip(opened.seqs, opened.records, strict=True) if seq > after_seq)
+        if after_seq is None and seen < info.events and damaged != "skip":
+            raise StoreCorruptError(f"{self.where}: run {run_id!r} has {info.events} events, {seen} are there. {_SKIP}")
+
+    def _read_last(self, run_id: str, last: int, *, skip: bool) -> Iterator[bytes]:
+        found: list[bytes] = []
+        for segment in self._segments(run_id, None, backwards=True) if last > 0 else ():
+            found[:0] = self._opened(run_id, segment, skip=skip).records
+            if len(found) >= last:
+                break
+        yield from found[-last:] if last > 0 else ()
+
+    def pages(self, run_id: str) -> Iterator[bytes]:
+        """The records of a run as JSON arrays, in order, each checked as a whole: the quick way to all of a run.
+
+        Raises :class:`StoreCorruptError` for a page that is damaged, and where events are missing.
+        """
+        info, seen = self._info_of(run_id), 0
+        for segment in self._segments(run_id, None):
+            if not is_whole(run_id, segment):
+                self._opened(run_id, segment, skip=False)
+                raise StoreCorruptError(f"{self.where}: a page of run {run_id!r} is damaged. {_SKIP}")
+            seen += segment.length
+            yield segment.page
+        if seen < info.events:
+            raise StoreCorruptError(f"{self.where}: run {run_id!r} has {info.events} events, {seen} are there. {_SKIP}")
+
+    def tail(
+        self,
+        run_id: str,
+        after_seq: int | None = None,
+        *,
+        timeout: float | None = 30.0,
+        stop: Callable[[], bool] | None = None,
+        poll_s: float = _POLL_S,
+    ) -> Iterator[bytes]:
+        """The records of a run, and those that anybody adds while this goes on, until the run has ended.
+
+        Ends too when nothing new came for ``timeout`` seconds (None: waits for ever), and when ``stop()`` is true. A
+        run that is not there yet is waited for; :class:`RunNotFoundError` where it does not come in time.
+        """
+        since, known = time.monotonic(), False
+        while True:
+            info = self._info(run_id)
+            known = known or info is not None
+            for segment in self._segments(run_id, after_seq) if info is not None else ():
+                opened = self._opened(run_id, segment, skip=False)
+                for seq, record in zip(opened.seqs, opened.records, strict=True):
+                    if after_seq is None or seq > after_seq:
+                        after_seq, since = seq, time.monotonic()
+                        yield record
+            if (info is not None and info.status != "running") or (known and info is None) or (stop and stop()):
+                return
+            if timeout is not None and time.monotonic() - since > timeout:
+                if not known:
+                    raise self._no_run(run_id)
+                return
+            time.sleep(poll_s)
+
+    def recording(self, run_id: str) -> Any:
+        """The recording of a run, made by the store's ``make_recording``."""
+        if self._make_recording is None:
+            raise TypeError("this store was opened without make_recording=: use hexviz.open_store(path)")
+        return self._make_recording(self.pages(run_id))
+
+    def _opened(self, run_id: str, segment: Segment, *, skip: bool) -> Any:
+        opened = open_segment(run_id, segment)
+        if opened.damaged and not skip:
+            seqs = ", ".join(map(str, islice(opened.damaged, _NAMED))) or "?"
+            more = f" and {len(opened.damaged) - _NAMED} more" if len(opened.damaged) > _NAMED else ""
+            raise StoreCorruptError(
+                f"{self.where}: event {seqs}{more} of run {run_id!r} is damaged (its checksum does not match). {_SKIP}"
+            )
+        return opened
+
+    # --- checking ---
+
+    def verify(self) -> list[Problem]:
+        """Read everything: damaged records, runs without an end ("unclean end"), damage of the store itself."""
+        problems = self._own_problems()
+        for info in reversed(self.list_runs()):
+            try:
+                problems += self._verify_run(info)
+            except StoreCorruptError as error:
+                problems.append(Problem(info.run_id, 0, str(error)))
+        return problems
+
+    def _verify_run(self, info: RunInfo) -> Iterator[Problem]:
+        seen, last = 0, None
+        for segment in self._segments(info.run_id, None):
+            opened = open_segment(info.run_id, segment)
+            seen += len(opened.records) + len(opened.damaged)
+            yield from (Problem(info.run_id, seq, "damaged record") for seq in opened.damaged)
+            if not opened.damaged and not is_whole(info.run_id, segment):
+                yield Problem(info.run_id, segment.first_seq, "damaged marks, its records are whole")
+            if last is not None and opened.seqs and opened.seqs[0] <= last:
+                yield Problem(info.run_id, opened.seqs[0], "segments overlap")
+            last = opened.seqs[-1] if opened.seqs else last
+        if seen < info.events:  # more: somebody added some meanwhile
+            yield Problem(info.run_id, 0, f"{info.events} events were counted, {seen} are there")
+        if info.status == "running":
+            yield Problem(info.run_id, 0, "unclean end")
+
+    # --- life ---
+
+    def close(self, timeout: float | None = 10.0) -> None:
+        """Write what is queued and let go of the store. Twice is fine.
+
+        Raises :class:`StoreWriteError` where something could not be written within ``timeout`` seconds.
+        """
+        found = self._finalizer.detach()
+        if found is None:
+            return
+        _, _, (writer, release), _ = found
+        left = writer.close(timeout)
+        release()
+        if left:
+            raise StoreWriteError(f"{self.where}: {left} records could not be written: {self._writer.error}")
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it can be read and written."""
+        return self._finalizer.alive
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.where!r}>"
+
+    def _no_run(self, run_id: str) -> RunNotFoundError:
+        return RunNotFoundError(f"there is no run {run_id!r} in {self.where}; `hexviz runs` lists what there is")
+
+    def _info_of(self, run_id: str) -> RunInfo:
+        info = self._info(run_id)
+        if info is None:
+            raise self._no_run(run_id)
+        return info
+
+    # --- what a store of another kind defines ---
+
+    @abstractmethod
+    def _info(self, run_id: str) -> RunInfo | None:
+        """One run; None where there is none of exactly that id."""
+
+    @abstractmethod
+    def _run_ids(self, prefix: str, most: int) -> list[str]:
+        """The newest ids that begin with ``prefix`` (character by character, no patterns), at most so many."""
+
+    @abstractmethod
+    def _segments(self, run_id: str, after_seq: int | None, *, backwards: bool = False) -> Iterator[Segment]:
+        """The segments of a run that end after ``after_seq``, in order of their seqs, read one or a few at a time."""
+
+    @abstractmethod
+    def _delete(self, run_ids: list[str]) -> None:
+        """Remove runs, all or none; ids that are not there are passed over."""
+
+    @abstractmethod
+    def _own_problems(self) -> list[Problem]:
+        """Damage of what the store keeps its segments in."""
+
+    @abstractmethod
+    def _release(self) -> Callable[[], None]:
+        """A function that lets go of what reading holds; it must not hold the store itself."""
+
+
+_SKIP = 'read(..., damaged="skip") gives the others'
+
+
+def _is_being_written(info: RunInfo, now: datetime) -> bool:
+    return info.status == "running" and info.changed_at is not None and now - info.changed_at < _QUIET
+
+
+def _shut(writer: Writer, release: Callable[[], None]) -> None:
+    writer.close(5.0)
+    release()
