@@ -17,6 +17,8 @@ OPTIONS = {
     "listen_addresses": "127.0.0.1", "shared_buffers": "16MB", "max_connections": "40", "max_wal_size": "64MB",
     "log_min_messages": "warning", "dynamic_shared_memory_type": "mmap",
 }  # fmt: skip
+_WITH_PARENT = ["setpriv", "--pdeathsig", "INT"] if shutil.which("setpriv") else []
+"""Ends the server with the tests, even where those are killed."""
 _schemas = itertools.count(1)
 
 
@@ -84,7 +86,7 @@ class Server:
         flags = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [programs() / "postgres", "-D", self.data, *flags],
+                [*_WITH_PARENT, programs() / "postgres", "-D", self.data, *flags],
                 stdout=log,
                 stderr=log,
                 cwd=self.home,
