@@ -57,7 +57,7 @@ def census():
     alive = [o for o in gc.get_objects() if type(o).__name__ in {"LiveView", "Pump", "Tap", "ObserverManager"}]
     return (
         sum(thread.name == "hexviz-pump" for thread in threading.enumerate()),
-        threading.active_count(),
+        sum(not thread.name.startswith("asyncio_") for thread in threading.enumerate()),
         len(asyncio.all_tasks()),
         len(Widget.widgets),
         len(alive),
