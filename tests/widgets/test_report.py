@@ -83,7 +83,7 @@ def test_long_tracebacks_and_reasons_do_not_make_it_larger(runs):
 def test_a_long_traceback_keeps_its_beginning_and_its_end(runs):
     state = RunState.from_events(runs.story())
     state.failures[:] = [Failure(1.0, "load", 1, 1, "E", "m", "\n".join(f"line {i} of it" for i in range(500)))]
-    html = report_html(state)
+    html = report_html(state).partition('id="hexviz-data"')[0]  # the view's own data have an end of it too
     assert [f"line {i} of it" in html for i in (0, 19, 20, 250, 479, 480, 499)] == [
         True,
         True,
