@@ -30,21 +30,24 @@ def graph():
         made.node(work, name=f"n{i}")
     return made
 
-async def cell():
+async def cell(number):
     result = await hexviz.run(graph(), live=True, store=False)
-    for view in (hexviz.dashboard(result), hexviz.compare_view(result, result)):
+    views = [hexviz.dashboard(result)]
+    if number % 10 == 0:
+        views.append(hexviz.compare_view(result, result))
+    for view in views:
         view._repr_mimebundle_()
         view.close()
 
 async def main():
-    for _ in range(5):
-        await cell()
+    for number in range(5):
+        await cell(number)
     gc.collect()
     counts = [census()]
     tracemalloc.start()
     sizes = []
     for number in range(50):
-        await cell()
+        await cell(number)
         if number in (9, 49):
             gc.collect()
             sizes.append(tracemalloc.get_traced_memory()[0])
