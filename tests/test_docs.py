@@ -39,7 +39,16 @@ async def follow(page, blocks, names):
 
 
 @pytest.mark.parametrize(
-    "page", ["README.md", "docs/index.md", "docs/policies.md", "docs/replay.md", "docs/analysis.md", "docs/stores.md"]
+    "page",
+    [
+        "README.md",
+        "docs/index.md",
+        "docs/dashboard.md",
+        "docs/policies.md",
+        "docs/replay.md",
+        "docs/analysis.md",
+        "docs/stores.md",
+    ],
 )
 def test_the_examples_of_a_page_run(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -53,6 +62,7 @@ def test_the_examples_of_a_page_run(page, tmp_path, monkeypatch):
     assert result.status == "succeeded"
     expected = {
         "README.md": ("count", {"read": 3, "kept": 2}),
+        "docs/dashboard.md": ("train", "a model"),
         "docs/index.md": ("report", "9 words, the longest is 'world'"),
         "docs/replay.md": ("count", 3),
         "docs/analysis.md": ("train", 12),

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import pandas as pd
-
 from hexviz.errors import HexvizError
 from hexviz.recording.state import STATUSES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+
+    import pandas as pd
 
     from hexviz.recording.state import RunState
 
@@ -26,6 +26,8 @@ def selection_frame(state: RunState, rows: Sequence[int]) -> pd.DataFrame:
     (NaN while it runs), ``backoff_ms``; times in milliseconds since the run began. ``attrs["run_id"]`` names the run.
     Numbers that are no rows of this run are left out.
     """
+    import pandas as pd  # noqa: PLC0415 - half a second that the first picture of a kernel need not wait for
+
     attempts, nodes = state.attempts, state.nodes
     known = sorted({row for row in rows if 0 <= row < len(attempts)})
     node = [attempts.node[row] for row in known]
@@ -74,11 +76,12 @@ def _pairs(chosen: Any) -> list[tuple[str, int]]:
     """(node, attempt) of each; attempt -1 stands for all of them."""
     if chosen is None:
         return []
-    if isinstance(chosen, pd.DataFrame):
-        if "node" not in chosen.columns:
-            have = ", ".join(map(str, chosen.columns[:8])) or "none"
+    columns = getattr(chosen, "columns", None)
+    if columns is not None:
+        if "node" not in columns:
+            have = ", ".join(map(str, columns[:8])) or "none"
             raise SelectionError(f"select(frame) needs a column 'node' (and takes 'attempt'); this one has: {have}")
-        exact = "attempt" in chosen.columns
+        exact = "attempt" in columns
         attempt: Iterable[Any] = chosen["attempt"] if exact else [-1] * len(chosen)
         return [(str(name), int(number)) for name, number in zip(chosen["node"], attempt, strict=True)]
     names = [chosen] if isinstance(chosen, str) else list(chosen)

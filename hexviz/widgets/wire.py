@@ -35,11 +35,14 @@ __all__ = [
 def encode(state: RunState, delta: Delta, **extra: Any) -> tuple[dict[str, Any], list[bytes]]:
     """All of ``state`` as one message and its buffers, whatever its size; ``extra`` (such as ``seq``) is added.
 
-    ``delta`` is a full one (``state.delta(full=True)``). For a run that goes on, see :class:`Outbox`.
+    ``delta`` is a full one (``state.delta(full=True)``). Tracebacks are left out: the page that this is for, a report,
+    tells them itself. For a run that goes on, see :class:`Outbox`.
     """
     outbox = Outbox()
     outbox.add(state, delta)
-    return message_of(state, outbox, None, full=True, **extra)
+    message, buffers = message_of(state, outbox, None, full=True, **extra)
+    message["failures"] = [[*row[:6], ""] for row in message["failures"]]
+    return message, buffers
 
 
 def message_of(

@@ -16,7 +16,7 @@ import pytest
 
 from hexviz.recording.state import RunState
 from hexviz.widgets.assets import asset
-from hexviz.widgets.wire import base64_buffers, encode
+from hexviz.widgets.wire import Outbox, base64_buffers, message_of
 
 ROOT = Path(__file__).parents[2]
 CHROMIUM = os.environ.get("HEXVIZ_CHROMIUM") or shutil.which("chromium") or "/usr/bin/chromium"
@@ -200,7 +200,9 @@ class Stage:
         state = RunState.from_events(events)
         view = self.mount(**options)
         extra = {"seq": 1, "base": 0, "done": state.done, "paused": False, "cancelling": False}
-        assert self.apply(*encode(state, state.delta(full=True), **extra))
+        outbox = Outbox()
+        outbox.add(state, state.delta(full=True))
+        assert self.apply(*message_of(state, outbox, None, full=True, **extra))
         self.page.wait_for_function("() => drawn.filter(([seq]) => seq === 1).length > 0", timeout=15_000)
         return view
 

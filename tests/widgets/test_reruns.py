@@ -30,21 +30,24 @@ def graph():
         made.node(work, name=f"n{i}")
     return made
 
-async def cell():
+async def cell(number):
     result = await hexviz.run(graph(), live=True, store=False)
-    for view in (hexviz.dashboard(result), hexviz.compare_view(result, result)):
+    views = [hexviz.dashboard(result)]
+    if number % 10 == 0:
+        views.append(hexviz.compare_view(result, result))
+    for view in views:
         view._repr_mimebundle_()
         view.close()
 
 async def main():
-    for _ in range(5):
-        await cell()
+    for number in range(5):
+        await cell(number)
     gc.collect()
     counts = [census()]
     tracemalloc.start()
     sizes = []
     for number in range(50):
-        await cell()
+        await cell(number)
         if number in (9, 49):
             gc.collect()
             sizes.append(tracemalloc.get_traced_memory()[0])
@@ -57,7 +60,7 @@ def census():
     alive = [o for o in gc.get_objects() if type(o).__name__ in {"LiveView", "Pump", "Tap", "ObserverManager"}]
     return (
         sum(thread.name == "hexviz-pump" for thread in threading.enumerate()),
-        threading.active_count(),
+        sum(not thread.name.startswith("asyncio_") for thread in threading.enumerate()),
         len(asyncio.all_tasks()),
         len(Widget.widgets),
         len(alive),

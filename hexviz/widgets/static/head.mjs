@@ -71,7 +71,8 @@ function summaryOf(store, ended, total, rest) {
   const { attempts } = store.totals;
   const shown = store.known < attempts ? ` (${formatCount(store.known)} drawn)` : "";
   const left = rest >= 0 ? ` · ${roughly(rest)} left` : "";
-  return `${formatCount(ended)} of ${formatCount(total)} nodes · ${formatCount(attempts)} attempts${shown} · ${store.waves.size} waves${left}`;
+  const some = (count, word) => `${formatCount(count)} ${word}${count === 1 ? "" : "s"}`;
+  return `${formatCount(ended)} of ${some(total, "node")} · ${some(attempts, "attempt")}${shown} · ${some(store.waves.size, "wave")}${left}`;
 }
 
 function showProgress({ bar, segments, numbers }, view, counts, ended, total) {
