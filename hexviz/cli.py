@@ -1,4 +1,4 @@
-"""The command line: ``hexviz demo | runs | show | watch | report | export``."""
+"""The command line: ``hexviz demo | runs | show | watch | report | export | verify | salvage | prune``."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ from hexviz.demo.policies import airrflow_policies
 from hexviz.errors import HexvizError, SourceError
 from hexviz.events.schema import from_record
 from hexviz.exports import FORMATS
+from hexviz.quantities import age, moment, size
+from hexviz.recording.run_list import STATUSES
 from hexviz.stores.parquet import FRAMES
+from hexviz.stores.salvage import salvage
 from hexviz.terminal import RunView, plain, safe, signal_text, status_text, table
 
 if TYPE_CHECKING:
@@ -27,9 +30,12 @@ if TYPE_CHECKING:
 
     from rich.console import Group
 
+    from hexviz.stores.run_info import Problem, RunInfo
+
 _BAD_INPUT = 2
 _INTERRUPTED = 130
 _MOST_DECISIONS = 40
+_MOST_PROBLEMS = 200
 _COSTLY_WAVES = 5
 _FACTS = {"fact": "left", "value": "left"}
 _FORMATS = [known.name for known in FORMATS]
@@ -38,10 +44,13 @@ _STATUSES = ("succeeded", "failed", "skipped", "fell_back", "cancelled")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command. The exit code is 0, or 2 with one line on the standard error for what cannot be done."""
+    """Run one command.
+
+    The exit code is 0; 1 where damage was found; 2, with one line on the standard error, for what cannot be done.
+    """
     arguments = _parser().parse_args(argv)
     try:
-        arguments.command(arguments, Console())
+        code: int | None = arguments.command(arguments, Console())
     except HexvizError as error:
         print(f"hexviz: {safe(' '.join(str(error).split()))}", file=sys.stderr)
         return _BAD_INPUT
@@ -50,7 +59,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _INTERRUPTED
     except BrokenPipeError:  # the reader of a pipe has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 0
+        return 0
+    return code or 0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -58,7 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     stores = argparse.ArgumentParser(add_help=False)
     stores.add_argument(
-        "--store", type=Path, metavar="PATH", help="the store (default: $HEXVIZ_STORE or the user's own)"
+        "--store", metavar="PATH", help="a file or postgresql://... (default: $HEXVIZ_STORE or the user's own)"
     )
 
     def add(name: str, command: Any, says: str) -> argparse.ArgumentParser:
@@ -77,6 +87,19 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--no-progress", action="store_true", help="do not show the run while it goes on")
     runs = add("runs", _runs, "list the runs in the store, newest first")
     runs.add_argument("--limit", type=int, default=20, help="how many at most (default: %(default)s)")
+    runs.add_argument("--pipeline", metavar="NAME", help="only runs of this pipeline")
+    runs.add_argument("--status", choices=STATUSES, help="only runs that ended so, or have not ended")
+    runs.add_argument("--tag", metavar="TAG", help="only runs with this tag")
+    runs.add_argument("--since", type=moment, metavar="TIME", help="only runs begun at or after: 7d, 12h, 2026-01-31")
+    runs.add_argument("--until", type=moment, metavar="TIME", help="only runs begun before")
+    add("verify", _verify, "read the whole store and list what is damaged; the exit code is 1 where something is")
+    salvage = add("salvage", _salvage, "write what a damaged store still holds to a new one, and list what is lost")
+    salvage.add_argument("path", type=Path, metavar="PATH", help="the damaged store; it is not changed")
+    salvage.add_argument("--output", "-o", type=Path, metavar="PATH", help="default: NAME.salvaged.db beside it")
+    prune = add("prune", _prune, "remove old runs; runs that are being written are kept")
+    prune.add_argument("--max-age", type=age, metavar="AGE", help="remove runs that began longer ago: 30d, 12h, 90m")
+    prune.add_argument("--max-bytes", type=size, metavar="SIZE", help="then remove the oldest until records take: 2GB")
+    prune.add_argument("--dry-run", action="store_true", help="only list what would be removed")
     show = add("show", _show, "print a run: its summary, decisions and critical path")
     watch = add("watch", _watch, "follow a run that another process writes to the store, until it ends")
     watch.add_argument(
@@ -122,7 +145,9 @@ def _demo(arguments: argparse.Namespace, console: Console) -> None:
     scaled = _seconds(1e3 * AIRRFLOW_PATH_S / arguments.speed)
     console.print(plain(f"In the table the critical path takes {AIRRFLOW_PATH_S} s, which is {scaled} at this speed."))
     console.print()
-    stored = f" --store {shlex.quote(str(arguments.store))}" if arguments.store else ""
+    stored = f" --store {shlex.quote(arguments.store)}" if arguments.store else ""
+    if "://" in stored:  # it may hold a password
+        stored = " (with the same --store)"
     console.print(plain(f"The run is kept: hexviz show {result.run_id}{stored}"))
     console.print(plain(f"Written: {written} (opens in any browser, no network needed)"))
     console.print(plain("Next, the same run live in a notebook:"))
@@ -132,9 +157,18 @@ def _demo(arguments: argparse.Namespace, console: Console) -> None:
 
 
 def _runs(arguments: argparse.Namespace, console: Console) -> None:
+    filters = {name: getattr(arguments, name) for name in ("pipeline", "status", "tag", "since", "until")}
     with face.open_store(arguments.store) as store:
-        infos = store.list_runs()
+        infos = store.list_runs(**filters)
     shown = infos[: arguments.limit]
+    more = f"{len(shown)} of {len(infos)} runs"
+    if not infos:
+        chosen = any(value is not None for value in filters.values())
+        more = "No run is like that" if chosen else "No run is kept here yet. Make one: hexviz demo"
+    console.print(_runs_table("Runs", shown, more))
+
+
+def _runs_table(title: str, infos: Sequence[RunInfo], footer: str) -> Group:
     columns = {
         "run": "whole",
         "pipeline": "left",
@@ -152,10 +186,44 @@ def _runs(arguments: argparse.Namespace, console: Console) -> None:
             "" if info.duration_ms is None else f"{info.duration_ms / 1e3:.1f} s",
             info.nodes,
         )
-        for info in shown
+        for info in infos
     ]
-    more = f"{len(shown)} of {len(infos)} runs" if infos else "No run is kept here yet. Make one: hexviz demo"
-    console.print(table("Runs", columns, rows, footer=more))
+    return table(title, columns, rows, footer=footer)
+
+
+def _verify(arguments: argparse.Namespace, console: Console) -> int:
+    with face.open_store(arguments.store) as store:
+        problems, runs = store.verify(), len(store.list_runs())
+    damage = [problem for problem in problems if problem.problem != "unclean end"]
+    if problems:
+        console.print(_problems_table("Problems", problems))
+    unclean = f", {len(problems) - len(damage)} without an end" if len(problems) > len(damage) else ""
+    console.print(plain(f"{runs} runs{unclean}: {f'{len(damage)} findings of damage' if damage else 'no damage'}"))
+    return 1 if damage else 0
+
+
+def _salvage(arguments: argparse.Namespace, console: Console) -> int:
+    done = salvage(arguments.path, arguments.output)
+    if done.lost:
+        console.print(_problems_table("Lost", done.lost))
+    console.print(plain(f"Written: {done.path}, {done.records} events of {done.runs} runs"))
+    return 1 if done.lost else 0
+
+
+def _problems_table(title: str, problems: Sequence[Problem]) -> Group:
+    rows = [(problem.run_id, problem.seq or "", problem.problem) for problem in problems[:_MOST_PROBLEMS]]
+    more = f"and {len(problems) - len(rows)} more" if len(problems) > len(rows) else ""
+    return table(title, {"run": "whole", "event": "right", "problem": "left"}, rows, footer=more)
+
+
+def _prune(arguments: argparse.Namespace, console: Console) -> None:
+    if arguments.max_age is None and arguments.max_bytes is None:
+        raise SourceError("say what to remove: --max-age 30d, --max-bytes 2GB, or both")
+    with face.open_store(arguments.store) as store:
+        gone = store.prune(max_age=arguments.max_age, max_bytes=arguments.max_bytes, dry_run=arguments.dry_run)
+        left = len(store.list_runs())
+    verb = "would be removed" if arguments.dry_run else "removed"
+    console.print(_runs_table(f"Runs {verb}", gone[:_MOST_PROBLEMS], f"{len(gone)} {verb}, {left} are there"))
 
 
 def _show(arguments: argparse.Namespace, console: Console) -> None:
@@ -190,7 +258,7 @@ def _recording(arguments: argparse.Namespace) -> Any:
 def _run_id(store: Any, named: str) -> str:
     run_id = store.last_run_id() if named == "last" else store.find(named)
     if run_id is None:
-        raise SourceError(f"there is no run in {store.path}; make one with: hexviz demo")
+        raise SourceError(f"there is no run in {store.where}; make one with: hexviz demo")
     return str(run_id)
 
 

@@ -6,6 +6,7 @@ import asyncio
 import concurrent.futures
 import contextvars
 import inspect
+import os
 import sys
 import threading
 import warnings
@@ -25,6 +26,7 @@ from hexviz.events.observer_manager import ObserverManager
 from hexviz.exports import read_recording, write_recording
 from hexviz.recording.recorder import Recorder
 from hexviz.recording.recording import Recording
+from hexviz.stores.postgres import PREFIXES, PostgresStore
 from hexviz.stores.sqlite import SQLiteStore, default_path
 from hexviz.stores.store import Store
 
@@ -411,15 +413,20 @@ class RunHandle:
         return f"<RunHandle {self.run_id} {self.status}>"
 
 
-def open_store(path: str | Path | None = None) -> SQLiteStore:
+def open_store(path: str | Path | None = None) -> Store:
     """Open the store at ``path``; by default ``$HEXVIZ_STORE``, or ``runs.db`` in the user's data directory.
+
+    ``postgresql://USER@HOST/DATABASE`` is a store in PostgreSQL (docs/postgres.md), which is reached within seconds or
+    not at all: :class:`~hexviz.stores.errors.StoreUnreachableError`.
 
     ``store.runs()`` gives the runs as a frame, newest first (filters: ``pipeline``, ``status``, ``since``, ``until``,
     ``tag``), ``store.recording(run_id)`` gives one back. See docs/stores.md.
     """
-    return SQLiteStore(
-        default_path() if path is None else path, make_recording=Recording.from_records, make_frame=_frame_of_runs
-    )
+    chosen = os.environ.get("HEXVIZ_STORE") if path is None else path
+    made: dict[str, Any] = {"make_recording": Recording.from_pages, "make_frame": _frame_of_runs}
+    if isinstance(chosen, str) and chosen.startswith(PREFIXES):
+        return PostgresStore(chosen, **made)
+    return SQLiteStore(chosen or default_path(), **made)
 
 
 def _frame_of_runs(infos: list[RunInfo]) -> pd.DataFrame:

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from hexviz.events.control_manager import ControlManager
     from hexviz.events.observer_manager import ObserverManager
     from hexviz.recording.recording import Recording
-    from hexviz.stores.sqlite import SQLiteStore
+    from hexviz.stores.store import Store
 
 _CELL = re.compile(r"%%hexviz(?=\s|$)")
 _ANY_CELL = re.compile(r"%%(\w+)(?: (.*))?$")
@@ -192,7 +192,7 @@ class HexvizMagics(Magics):
                 run_id = store.last_run_id()
                 recording = None if run_id is None else store.recording(run_id)
         if recording is None:
-            raise UsageError(f"no run is kept in {store.path} yet; begin a cell with: {_USAGE}")
+            raise UsageError(f"no run is kept in {store.where} yet; begin a cell with: {_USAGE}")
         if wanted():
             display(face.dashboard(recording))  # type: ignore[no-untyped-call]
 
@@ -326,7 +326,7 @@ class Cell:
             print(plain_text(RunState.from_events(recording.events()), title=self.title_of(graph)))  # noqa: T201
 
 
-def _is_kept(store: SQLiteStore, run_id: str) -> bool:
+def _is_kept(store: Store, run_id: str) -> bool:
     try:
         return store.find(run_id) == run_id
     except RunNotFoundError:

@@ -18,9 +18,10 @@ def pytest_collection_modifyitems(items):
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item, call):
-    """Under CI=true a skipped browser test is a failed one: nothing is shown by a test that did not run."""
+    """Under CI=true a skipped browser or server test is a failed one: a test that did not run shows nothing."""
     report = yield
-    if report.skipped and os.environ.get("CI") == "true" and item.get_closest_marker("browser"):
+    needed = next((name for name in ("browser", "server") if item.get_closest_marker(name)), None)
+    if report.skipped and os.environ.get("CI") == "true" and needed:
         report.outcome = "failed"
-        report.longrepr = f"a browser test must not be skipped under CI=true: {report.longrepr}"
+        report.longrepr = f"a {needed} test must not be skipped under CI=true: {report.longrepr}"
     return report

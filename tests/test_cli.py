@@ -2,13 +2,16 @@
 
 import os
 import re
+import sqlite3
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 import hexviz
+from hexviz.testing.store_contract import contract_run
 
 SPEED = "2000"
 
@@ -192,3 +195,77 @@ def test_watch_names_what_it_cannot_find(tmp_path):
     missing = command("watch", "moon", "--store", tmp_path / "runs.db", cwd=tmp_path)
     assert missing.returncode == 2
     assert missing.stderr.startswith("hexviz: there is no run 'moon'")
+
+
+@pytest.fixture
+def kept(tmp_path):
+    """A store of three runs, the oldest without an end."""
+    now = datetime.now(UTC)
+    with hexviz.open_store(tmp_path / "runs.db") as store:
+        for name, days in (("old", 40), ("middle", 8), ("new", 0)):
+            run = contract_run(f"{name}-1", pipeline=name, at=now - timedelta(days=days))
+            store.append(run if days else run[:-1])
+    return tmp_path / "runs.db"
+
+
+@pytest.mark.parametrize(
+    ("filters", "expected"),
+    [
+        ([], ["new-1", "middle-1", "old-1"]),
+        (["--pipeline", "old"], ["old-1"]),
+        (["--status", "running"], ["new-1"]),
+        (["--tag", "eu", "--limit", "1"], ["new-1"]),
+        (["--since", "10d"], ["new-1", "middle-1"]),
+        (["--until", "10d"], ["old-1"]),
+        (["--tag", "nowhere"], []),
+    ],
+)
+def test_runs_are_listed_by_pipeline_status_tag_and_time(kept, filters, expected):
+    done = command("runs", "--store", kept, *filters, cwd=kept.parent)
+    assert re.findall(r"\w+-1\b", done.stdout) == expected
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_verify_lists_damage_by_run_and_event_and_salvage_keeps_the_rest(kept):
+    done = command("verify", "--store", kept, cwd=kept.parent)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "3 runs, 1 without an end: no damage" in done.stdout
+    with sqlite3.connect(kept) as raw:
+        raw.execute("UPDATE segments SET page = CAST(replace(page, '\"seq\":7,', '\"seq\":8,') AS BLOB) WHERE run = 1")
+    raw.close()
+    done = command("verify", "--store", kept, cwd=kept.parent)
+    assert done.returncode == 1
+    assert re.search(r"old-1 +7 +damaged record", done.stdout)
+    done = command("salvage", kept, "-o", "new.db", cwd=kept.parent)
+    assert done.returncode == 1
+    assert re.search(r"old-1 +7 +event 7 is lost", done.stdout)
+    assert "new.db, 49 events of 3 runs" in done.stdout
+    assert command("verify", "--store", kept.parent / "new.db", cwd=kept.parent).returncode == 0
+
+
+def test_prune_removes_what_is_too_old_and_tells_before(kept):
+    done = command("prune", "--store", kept, "--max-age", "30d", "--dry-run", cwd=kept.parent)
+    assert "1 would be removed, 3 are there" in done.stdout
+    done = command("prune", "--store", kept, "--max-age", "30d", cwd=kept.parent)
+    assert re.findall(r"\w+-1\b", done.stdout) == ["old-1"]
+    done = command("prune", "--store", kept, "--max-bytes", "0kB", cwd=kept.parent)
+    assert "1 removed, 1 are there" in done.stdout
+    done = command("prune", "--store", kept, cwd=kept.parent)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "--max-age" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["prune", "--max-age", "soon"],
+        ["prune", "--max-age", "999999999w"],
+        ["prune", "--max-bytes", "-1"],
+        ["runs", "--since", "yesterday"],
+        ["runs", "--status", "fine"],
+    ],
+)
+def test_what_is_no_age_size_or_time_is_refused_with_examples(words, tmp_path):
+    done = command(*words, cwd=tmp_path)
+    assert done.returncode == 2
+    assert words[1] in done.stderr

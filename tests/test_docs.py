@@ -26,29 +26,53 @@ def example_graph():
     return graph
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/index.md", "docs/policies.md", "docs/replay.md"])
+def blocks_of(page):
+    text = (ROOT / page).read_text(encoding="utf-8")
+    return re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+
+
+async def follow(page, blocks, names):
+    for block in blocks:
+        outcome = eval(compile(block, page, "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT), names)
+        if inspect.iscoroutine(outcome):
+            await outcome
+
+
+@pytest.mark.parametrize(
+    "page", ["README.md", "docs/index.md", "docs/policies.md", "docs/replay.md", "docs/analysis.md"]
+)
 def test_the_examples_of_a_page_run(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HEXVIZ_DISPLAY", "off")
     (tmp_path / "data.csv").write_text("a,1\n\nb,2\n")
-    blocks = re.findall(r"^```python\n(.*?)^```", (ROOT / page).read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    blocks = blocks_of(page)
     assert blocks
     names = {"hexviz": hexviz, "graph": example_graph()}
-
-    async def read():
-        for block in blocks:
-            code = compile(block, page, "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
-            outcome = eval(code, names)
-            if inspect.iscoroutine(outcome):
-                await outcome
-
-    asyncio.run(read())
+    asyncio.run(follow(page, blocks, names))
     result = names["result"]
     assert result.status == "succeeded"
     expected = {
         "README.md": ("count", {"read": 3, "kept": 2}),
         "docs/index.md": ("report", "9 words, the longest is 'world'"),
         "docs/replay.md": ("count", 3),
+        "docs/analysis.md": ("train", 12),
     }
     node, value = expected.get(page, ("flaky", "fine"))
     assert result[node] == value
+
+
+def test_every_question_about_a_run_is_answered_in_one_line(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HEXVIZ_DISPLAY", "off")
+    page = "docs/analysis.md"
+    names = {}
+    asyncio.run(follow(page, blocks_of(page)[:1], names))
+    names |= {
+        "yesterday": names["frames"],
+        "recording": names["result"].recording,
+        "policies": [hexviz.policies.Retry()],
+    }
+    lines = re.findall(r"^\| [^|]+\? \| `(.+?)`", (ROOT / page).read_text(encoding="utf-8"), re.MULTILINE)
+    assert len(lines) > 12
+    for line in lines:
+        assert eval(line, names) is not None

@@ -43,7 +43,15 @@ def test_ci_runs_the_readmes_test_command_and_not_a_copy_of_it():
     pattern = re.search(r"grep -E '([^']+)' README\.md", script).group(1)
     assert [line for line in read("README.md").splitlines() if re.search(pattern, line)] == [commands_of_readme()[1]]
     assert "pytest" not in script.replace(pattern, "")
-    for check in ("ruff check", "ruff format --check", "mypy", "lint-imports", "hexviz demo", "export CI=true"):
+    for check in (
+        "ruff check",
+        "ruff format --check",
+        "mypy",
+        "lint-imports",
+        "hexviz demo",
+        "export CI=true",
+        ".ci/pandas2",
+    ):
         assert check in script
 
 

@@ -10,7 +10,7 @@ from hexviz.analysis.backtest import backtest, backtest_summary
 from hexviz.analysis.calls import calls
 from hexviz.analysis.compare import compare
 from hexviz.analysis.concurrency import concurrency
-from hexviz.analysis.critical_path import critical_path, slack, wave_barrier
+from hexviz.analysis.critical_path import critical_path, path_by_clock, slack, wave_barrier
 from hexviz.analysis.decisions import decision_counts, decisions, handler_votes
 from hexviz.analysis.failures import failure_counts, failures, retries
 from hexviz.analysis.palette import SIGNAL_COLORS, STATUS_COLORS
@@ -33,6 +33,7 @@ __all__ = [
     "failure_counts",
     "failures",
     "handler_votes",
+    "path_by_clock",
     "retries",
     "scaling",
     "slack",

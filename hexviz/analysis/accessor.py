@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from hexviz.analysis.compare import compare_sides
-from hexviz.analysis.critical_path import critical_path, weight_columns
+from hexviz.analysis.critical_path import critical_path, path_by_clock, weight_columns
 from hexviz.analysis.measures import READ, Side
 from hexviz.analysis.overlap import overlapping
 from hexviz.analysis.patterns import fitting
@@ -39,6 +39,11 @@ _RUNS: dict[str, Kind] = {
     "duration_ms": "float",
 }
 _METHODS = ("runs", "node", "failed", "slowest", "between", "timeline", "critical_path", "compare")
+
+
+# Where this module is loaded anew, pandas would warn as if a stranger had taken the name.
+if getattr(getattr(pd.DataFrame, "hexviz", None), "__module__", "") == __name__:
+    del pd.DataFrame.hexviz  # type: ignore[attr-defined]
 
 
 @pd.api.extensions.register_dataframe_accessor("hexviz")
@@ -146,17 +151,18 @@ class HexvizAccessor:
     def critical_path(
         self, edges: pd.DataFrame | None = None, *, run_id: str | None = None, weight: str = "duration_ms"
     ) -> pd.DataFrame:
-        """The chain of nodes that kept the run from being shorter: see :func:`hexviz.analysis.critical_path`.
+        """The chain of nodes that kept the run from being shorter, for ``nodes`` and ``attempts``.
 
-        For ``nodes`` and ``attempts``, which do not know who waits for whom: give the frame that does,
-        ``frames.nodes.hexviz.critical_path(frames.edges)``.
+        These frames do not know who waits for whom. So by itself this is the chain that was really waited for, as
+        the clock tells it: :func:`hexviz.analysis.path_by_clock`. With the frame that knows,
+        ``frames.nodes.hexviz.critical_path(frames.edges)``, it is the heaviest chain through the graph:
+        :func:`hexviz.analysis.critical_path`.
         """
-        nodes = self._nodes("critical_path", ("node", "wave", "status", *weight_columns(weight)))
+        needed = ("node", "wave", "status", *weight_columns(weight))
         if edges is None:
-            raise SourceError(
-                "df.hexviz.critical_path() needs the columns 'source' and 'target', which the frame edges of the "
-                "recording has: write frames.nodes.hexviz.critical_path(frames.edges)"
-            )
+            nodes = self._nodes("critical_path", (*needed, "parents_ms"))
+            return path_by_clock(_frames(nodes=nodes), run_id=run_id, weight=weight)
+        nodes = self._nodes("critical_path", needed)
         return critical_path(_frames(nodes=nodes, edges=edges), run_id=run_id, weight=weight)
 
     def compare(self, other: pd.DataFrame, *, noise_ms: float = 2.0, noise_share: float = 0.1) -> pd.DataFrame:
@@ -230,7 +236,8 @@ class HexvizAccessor:
         ).sort_values("attempt", kind="stable")
         keys = ["run_id", "node"]
         groups = tries.groupby(keys, sort=False)
-        sums = groups[["total_ms", "queued_ms", "backoff_ms", "attempts"]].sum()
+        summed = ["total_ms", "parents_ms", "queued_ms", "backoff_ms", "attempts"]
+        sums = groups[[column for column in summed if column in tries]].sum()
         starts = groups["start_ms"].min()
         last = tries.drop_duplicates(keys, keep="last")[[*keys, "wave", "status", "duration_ms", "end_ms"]]
         return last.merge(sums.join(starts).reset_index(), on=keys, how="left")

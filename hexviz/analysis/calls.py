@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from hexviz.analysis.groups import grouped_by
-from hexviz.analysis.source import FramesLike, chosen_or_all, finished, numbers, table
+from hexviz.analysis.source import FramesLike, chosen_or_all, finished, numbers, own_nodes, table
 from hexviz.recording.layout import STATUSES
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def calls(frames: FramesLike, *, by: Sequence[str] | str = ("kind", "name"), run
     plain = made[list(groups)].astype(object).assign(
         failed=made["status"].astype(object) == "failed",
         unfinished=ended.isna(),
-        one=made["run_id"].astype(object) + "\n" + made["node"].astype(object),
+        one=own_nodes(made),
         duration_ms=ended,
         input_tokens=numbers(made, "input_tokens").fillna(0).astype("int64"),
         output_tokens=numbers(made, "output_tokens").fillna(0).astype("int64"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 import pandas as pd
 
@@ -9,6 +11,12 @@ from hexviz.analysis.shape import Shape, shape_of
 from hexviz.analysis.source import FramesLike, Kind, chosen_run, finished, milliseconds, numbers, table
 from hexviz.recording.layout import STATUSES
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from hexviz.recording.arrays import Array
+
+_SAME_MOMENT_MS = 1e-3
 _READ = {"duration_ms": ("duration_ms",), "total_ms": ("total_ms",), "elapsed_ms": ("total_ms", "backoff_ms")}
 WEIGHTS = tuple(_READ)
 TIMES = ("start_ms", "end_ms")
@@ -43,12 +51,32 @@ def critical_path(frames: FramesLike, *, run_id: str | None = None, weight: str 
     ``attrs["total_ms"]`` is the weight of the path, ``attrs["run_ms"]`` the time from the first start to the last end.
     """
     nodes, places = _solve(frames, run_id, weight)
+    return _as_path(nodes.iloc[places].reset_index(drop=True), nodes.attrs["total_ms"], nodes.attrs)
+
+
+def path_by_clock(frames: FramesLike, *, run_id: str | None = None, weight: str = "duration_ms") -> pd.DataFrame:
+    """The chain of nodes that were really waited for, told by the clock alone: it needs no edges.
+
+    From the node that ended last back to a node without parents: before each node stands the parent whose end made it
+    ready, known by that moment (``parents_ms`` of ``frames.nodes``, which is the end of its last parent). Columns and
+    ``attrs`` as those of :func:`critical_path`; a queue or a back-off can make it another chain than the heaviest one.
+    """
+    read = ("node", "wave", "status", "parents_ms", *weight_columns(weight))
+    nodes = table(frames, "nodes", read, run_id)
+    weights = weights_of(nodes, weight)
+    end = numbers(nodes, "end_ms")
+    places = _walk_by_clock(
+        end.fillna(numbers(nodes, "start_ms") + weights).to_numpy(),
+        milliseconds(nodes, "parents_ms").to_numpy(),
+        milliseconds(nodes, "wave").to_numpy(),
+    )
     path: pd.DataFrame = nodes.iloc[places].reset_index(drop=True)
-    total = nodes.attrs["total_ms"]
-    path["order"] = np.arange(1, len(path) + 1)
-    path["gap_ms"] = path["start_ms"] - path["end_ms"].shift(1)
-    path["share"] = path["duration_ms"] / total if total else 0.0
-    return finished("critical_path", path, _PATH, nodes.attrs)
+    path["duration_ms"] = weights.iloc[places].to_numpy()
+    total = float(path["duration_ms"].sum())
+    path["earliest_ms"] = path["duration_ms"].cumsum() - path["duration_ms"]
+    path = path.assign(latest_ms=path["earliest_ms"], slack_ms=0.0, on_path=True)
+    facts = {"run_id": chosen_run(frames, run_id), "weight": weight, "total_ms": total, "run_ms": span_of(nodes)}
+    return _as_path(path, total, facts)
 
 
 def slack(frames: FramesLike, *, run_id: str | None = None, weight: str = "duration_ms") -> pd.DataFrame:
@@ -142,6 +170,30 @@ def _longest(shape: Shape, weights: list[float]) -> tuple[list[float], list[int]
     for node in reversed(shape.order):
         tail[node] += max((tail[child] for child in shape.children[node]), default=0.0)
     return finish, came_from, tail
+
+
+def _as_path(path: pd.DataFrame, total_ms: float, attrs: Mapping[Any, Any]) -> pd.DataFrame:
+    path["order"] = np.arange(1, len(path) + 1)
+    path["gap_ms"] = path["start_ms"] - path["end_ms"].shift(1)
+    path["share"] = path["duration_ms"] / total_ms if total_ms else 0.0
+    return finished("critical_path", path, _PATH, attrs)
+
+
+def _walk_by_clock(end_ms: Array, ready_ms: Array, wave: Array) -> list[int]:
+    """The positions of the chain that ends last, first to last: each ended when the next one became ready."""
+    if not len(end_ms) or np.isnan(end_ms).all():
+        return []
+    node = int(np.nanargmax(end_ms))
+    path = [node]
+    while ready_ms[node] > 0:
+        off = np.where(wave < wave[node], np.abs(end_ms - ready_ms[node]), np.inf)
+        off[np.isnan(off)] = np.inf
+        before = int(off.argmin())
+        if off[before] > _SAME_MOMENT_MS:
+            break
+        path.append(before)
+        node = before
+    return path[::-1]
 
 
 def _heaviest(shape: Shape, finish: list[float], came_from: list[int]) -> list[int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from hexviz.analysis.groups import grouped_by
-from hexviz.analysis.source import FramesLike, chosen_or_all, finished, said, table
+from hexviz.analysis.source import FramesLike, chosen_or_all, finished, own_nodes, said, table
 from hexviz.recording.layout import SIGNALS
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def decision_counts(
     kinds = grouped_by(by, {name: _DECISIONS[name] for name in _GROUPS})
     fallen = decisions(frames, run_id=run_id)
     plain = fallen[list(kinds)].astype(object)
-    plain["one"] = fallen["run_id"].astype(object) + "\n" + fallen["node"].astype(object)
+    plain["one"] = own_nodes(fallen)
     groups: Any = plain.groupby(list(kinds), sort=True, dropna=False)["one"]
     counted = groups.agg(["size", "nunique"]).reset_index()
     counted = counted.rename(columns={"size": "decisions", "nunique": "nodes"})

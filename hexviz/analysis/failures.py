@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from hexviz.analysis.source import FramesLike, chosen_or_all, finished, milliseconds, said, table
+from hexviz.analysis.source import FramesLike, chosen_or_all, finished, milliseconds, own_nodes, said, table
 from hexviz.recording.layout import STATUSES
 
 if TYPE_CHECKING:
@@ -64,6 +64,7 @@ def failures(frames: FramesLike, *, run_id: str | None = None) -> pd.DataFrame:
     end), ``recovered`` (bool: the node succeeded or fell back in the end).
     """
     attempts = table(frames, "attempts", (*list(_ATTEMPTS)[1:], "backoff_ms"), run_id, every=True)
+    attempts = attempts[[*_ATTEMPTS, "backoff_ms"]]
     keys = ["run_id", "node", "attempt"]
     following = attempts[keys].assign(attempt=attempts["attempt"] - 1, next_ms=milliseconds(attempts, "backoff_ms"))
     result = attempts[said(attempts["error_type"])].merge(following, on=keys, how="left")
@@ -83,7 +84,7 @@ def failure_counts(frames: FramesLike, *, run_id: str | None = None) -> pd.DataF
     failed = failures(frames, run_id=run_id)
     plain = failed[["recovered", "duration_ms"]].assign(
         error_type=failed["error_type"].astype(object),
-        one=failed["run_id"].astype(object) + "\n" + failed["node"].astype(object),
+        one=own_nodes(failed),
         example=failed["error_message"].astype(object),
     )
     groups: Any = plain.groupby("error_type", sort=True)

@@ -9,7 +9,7 @@ import pandas as pd
 from hexviz.analysis.source import FramesLike, chosen_run, milliseconds, numbers, run_ids, table
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
 KINDS = ("structure", "status", "attempts", "timing", "decisions", "calls", "tokens")
 GOOD = ("succeeded", "fell_back")
@@ -97,11 +97,11 @@ def _status(nodes: pd.DataFrame) -> pd.DataFrame:
         f"{status} {of_all:.3g} %" if of_all < 100 else str(status)  # noqa: PLR2004 - all of them
         for status, of_all in zip(counts["status"], share * 100, strict=True)
     ]
-    words = counts.groupby("node", sort=False)["text"].agg(", ".join)
+    words = _joined(counts["node"], counts["text"])
     ends = plain.assign(good=plain["status"].isin(GOOD).astype("float64")).groupby("node", sort=False)["good"]
     stats = ends.agg(["mean", "var", "count"])
     return _fact("status", "status", stats.index, stats["mean"].to_numpy(), stats["var"].to_numpy(),
-                 stats["count"].to_numpy(), words.reindex(stats.index).to_numpy())  # fmt: skip
+                 stats["count"].to_numpy(), [words[node] for node in stats.index])  # fmt: skip
 
 
 def _numbers(nodes: pd.DataFrame) -> pd.DataFrame:
@@ -143,10 +143,17 @@ def _structure(nodes: pd.DataFrame, edges: pd.DataFrame, runs: int) -> pd.DataFr
     last = there.drop_duplicates("node", keep="last")
     share = there.groupby("node", sort=False).size().reindex(last["node"]) / runs
     drawn = _plain(edges, "run_id", "source", "target").sort_values("source", kind="stable")
-    parents = drawn.groupby(["run_id", "target"])["source"].agg(", ".join) if len(drawn) else pd.Series(dtype=object)
-    at = pd.MultiIndex.from_frame(last[["run_id", "node"]])
-    words = parents.reindex(at).fillna("").to_numpy() if len(drawn) else ""
+    parents = _joined(zip(drawn["run_id"], drawn["target"], strict=True), drawn["source"])
+    words = [parents.get(key, "") for key in zip(last["run_id"], last["node"], strict=True)]
     return _fact("structure", "parents", last["node"].to_numpy(), share.to_numpy(), 0.0, runs, words)
+
+
+def _joined(keys: Iterable[Any], words: Iterable[str]) -> dict[Any, str]:
+    """Per key its words, in their order, with commas."""
+    lists: dict[Any, list[str]] = {}
+    for key, word in zip(keys, words, strict=True):
+        lists.setdefault(key, []).append(word)
+    return {key: ", ".join(found) for key, found in lists.items()}
 
 
 def _decided(votes: pd.DataFrame) -> pd.DataFrame:

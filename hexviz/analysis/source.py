@@ -89,6 +89,12 @@ def said(column: pd.Series[Any]) -> pd.Series[bool]:
     return column.notna() & (column.astype(object) != "")
 
 
+def own_nodes(frame: pd.DataFrame) -> pd.Series[int]:
+    """A number for each node of each run: the same name in two runs is two nodes."""
+    keys = [frame["run_id"].astype(object), frame["node"].astype(object)]
+    return frame.groupby(keys, sort=False, dropna=False).ngroup()
+
+
 def finished(name: str, frame: pd.DataFrame, kinds: Mapping[str, Kind], attrs: Mapping[Any, Any]) -> pd.DataFrame:
     """The result ``name``: exactly the columns of ``kinds``, each of its fixed dtype, also where it is empty."""
     result = pd.DataFrame({column: _cast(frame[column], kind) for column, kind in kinds.items()})

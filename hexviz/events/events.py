@@ -58,11 +58,11 @@ class RecordedError(Exception):
     @classmethod
     def of(cls, error: BaseException, *, limit: int = 4096) -> RecordedError:
         """What can be kept of ``error``, each text at most ``limit`` characters, secrets masked. Never raises."""
-        if isinstance(error, RecordedError):
-            return error
-        return cls(
-            type(error).__qualname__, masked_head(_text_of(error), limit), masked_tail(_traceback_of(error), limit)
-        )
+        kind = type(error)  # what ``__class__`` says is the object's own code
+        if kind is RecordedError:
+            return error  # type: ignore[return-value]
+        name: str = type.__dict__["__qualname__"].__get__(kind)
+        return cls(name[:limit], masked_head(_text_of(error), limit), masked_tail(_traceback_of(error), limit))
 
 
 def traceback_lines(error: BaseException) -> str:
@@ -76,15 +76,20 @@ def traceback_lines(error: BaseException) -> str:
 def _text_of(error: BaseException) -> str:
     try:
         return str(error)
-    except Exception:  # noqa: BLE001 - a user's __str__ may raise anything
+    except KeyboardInterrupt:
+        raise
+    except BaseException:  # noqa: BLE001 - a user's __str__ may raise anything
         return "<the message of this exception cannot be shown>"
 
 
 def _traceback_of(error: BaseException) -> str:
     try:
         return "".join(traceback.format_exception(error))
-    except Exception:  # noqa: BLE001 - formatting calls user code
-        return "".join(traceback.format_tb(error.__traceback__))
+    except KeyboardInterrupt:
+        raise
+    except BaseException:  # noqa: BLE001 - formatting calls user code
+        kept = vars(BaseException)["__traceback__"].__get__(error)
+        return "".join(traceback.format_tb(kept))
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from functools import cache
 from itertools import chain
 from math import isfinite
-from operator import attrgetter
+from operator import attrgetter, is_
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, get_type_hints
 
@@ -52,6 +52,7 @@ SCHEMA_VERSION = 1
 BASE_FIELDS: tuple[str, ...] = Event.__struct_fields__
 _ERROR_FIELDS = ("type_name", "message", "traceback_text")
 _MAX_JSON_INT_BITS = 4000
+_MAX_DEPTH = 200
 _CONTENT_FIELDS = frozenset({"result", "node_results", "params", "messages", "response"})
 
 
@@ -136,7 +137,8 @@ class _Codec:
         for name in cls.__struct_fields__:
             hint = types.get(name) or _Base.__annotations__[name]
             fields.append((name, _BASE_TYPES[name] if name in BASE_FIELDS else hint, *_default(known[name])))
-        self.row = msgspec.defstruct(f"{cls.__name__}Row", fields, kw_only=True)
+        # Without the garbage collector, which would look at each of millions of rows that hold no cycle.
+        self.row = msgspec.defstruct(f"{cls.__name__}Row", fields, kw_only=True, gc=False)
         self.decode = msgspec.json.Decoder(self.row).decode
         self.has_error = "error" in types
 
@@ -160,6 +162,13 @@ def _default(field: msgspec.structs.FieldInfo) -> tuple[Any, ...]:
 
 CODECS: dict[str, _Codec] = {cls.__name__: _Codec(cls) for cls in EVENT_CLASSES}
 _BY_CLASS: dict[type[Event], _Codec] = {codec.cls: codec for codec in CODECS.values()}
+_WRAPPERS: dict[type[Event], Any] = {
+    cls: msgspec.defstruct(
+        f"{cls.__name__}Record", [("v", int, 1), ("data", Any, None)], tag_field="type", tag=cls.__name__, gc=False
+    )
+    for cls in EVENT_CLASSES
+    if cls is not ControlDecided  # a vote's latency may be NaN, which is looked for in its JSON
+}
 _encoder = msgspec.json.Encoder(enc_hook=to_parts)
 _encode, _encode_lines = _encoder.encode, _encoder.encode_lines
 _envelope = msgspec.json.Decoder(_Envelope).decode
@@ -207,37 +216,31 @@ def to_record(event: Event) -> bytes:
 
 
 def to_records(events: Sequence[Event]) -> list[bytes]:
-    """What :func:`to_record` gives for each event, at half the price: events of one class are encoded together."""
-    places: dict[type[Event], list[int]] = {}
-    for place, event in enumerate(events):
-        places.setdefault(type(event), []).append(place)
-    records = [b""] * len(events)
-    for cls, mine in places.items():
-        for place, record in zip(mine, _records_of(cls, [events[place] for place in mine]), strict=True):
-            records[place] = record
-    return records
-
-
-def _records_of(cls: type[Event], events: list[Event]) -> list[bytes]:
-    codec, step = _BY_CLASS.get(cls), _summarised.step_for(cls)
-    if codec is not None and step is not None:
-        events = list(map(step, events))
-    if codec is None or cls is ControlDecided or not _is_plain(codec, events):
+    """What :func:`to_record` gives for each event, at a third of the price where all of them are plain."""
+    try:
+        wrapped = [_WRAPPERS[type(event)](1, event) for event in events]
+    except KeyError:  # a class of a user
+        return list(map(to_record, events))
+    by_class: dict[type[Event], list[Event]] = {}
+    for event in events:
+        by_class.setdefault(type(event), []).append(event)
+    if [event for event in events if event.timestamp.tzinfo is not UTC] or not all(map(_plain, by_class.items())):
         return list(map(to_record, events))
     try:
-        lines = _encode_lines(events).split(b"\n")
+        lines = _encode_lines(wrapped).split(b"\n")
     except (UnicodeEncodeError, OverflowError, ValueError, TypeError):
         return list(map(to_record, events))
     del lines[-1]
-    head = codec.head
-    return [b"%b%b}" % (head, line) for line in lines]
+    return lines
 
 
-def _is_plain(codec: _Codec, events: list[Event]) -> bool:
-    """Whether JSON has a word for every time and number of events, as they are."""
-    if not all(event.timestamp.tzinfo is UTC for event in events):
+def _plain(kind: tuple[type[Event], list[Event]]) -> bool:
+    """Whether events of one class are summarised, and JSON has a word for each of their times and numbers."""
+    cls, events = kind
+    codec, step = _BY_CLASS[cls], _summarised.step_for(cls)
+    if step is not None and not all(map(is_, map(step, events), events)):
         return False
-    if codec.cls is NodeStarted and not all(utc(event.ready_at) is event.ready_at for event in events):  # type: ignore[attr-defined]
+    if cls is NodeStarted and [event for event in events if utc(event.ready_at) is not event.ready_at]:  # type: ignore[attr-defined]
         return False
     if codec.get_floats is None:
         return True
@@ -381,13 +384,22 @@ def from_records(records: Iterable[bytes]) -> Iterator[Event]:
         codec = CODECS.get(envelope.type)
         try:
             if codec is not None:
-                yield codec.event(codec.decode(envelope.data) if not envelope.tagged else _convert(envelope, codec.row))
+                yield _timed(
+                    codec.event(codec.decode(envelope.data) if not envelope.tagged else _convert(envelope, codec.row))
+                )
                 continue
             if users is None:
                 users = {_name_of(cls): cls for cls in _subclasses(Event) if cls not in _BY_CLASS}
-            yield _user_event(envelope, users.get(envelope.type))
-        except (msgspec.DecodeError, ValueError, TypeError, KeyError, RecursionError) as error:
+            yield _timed(_user_event(envelope, users.get(envelope.type)))
+        except (msgspec.DecodeError, ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
             raise RecordError(f"a record of type {envelope.type!r} cannot be read: {error}") from error
+
+
+def _timed(event: Event) -> Event:
+    """``event`` in UTC. OverflowError for a time that the year 1 or 9999 leaves no room for."""
+    if event.timestamp.tzinfo is UTC and (type(event) is not NodeStarted or event.ready_at is None):
+        return event
+    return _in_utc(event)
 
 
 def open_record(record: bytes) -> _Envelope:
@@ -418,6 +430,7 @@ def _user_event(envelope: _Envelope, cls: type[Event] | None) -> Event:
     data = msgspec.json.decode(envelope.data)
     if type(data) is not dict:
         raise TypeError("its data is not an object")
+    _check_depth(data)
     if cls is not None and cls is not GenericEvent:
         values = _untag(data) if envelope.tagged else data
         try:
@@ -427,6 +440,17 @@ def _user_event(envelope: _Envelope, cls: type[Event] | None) -> Event:
             pass
     base = msgspec.convert({name: _untag(data.pop(name)) for name in BASE_FIELDS}, _Base)
     return GenericEvent(envelope.type, data, **msgspec.structs.asdict(base))
+
+
+def _check_depth(data: Any) -> None:
+    """Refuse what is nested so deep that whoever walks through it later would fail."""
+    level = [data]
+    for _ in range(_MAX_DEPTH):
+        inner = [item for value in level for item in (value.values() if type(value) is dict else value)]
+        level = [value for value in inner if type(value) is dict or type(value) is list]
+        if not level:
+            return
+    raise ValueError(f"it is nested more than {_MAX_DEPTH} levels deep")
 
 
 def _check_fields(cls: type[Event], values: dict[str, Any]) -> None:

@@ -36,10 +36,10 @@ from hexviz.events.events import (
     ToolFailed,
     Vote,
 )
-from hexviz.events.redaction import Redaction
+from hexviz.events.redaction import Redaction, RedactionError
 from hexviz.events.secrets import REDACTED, is_secret, masked_head
 
-Capture = Literal["summary", "json"]
+Capture = Literal["summary", "json", "value"]
 Redactor = Callable[[Any], Any]
 
 PREVIEW_CHARS = 200
@@ -48,6 +48,8 @@ CONTENT_CHARS = 4096
 _MAX_PREVIEW_BITS = 600
 _MAX_ITEMS = 100
 _MAX_DEPTH = 12
+_MAX_COPIED = 1000
+_MAX_CHUNKS = 1000
 # The C-level getters of ``type``: a hostile metaclass cannot stand in between.
 _qualname_of: Callable[[type], str] = type.__dict__["__qualname__"].__get__
 
@@ -149,8 +151,14 @@ _FOREIGN: tuple[tuple[str, str, Callable[[Any], Summary]], ...] = (
     ("pandas", "Series", lambda s: Summary("Series", (len(s.index),))),
     ("polars", "DataFrame", lambda f: Summary("DataFrame", tuple(f.shape))),
     ("polars", "Series", lambda s: Summary("Series", tuple(s.shape))),
-    ("pyarrow", "Table", lambda t: Summary("Table", (t.num_rows, t.num_columns), None, int(t.nbytes))),
+    ("pyarrow", "Table", lambda t: Summary("Table", (t.num_rows, t.num_columns), None, _bytes_of_table(t))),
 )
+
+
+def _bytes_of_table(table: Any) -> int | None:
+    """Arrow adds its chunks up: None where they are too many for that."""
+    chunks = table.column(0).num_chunks if table.num_columns else 0
+    return int(table.nbytes) if chunks * table.num_columns <= _MAX_CHUNKS else None
 
 
 def _foreign(value: Any, kind: type) -> Summary:
@@ -174,44 +182,92 @@ def recorded_error(error: Any) -> RecordedError | None:
     return RecordedError.of(error)
 
 
-def plain(value: Any, *, depth: int = 0) -> Any:  # noqa: PLR0911 - one return per kind of value
+def plain(value: Any) -> Any:
     """A bounded copy of ``value`` made of exact builtins; what is something else becomes its :class:`Summary`.
 
-    At most 100 items of each container, 12 levels and 4096 characters of each text are kept. What looks like a secret
-    is replaced: by its key in a mapping or a pair (as headers are given), and inside texts.
+    At most 100 items of each container, 12 levels, 1000 items and 16,384 characters in all, and 4096 characters of each
+    text are kept. What looks like a secret is replaced: by its key in a mapping or a pair (as headers are given), and
+    inside texts.
     """
-    kind = type(value)
-    if kind in _ATOMS:
-        return value
-    if kind is str:
-        return masked_head(value, CONTENT_CHARS)
-    if kind is bytes:
-        return masked_head(value[: 2 * CONTENT_CHARS].decode("latin-1"), CONTENT_CHARS).encode("latin-1")
-    if depth >= _MAX_DEPTH:
-        return summarise(value, preview=False)
-    if kind is list or kind is tuple:
-        kept = [plain(item, depth=depth + 1) for item in value[:_MAX_ITEMS]]
-        if len(kept) == 2 and type(value[0]) in {str, bytes} and is_secret(value[0]):  # noqa: PLR2004 - a pair
-            kept[1] = REDACTED
-        return kind(kept)
-    if kind is dict:
-        return _plain_dict(value, depth + 1)
-    if issubclass(kind, BaseException):
-        return recorded_error(value)
-    return summarise(value, preview=False)
+    return _Copier().copy(value, 0)
 
 
 _ATOMS = frozenset({type(None), bool, int, float, datetime, Summary, RecordedError, NodeInfo, Vote})
 
 
-def _plain_dict(value: dict[Any, Any], depth: int) -> dict[Any, Any]:
-    kept: dict[Any, Any] = {}
+class _Copier:
+    """Copies one value; a list that holds one list a hundred times, and so on, is not to take for ever."""
+
+    def __init__(self) -> None:
+        self._items = _MAX_COPIED
+        self._chars = 4 * CONTENT_CHARS
+
+    def copy(self, value: Any, depth: int) -> Any:  # noqa: PLR0911 - one return per kind of value
+        kind = type(value)
+        self._items -= 1
+        if kind in _ATOMS:
+            return value
+        if kind is str:
+            return self._text(value)
+        if kind is bytes:
+            return self._text(value[: 2 * CONTENT_CHARS].decode("latin-1")).encode("latin-1")
+        if depth >= _MAX_DEPTH or self._items < 0:
+            return summarise(value, preview=False)
+        if kind is list or kind is tuple:
+            return kind(self._sequence(value, depth + 1))
+        if kind is dict:
+            return self._mapping(value, depth + 1)
+        if issubclass(kind, BaseException):
+            return recorded_error(value)
+        return summarise(value, preview=False)
+
+    def _text(self, text: str) -> str:
+        kept = masked_head(text, min(CONTENT_CHARS, self._chars))
+        self._chars -= len(kept)
+        return kept
+
+    def _sequence(self, value: Any, depth: int) -> list[Any]:
+        kept = [self.copy(item, depth) for item in value[: min(_MAX_ITEMS, self._items)]]
+        if len(kept) == 2 and type(value[0]) in {str, bytes} and is_secret(value[0]):  # noqa: PLR2004 - a pair
+            kept[1] = REDACTED
+        return kept
+
+    def _mapping(self, value: dict[Any, Any], depth: int) -> dict[Any, Any]:
+        kept: dict[Any, Any] = {}
+        for key in islice(value, min(_MAX_ITEMS, self._items)):
+            if type(key) is str or type(key) is bytes:
+                short = len(key) <= CONTENT_CHARS
+                kept[key if short else key[:CONTENT_CHARS]] = (
+                    REDACTED if not short or is_secret(key) else self.copy(value[key], depth)
+                )
+            elif type(key) in {int, float, bool, type(None)}:
+                kept[key] = self.copy(value[key], depth)
+        return kept
+
+
+def without_secrets(value: Any, *, depth: int = 0) -> Any:
+    """``value`` itself, or a copy of those builtin containers in it that hold something under a secret key.
+
+    Looks at the first 100 items of each container, 12 levels deep, as :func:`plain` does.
+    """
+    kind = type(value)
+    if depth >= _MAX_DEPTH:
+        return value
+    if kind is list or kind is tuple:
+        kept = [without_secrets(item, depth=depth + 1) for item in value[:_MAX_ITEMS]]
+        if len(value) == 2 and type(value[0]) in {str, bytes} and is_secret(value[0]):  # noqa: PLR2004 - a pair
+            kept[1] = REDACTED
+        same = all(one is other for one, other in zip(kept, value, strict=False))
+        return value if same else kind([*kept, *value[_MAX_ITEMS:]])
+    if kind is not dict:
+        return value
+    changes: dict[Any, Any] = {}
     for key in islice(value, _MAX_ITEMS):
-        if type(key) is str or type(key) is bytes:
-            kept[key] = REDACTED if is_secret(key) else plain(value[key], depth=depth)
-        elif type(key) in {int, float, bool, type(None)}:
-            kept[key] = plain(value[key], depth=depth)
-    return kept
+        secret = type(key) in {str, bytes} and is_secret(key)
+        item = REDACTED if secret else without_secrets(value[key], depth=depth + 1)
+        if item is not value[key]:
+            changes[key] = item
+    return {**value, **changes} if changes else value
 
 
 class Summariser:
@@ -220,18 +276,20 @@ class Summariser:
     ``capture="json"`` keeps, beside each summary, a bounded JSON copy of the builtin values inside, after the
     functions in ``redact`` (each takes a value and returns what may be kept; builtin values are given as copies) and
     after masking of what looks like a secret. A function that raises, or takes more than a second, costs the content,
-    never the event. Calling it twice changes nothing more.
+    never the event; ``contents_dropped`` counts those. Calling it twice changes nothing more. With ``capture="value"``
+    events become the same as with ``"summary"``; :meth:`value_of` gives what is kept of the value itself.
     """
 
     def __init__(self, capture: Capture = "summary", redact: Iterable[Redactor] = ()) -> None:
-        if capture not in {"summary", "json"}:
-            raise ValueError(f"capture is 'summary' or 'json', not {capture!r}")
+        if capture not in {"summary", "json", "value"}:
+            raise ValueError(f"capture is 'summary', 'json' or 'value', not {capture!r}")
         self.capture = capture
+        self.contents_dropped = 0
         self._redact = Redaction(redact)
         self.table: dict[type[Event], Callable[[Event], Event] | None] = dict.fromkeys((*EVENT_CLASSES, GenericEvent))
         for cls, (name, preview) in _VALUES.items():
             self.table[cls] = self._value_step(name, preview=preview)
-        if capture == "summary":
+        if capture != "json":
             self.table[NodeCompleted] = _result_step  # the same, for the hottest class
         for cls in (NodeFailed, PipelineFailed, ToolFailed, LLMFailed):
             self.table[cls] = _error_step
@@ -241,9 +299,9 @@ class Summariser:
         self.table[PipelineStarted] = _shape_step
 
     def hurried(self) -> dict[type[Event], Callable[[Event], Event] | None]:
-        """A copy of ``table`` that puts off what need not be done in mid-run: :func:`settled` does it."""
+        """A copy of ``table`` that puts off what need not be done in mid-run: the columns summarise such results."""
         table = dict(self.table)
-        if self.capture == "summary":
+        if self.capture != "json":
             table[NodeCompleted] = _result_may_wait
         return table
 
@@ -276,15 +334,30 @@ class Summariser:
             summary = summarise(value, preview=preview)
             return replace(event, **{name: msgspec.structs.replace(summary, content=self._content(value))})
 
-        return step if self.capture == "summary" else step_with_content
+        return step_with_content if self.capture == "json" else step
+
+    def value_of(self, event: Event) -> tuple[bool, Any]:
+        """(whether the event has a value that may be kept, the value): after the redactors, without secret keys."""
+        found = _VALUES.get(type(event))
+        if found is None:
+            return False, None
+        try:
+            return True, without_secrets(self._redact(getattr(event, found[0])))
+        except RedactionError:
+            self.contents_dropped += 1
+            return False, None
 
     def _content(self, value: Any) -> str:
         try:
             given = plain(value) if type(value) in _COPIED else value
-            text = msgspec.json.encode(plain(self._redact(given)), enc_hook=_jsonable).decode()
+            text = msgspec.json.encode(plain(self._redact(given)), enc_hook=_jsonable)
         except Exception:  # noqa: BLE001 - what cannot be redacted or written is not kept
+            self.contents_dropped += 1
             return ""
-        return text if len(text) <= CONTENT_CHARS else ""
+        if len(text) > CONTENT_CHARS:
+            self.contents_dropped += 1
+            return ""
+        return text.decode()
 
 
 def _jsonable(value: Any) -> Any:
@@ -315,20 +388,22 @@ def _with_reason(step: Callable[[Event], Event] | None) -> Callable[[Event], Eve
     def both(event: Event) -> Event:
         if step is not None:
             event = step(event)
-        given: str = event.reason  # type: ignore[attr-defined]
+        given = event.reason  # type: ignore[attr-defined]
         changes: dict[str, Any] = {}
-        if given and (reason := _short(given)) is not given:
+        if type(given) is str and given and (reason := _short(given)) is not given:
             changes["reason"] = reason
-        if type(event) is ControlDecided and any(vote.reason or vote.error for vote in event.votes):
-            votes = tuple(_masked_vote(vote) for vote in event.votes)
-            if votes != event.votes:
-                changes["votes"] = votes
+        if type(event) is ControlDecided and type(event.votes) is tuple:
+            votes = [_masked_vote(vote) for vote in event.votes]
+            if any(masked is not vote for masked, vote in zip(votes, event.votes, strict=True)):
+                changes["votes"] = tuple(votes)
         return msgspec.structs.replace(event, **changes) if changes else event
 
     return both
 
 
 def _masked_vote(vote: Vote) -> Vote:
+    if type(vote) is not Vote or not (vote.reason or vote.error):
+        return vote
     reason, error = _short(vote.reason), _short(vote.error)
     if reason is vote.reason and error is vote.error:
         return vote
@@ -357,17 +432,12 @@ _MOST_OF_INT = 2**63
 
 
 def _result_may_wait(event: Event) -> Event:
-    """Small immutable results stay as they are until :func:`settled`: most runs are over by then."""
+    """Small immutable results stay as they are until they become columns: most runs are over by then."""
     value = event.result  # type: ignore[attr-defined]
     kind = type(value)
     if kind in _MAY_WAIT or (kind is int and -_MOST_OF_INT < value < _MOST_OF_INT):
         return event
     return _result_step(event)
-
-
-def settled(event: Event) -> Event:
-    """``event`` with nothing left to summarise of what a :class:`Summariser` let wait."""
-    return _result_step(event) if type(event) is NodeCompleted and type(event.result) is not Summary else event
 
 
 def _error_step(event: Event) -> Event:
@@ -379,14 +449,19 @@ def _error_step(event: Event) -> Event:
 
 def _started_step(event: Event) -> Event:
     parents = event.dependencies  # type: ignore[attr-defined]
-    return event if type(parents) is tuple else msgspec.structs.replace(event, dependencies=tuple(parents))
+    return event if type(parents) is tuple else msgspec.structs.replace(event, dependencies=_tuple_of(parents))
 
 
 def _shape_step(event: Event) -> Event:
     nodes, tags = event.nodes, event.tags  # type: ignore[attr-defined]
     if type(nodes) is tuple and type(tags) is tuple:
         return event
-    return msgspec.structs.replace(event, nodes=tuple(nodes), tags=tuple(tags))
+    return msgspec.structs.replace(event, nodes=_tuple_of(nodes), tags=_tuple_of(tags))
+
+
+def _tuple_of(names: Any) -> Any:
+    """Names in any builtin container as a tuple; anything else as what may be kept of it."""
+    return tuple(names) if type(names) in {tuple, list, set, frozenset, dict} else plain(names)
 
 
 _BASE_FIELDS = frozenset(Event.__struct_fields__)
@@ -397,8 +472,9 @@ def _user_step(cls: type[Event]) -> Callable[[Event], Event] | None:
     own = tuple(name for name in cls.__struct_fields__ if name not in _BASE_FIELDS)
 
     def step(event: Event) -> Event:
-        changes = {name: plain(getattr(event, name)) for name in own}
-        if all(getattr(event, name) is value for name, value in changes.items()):
+        values = dict(zip(cls.__struct_fields__, msgspec.structs.astuple(event), strict=True))  # no code of the class
+        changes = {name: plain(values[name]) for name in own}
+        if all(values[name] is value for name, value in changes.items()):
             return event
         copy = msgspec.structs.replace(event)
         for name, value in changes.items():

@@ -37,7 +37,7 @@ def decisions_info(frames: FramesLike, *, run_id: str | None = None) -> pd.DataF
     ``by`` is the deciding handler, or ``(nobody)`` where only a shadow handler would have interfered or one failed.
     """
     info = decisions(frames, run_id=run_id)
-    by = info["decided_by"].fillna("").astype(object)
+    by = info["decided_by"].astype(object).fillna("")
     info["by"] = by.where(by != "", _NOBODY)
     info["row"] = info["by"].map({name: i for i, name in enumerate(sorted(info["by"].unique()))}).astype("int64")
     return info

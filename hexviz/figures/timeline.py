@@ -58,8 +58,8 @@ def timeline_info(frames: FramesLike, *, run_id: str | None = None) -> pd.DataFr
     info["width_ms"] = (end - attempts["start_ms"]).clip(lower=0.0)
     info["queued_ms"] = (attempts["start_ms"] - attempts["ready_ms"]).fillna(0.0).clip(lower=0.0)
     info["backoff_ms"] = attempts["backoff_ms"].fillna(0.0).clip(lower=0.0)
-    error = attempts["error_type"].fillna("").astype(object)
-    info["error"] = error.where(error == "", error + ": " + attempts["error_message"].fillna("").astype(object))
+    error = attempts["error_type"].astype(object).fillna("")
+    info["error"] = error.where(error == "", error + ": " + attempts["error_message"].astype(object).fillna(""))
     packed = info["node"].nunique() > _MOST_ROWS
     info.insert(0, "row", _lanes(info) if packed else _node_rows(info))
     info.attrs = {"hexviz_frame": "timeline_info", "packed": packed}

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from hexviz.events.summary import summarise
 from hexviz.recording.columns import NULL
 from hexviz.recording.layout import COLUMNS, FRAME_SCHEMA
 
@@ -52,6 +53,11 @@ def _least(size: int) -> Any:
 
 def _encodable(text: str) -> str:
     return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
+
+
+def shown(value: Any) -> str:
+    """A value of a text column, which is a text except in a foreign recording; no code of another is called."""
+    return value if type(value) is str else "" if value is None else str(summarise(value))
 
 
 class Words(NamedTuple):

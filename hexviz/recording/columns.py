@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from hexviz.events.events import EVENT_CLASSES, Event
+from hexviz.events.events import EVENT_CLASSES, Event, NodeCompleted
 from hexviz.events.schema import BASE_FIELDS, field_types
-from hexviz.recording.typed_columns import NULL, Column, ObjectColumn, Strings, TimeColumn, column_for
+from hexviz.events.summary import Summary, summarise
+from hexviz.recording.typed_columns import NULL, Column, ObjectColumn, PackedColumn, Strings, TimeColumn, column_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -22,6 +23,18 @@ if TYPE_CHECKING:
 __all__ = ["NULL", "Block", "EventColumns"]
 
 _BASE_TYPES = {"timestamp": datetime, "run_id": str, "seq": int, "monotonic_ns": int, "pipeline": str}
+
+
+def _by_field(rows: Sequence[Any]) -> Iterator[tuple[Any, ...]]:
+    return zip(*map(msgspec.structs.astuple, rows), strict=True)
+
+
+def _by_class(kinds: Sequence[type[Event]], rows: Sequence[Any]) -> dict[type[Event], list[Any]]:
+    groups: dict[type[Event], list[Any]] = {cls: [] for cls in dict.fromkeys(kinds)}
+    append = {cls: group.append for cls, group in groups.items()}
+    for cls, row in zip(kinds, rows, strict=True):
+        append[cls](row)
+    return groups
 
 
 class Block:
@@ -39,11 +52,34 @@ class Block:
         self.base: dict[str, Any] = {name: every[name] for name in BASE_FIELDS}
         self.columns: dict[str, Column] = {name: column for name, column in every.items() if name not in BASE_FIELDS}
         self._every = list(every.values())
+        self._result = cls.__struct_fields__.index("result") if cls is NodeCompleted else None
 
     def extend(self, events: Sequence[Any]) -> None:
-        """Append events of the class, or structs of the same fields."""
-        for column, values in zip(self._every, zip(*map(msgspec.structs.astuple, events), strict=True), strict=True):
+        """Append events of the class."""
+        fields: list[Any] = list(_by_field(events))
+        if self._result is not None:  # small results may have waited for this (see Summariser.hurried)
+            results = fields[self._result]
+            fields[self._result] = [value if type(value) is Summary else summarise(value) for value in results]
+        for column, values in zip(self._every, fields, strict=True):
             column.extend(values)
+
+    def numbered(self, rows: Sequence[Any]) -> list[Any]:
+        """The fields of structs in which structured values are JSON, as :meth:`extend_numbered` wants them.
+
+        Raises a MsgspecError where such a value is not of its type; nothing has been appended then.
+        """
+        return [
+            column.numbered(values) if isinstance(column, PackedColumn) else values
+            for column, values in zip(self._every, _by_field(rows), strict=True)
+        ]
+
+    def extend_numbered(self, fields: list[Any]) -> None:
+        """Append what :meth:`numbered` returned."""
+        for column, values in zip(self._every, fields, strict=True):
+            if isinstance(column, PackedColumn):
+                column.data.fromlist(values)
+            else:
+                column.extend(values)
 
     def row(self, row: int) -> dict[str, Any]:
         """The own fields of one event by name."""
@@ -79,13 +115,25 @@ class EventColumns:
         if not events:
             return
         kinds = list(map(type, events))
-        groups: dict[type[Event], list[Event]] = {cls: [] for cls in dict.fromkeys(kinds)}
-        append = {cls: group.append for cls, group in groups.items()}
-        for cls, event in zip(kinds, events, strict=True):
-            append[cls](event)
-        for cls, group in groups.items():
+        for cls, group in _by_class(kinds, events).items():
             self.block(cls).extend(group)
-        self._note_runs([event.run_id for event in events])
+        self._note(kinds, events)
+
+    def extend_rows(self, kinds: Sequence[type[Event]], rows: Sequence[Any]) -> None:
+        """Append structs with the fields of the event classes ``kinds``, structured values as JSON.
+
+        Raises a MsgspecError where such a value is not of its type; nothing has been appended then.
+        """
+        if not rows:
+            return
+        groups = _by_class(kinds, rows)
+        numbered = {cls: self.block(cls).numbered(group) for cls, group in groups.items()}
+        for cls, fields in numbered.items():
+            self.block(cls).extend_numbered(fields)
+        self._note(kinds, rows)
+
+    def _note(self, kinds: Sequence[type[Event]], rows: Sequence[Any]) -> None:
+        self._note_runs([row.run_id for row in rows])
         self.classes.fromlist(list(map(self.block_of.__getitem__, kinds)))  # last: readers go by its length
 
     def block(self, cls: type[Event]) -> Block:

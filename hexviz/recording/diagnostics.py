@@ -9,7 +9,9 @@ import numpy as np
 
 from hexviz.events import events as ev
 from hexviz.events.summary import GenericEvent
+from hexviz.recording.arrays import shown
 from hexviz.recording.columns import NULL
+from hexviz.recording.typed_columns import ArrayColumn
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,7 +29,7 @@ Row = tuple[str, str, int, int, str, str]
 def find_problems(snapshot: Snapshot, attempts: Attempts) -> list[Row]:
     """One row per finding, in the order of the columns of ``diagnostics``, sorted by run."""
     rows = [*_order(snapshot), *_ends(snapshot), *_attempts(snapshot, attempts)]
-    rows += [*_clocks(snapshot), *_unknown(snapshot)]
+    rows += [*_durations(snapshot), *_clocks(snapshot), *_unknown(snapshot)]
     rank = {snapshot.run_name(run): run for run in range(len(snapshot.run_codes))}
     return sorted(rows, key=lambda row: (rank[row[0]], row[3]))
 
@@ -58,10 +60,23 @@ def _ends(s: Snapshot) -> Iterator[Row]:
     runs = np.arange(len(s.run_codes))
     for run in np.setdiff1d(runs, _runs_with(s, (ev.PipelineStarted,))).tolist():
         yield s.run_name(run), "no start of the run", 1, 1, "", "there is no PipelineStarted"
+    for problem, classes in (("second start of the run", (ev.PipelineStarted,)), ("second end", _RUN_ENDS)):
+        for run, seqs in _told_again(s, classes):
+            detail = "two runs under one id, or the pieces of two: the first start and the last end count"
+            yield s.run_name(run), problem, len(seqs), int(seqs[0]), "", detail
     last = np.append(s.run_starts[1:], len(s)) - 1
     for run in np.setdiff1d(runs, _runs_with(s, _RUN_ENDS)).tolist():
         seq = max(0, int(s.seq[last[run]]))
         yield s.run_name(run), "no end", 1, seq, "", "the run goes on, or its end was lost"
+
+
+def _told_again(s: Snapshot, classes: tuple[type[ev.Event], ...]) -> Iterator[tuple[int, Array]]:
+    """(run, seqs) of what is told of a run more than once, but for the first time."""
+    tables = [table for table in (s.table(cls) for cls in classes) if table is not None]
+    places = np.sort(np.concatenate([np.zeros(0, dtype=np.int64), *(table.place for table in tables)]))
+    again = places[np.flatnonzero(np.diff(s.run[places]) == 0) + 1]
+    for run in np.unique(s.run[again]).tolist():
+        yield run, s.seq[again[s.run[again] == run]]
 
 
 def _runs_with(s: Snapshot, classes: tuple[type[ev.Event], ...]) -> Array:
@@ -77,22 +92,41 @@ def _attempts(s: Snapshot, a: Attempts) -> Iterator[Row]:
         ("end without start", no_start & ~no_end, "attempt {}: its NodeStarted is missing"),
         ("no end", no_end & ended_runs, "attempt {}: the run ended, this attempt did not"),
         ("end before start", a.end_ms < a.start_ms, "attempt {}: its end is earlier than its start"),
-        ("negative duration", a.duration_ms < 0, "attempt {}: its duration is negative"),
     ):
         for row in np.flatnonzero(found).tolist():
             yield (s.run_name(a.run[row]), problem, 1, int(seq[row]), s.texts_list[a.node[row]],
                    detail.format(int(a.attempt[row])))  # fmt: skip
 
 
+def _durations(s: Snapshot) -> Iterator[Row]:
+    """Whatever tells a duration below zero: it stands in the frames as it was told."""
+    for cls in s.classes:
+        table = s.table(cls)
+        if table is None or not isinstance(table.block.columns.get("duration_ms"), ArrayColumn):
+            continue
+        told = table.column("duration_ms")
+        for at in np.flatnonzero(told < 0).tolist():
+            place, node = int(table.place[at]), ""
+            for name in ("name", "node_name"):
+                if name in table.block.columns and "Pipeline" not in cls.__name__:
+                    node = s.texts_list[table.column(name)[at]]
+            detail = f"{cls.__name__} tells a duration of {told[at]:g} ms"
+            yield s.run_name(s.run[place]), "negative duration", 1, int(s.seq[place]), node, detail
+
+
 def _clocks(s: Snapshot) -> Iterator[Row]:
-    """Where the wall clock and the monotonic clock of neighbours disagree by more than a second."""
+    """Where the wall clock and the monotonic clock of neighbours disagree, or the latter goes back, by a second."""
     if len(s) < 2:  # noqa: PLR2004 - a pair is needed
         return
     same = s.run[1:] == s.run[:-1]
-    wall = np.diff(s.timestamp).astype(float) / 1000.0
-    drift = np.where(same, wall - np.diff(s.monotonic_ns).astype(float) / 1e6, 0.0)
-    for at in np.flatnonzero(np.abs(drift) > _CLOCK_STEP_MS).tolist():
+    clock = np.diff(s.monotonic_ns.astype(float)) / 1e6
+    drift = np.diff(s.timestamp.astype(float)) / 1000.0 - clock
+    for at in np.flatnonzero(same & ((np.abs(drift) > _CLOCK_STEP_MS) | (clock < -_CLOCK_STEP_MS))).tolist():
         detail = f"the wall clock stepped by {drift[at] / 1000.0:+.3f} s against the monotonic clock"
+        if clock[at] < -_CLOCK_STEP_MS:
+            detail = (
+                f"the monotonic clock went back by {-clock[at] / 1000.0:.3f} s: another process, or another machine"
+            )
         yield s.run_name(s.run[at + 1]), "clock step", 1, int(s.seq[at + 1]), "", detail
 
 
@@ -102,6 +136,6 @@ def _unknown(s: Snapshot) -> Iterator[Row]:
         return
     counts: dict[tuple[int, str], list[int]] = {}
     for place, facts in zip(table.place.tolist(), table.events(), strict=True):
-        counts.setdefault((int(s.run[place]), str(facts["type_name"])), []).append(int(s.seq[place]))
+        counts.setdefault((int(s.run[place]), shown(facts["type_name"])), []).append(int(s.seq[place]))
     for (run, name), seqs in counts.items():
         yield s.run_name(run), "unknown event", len(seqs), seqs[0], "", f"events of the unknown class {name!a}"

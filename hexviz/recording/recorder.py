@@ -6,16 +6,17 @@ import threading
 import time
 import uuid
 from collections import Counter
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import msgspec
 
-from hexviz.events.summary import Capture, Redactor, Summariser, settled
+from hexviz.events.summary import Capture, Redactor, Summariser
 from hexviz.recording.columns import EventColumns
 from hexviz.recording.recording import Recording
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
     from types import TracebackType
 
     from hexviz.events.events import Event
@@ -42,8 +43,12 @@ class Recorder:
 
     Called in line and from any thread, about a microsecond per event. Results, parameters, messages and errors are
     kept as bounded summaries (``capture="summary"``), or with a redacted JSON copy (``capture="json"``); no code of
-    their classes is called. With a ``store`` every event is also queued to the store's writer thread; the store stays
-    its owner's to close. An event told by hand (``seq`` 0) gets this recorder's ``run_id`` and the next ``seq``.
+    their classes is called. ``capture="value"`` keeps summaries, and in :attr:`kept_values` the values themselves: in
+    memory only, no store ever gets them. ``redact``: functions that take a value and return what may be kept of it,
+    called before anything is queued or written.
+
+    With a ``store`` every event is also queued to the store's writer thread; the store stays its owner's to close. An
+    event told by hand (``seq`` 0) gets this recorder's ``run_id`` and the next ``seq``.
     """
 
     def __init__(
@@ -58,7 +63,10 @@ class Recorder:
         self._lock = threading.RLock()
         self._seqs: Counter[str] = Counter()
         self._attached: list[tuple[Any, str]] = []
+        self._values: dict[tuple[str, int], Any] = {}
         self._keep = self._keeper()
+        if capture == "value":
+            self._keep = self._value_keeper(self._keep)
 
     def __call__(self, event: Event) -> None:
         """Keep ``event``. Never raises for what the event holds."""
@@ -87,6 +95,19 @@ class Recorder:
 
         return keep
 
+    def _value_keeper(self, keep: Callable[[Event], None]) -> Callable[[Event], None]:
+        summariser, values, numbered = self._summariser, self._values, self._numbered
+
+        def keep_with_value(event: Event) -> None:
+            if not event.seq:
+                event = numbered(event)
+            kept, value = summariser.value_of(event)
+            if kept:
+                values[event.run_id, event.seq] = value
+            keep(event)
+
+        return keep_with_value
+
     def _numbered(self, event: Event) -> Event:
         with self._lock:
             run_id = event.run_id or self.run_id
@@ -101,7 +122,7 @@ class Recorder:
         with self._lock:
             count = len(self._pending)
             for first in range(0, count, _CHUNK):
-                self._columns.extend([settled(event) for event in self._pending[first : min(first + _CHUNK, count)]])
+                self._columns.extend(self._pending[first : min(first + _CHUNK, count)])
             del self._pending[:count]
 
     # --- where the events come from ---
@@ -127,6 +148,14 @@ class Recorder:
     # --- what is kept ---
 
     @property
+    def kept_values(self) -> Mapping[tuple[str, int], Any]:
+        """With ``capture="value"``: results, parameters, messages and answers by run id and ``seq`` of their event.
+
+        They are the very objects, alive as long as this recorder, except that values under secret keys are replaced.
+        """
+        return MappingProxyType(self._values)
+
+    @property
     def recording(self) -> Recording:
         """Everything seen so far; it goes on growing while the recorder is told more."""
         return Recording.over(self._columns, refresh=self._seal, lock=self._lock)
@@ -140,13 +169,17 @@ class Recorder:
             return len(self._columns) + len(self._pending)
 
     def statistics(self) -> dict[str, int]:
-        """``events``, ``bytes`` held by the columns, ``texts`` (distinct), ``attached`` managers."""
+        """``events``, ``bytes`` held by the columns, ``texts`` (distinct), ``attached`` managers, ``contents_dropped``.
+
+        The last counts contents that were to be kept and are not: a redactor failed or hung, or they were too long.
+        """
         self._seal()
         return {
             "events": len(self._columns),
             "bytes": self._columns.nbytes(),
             "texts": len(self._columns.strings),
             "attached": len(self._attached),
+            "contents_dropped": self._summariser.contents_dropped,
         }
 
     def flush(self, durability: str = "os", timeout: float | None = 30.0) -> None:

@@ -6,9 +6,10 @@ import threading
 from typing import TYPE_CHECKING, Any, Self
 
 from hexviz.errors import HexvizError
-from hexviz.events.schema import from_records, to_record
+from hexviz.events.schema import to_record
 from hexviz.events.summary import Summariser
 from hexviz.recording.columns import EventColumns
+from hexviz.recording.pages import read_into, read_pages_into
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -58,7 +59,16 @@ class Recording:
     @classmethod
     def from_records(cls, records: Iterable[bytes]) -> Self:
         """The recording of stored records; raises :class:`~hexviz.events.schema.RecordError` for a damaged one."""
-        return cls(from_records(records))
+        self = cls()
+        read_into(self._columns, records)
+        return self
+
+    @classmethod
+    def from_pages(cls, pages: Iterable[bytes]) -> Self:
+        """The recording of records that come as JSON arrays, which is the quick way; errors as above."""
+        self = cls()
+        read_pages_into(self._columns, pages)
+        return self
 
     @classmethod
     def over(
@@ -136,8 +146,9 @@ class Recording:
     def diagnostics(self) -> pd.DataFrame:
         """What is odd about this recording, one row per finding: ``run_id, problem, count, seq, node, detail``.
 
-        Problems: gap, duplicate, out of order, end before start, end without start, no end, negative duration, clock
-        step, unknown event. Empty for a sound recording of ended runs.
+        Problems: gap, duplicate, out of order, end before start, end without start, no start of the run, second start
+        of the run, no end, second end, negative duration, clock step, unknown event. Empty for a sound recording of
+        ended runs. Frames build all the same: ordered by ``seq``, the first of duplicates kept.
         """
         return self.frames.diagnostics
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hexviz.events.events import PipelineStarted
+from hexviz.events.events import NodeInfo, PipelineStarted
 from hexviz.recording.arrays import Domain, Words
 from hexviz.recording.attempts import scatter
 from hexviz.recording.snapshot import factorised
@@ -15,7 +15,6 @@ from hexviz.recording.snapshot import factorised
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from hexviz.events.events import NodeInfo
     from hexviz.recording.arrays import Array
     from hexviz.recording.attempts import NodeEvents
 
@@ -51,7 +50,7 @@ class Shape:
         """Each distinct graph once: its nodes one after the other, and their parents."""
         table = self._snapshot.table(PipelineStarted)
         codes, graphs = (np.zeros(0, dtype=np.int64), []) if table is None else table.coded("nodes")
-        graphs = [graph if type(graph) is tuple else () for graph in graphs]
+        graphs = list(map(_sound, graphs))
         self._graph_of_start = codes
         self._sizes = np.array([len(graph) for graph in graphs], dtype=np.int64)
         infos: list[NodeInfo] = [info for graph in graphs for info in graph]
@@ -106,5 +105,12 @@ def ranges(begin: Array, sizes: Array) -> Array:
     return numbers
 
 
+def _sound(graph: Any) -> list[NodeInfo]:
+    """The nodes of a graph that are nodes: a foreign event may hold anything."""
+    nodes = [info for info in graph if type(info) is NodeInfo] if type(graph) is tuple else []
+    return [info for info in nodes if type(info.name) is str and type(info.dependencies) is tuple
+            and all(type(parent) is str for parent in info.dependencies)]  # fmt: skip
+
+
 def _int64(number: int) -> int:
-    return number if -(2**63) <= number < 2**63 else 0
+    return number if type(number) is int and -(2**63) <= number < 2**63 else 0

@@ -29,6 +29,7 @@ from hexviz.recording.state_tables import (
     Failure,
     Nodes,
     Wave,
+    counted,
 )
 
 if TYPE_CHECKING:
@@ -219,7 +220,7 @@ class RunState:
         self._changed_wave(event.wave_index).end_ms = at_ms
 
     def _changed_wave(self, index: int) -> Wave:
-        index = max(0, index)
+        index = counted(index)
         wave = self.waves.get(index)
         if wave is None:
             wave = self.waves[index] = Wave(index)
@@ -268,7 +269,7 @@ class RunState:
             lane = lanes.take(node, ready_ms)
             if lane == len(lanes) - 1:
                 self._changed_wave(self.nodes.wave[node]).lanes = len(lanes)
-        row = self._rows[node, attempt] = self.attempts.append(node, max(0, attempt), lane, ready_ms, start_ms)
+        row = self._rows[node, attempt] = self.attempts.append(node, attempt, lane, ready_ms, start_ms)
         self.changed_rows.add(row)
         return row
 

@@ -60,6 +60,11 @@ class Call:
     tokens: int = 0
 
 
+def counted(number: int) -> int:
+    """``number`` as the tables can hold it: a foreign recording may hold any."""
+    return min(max(0, number), 2**32 - 1)
+
+
 @dataclass(slots=True)
 class Wave:
     """One wave: how many nodes it has, how many lanes its attempts take beside each other, when it ran."""
@@ -90,7 +95,7 @@ class Columns:
     def append(self, node: int, attempt: int, lane: int, ready_ms: float, start_ms: float) -> int:
         """Add a running attempt; return its row."""
         self.node.append(node)
-        self.attempt.append(attempt)
+        self.attempt.append(counted(attempt))
         self.lane.append(lane)
         self.status.append(RUNNING)
         self.ready_ms.append(ready_ms)
@@ -118,7 +123,7 @@ class Nodes:
         """Add a pending node; return its code."""
         code = self.code[name] = len(self.name)
         self.name.append(name)
-        self.wave.append(max(0, wave))
+        self.wave.append(counted(wave))
         self.status.append(PENDING)
         self.settled_ms.append(-1.0)
         self.parents.append(parents)

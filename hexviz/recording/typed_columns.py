@@ -16,7 +16,7 @@ from hexviz.events.schema import from_parts, to_parts
 from hexviz.events.summary import utc
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
 NULL = -(2**63)
 """What stands in a column of whole numbers or times where there is no value."""
@@ -68,13 +68,13 @@ class ArrayColumn:
         """Append many values at once; one by one where some do not fit."""
         try:
             self.data.extend(self._repeated(values) or array(self.data.typecode, self.encoded(values)))
-        except (TypeError, OverflowError, ValueError):
+        except Exception:  # noqa: BLE001 - a value that is no number may do anything when taken for one
             self._extend_one_by_one(values)
 
     def _repeated(self, values: Sequence[Any]) -> array[Any] | None:
         """The values as the array holds them, quickly where all are one whole number or one code."""
         first = values[0]
-        if values[-1] is first and self.data.typecode != "d" and values.count(first) == len(values):
+        if values[-1] == first and self.data.typecode != "d" and values.count(first) == len(values):
             return array(self.data.typecode, self.encoded((first,))) * len(values)
         return None
 
@@ -82,7 +82,7 @@ class ArrayColumn:
         for value in values:
             try:
                 self.data.fromlist(self.encoded([value]))
-            except (TypeError, OverflowError, ValueError):
+            except Exception:  # noqa: BLE001 - as above
                 self.odd[len(self.data)] = value
                 self.data.append(self.absent())
 
@@ -204,7 +204,10 @@ class TimeColumn:
 
     def extend(self, values: Sequence[Any]) -> None:
         """Append many values at once; one by one where some do not fit."""
-        if not (self._extend_at_once(values) or self._extend_at_once([value or _NEVER for value in values])):
+        if not (
+            self._extend_at_once(values)
+            or self._extend_at_once([_NEVER if value is None else value for value in values])
+        ):
             for value in values:
                 self._append(value)
 
@@ -212,7 +215,7 @@ class TimeColumn:
         count = len(values)
         try:
             packed = _pack(values)
-        except TypeError:
+        except Exception:  # noqa: BLE001 - what is no time may do anything
             return False
         start = len(packed) - 10 * count
         if start not in {1, 3, 5}:
@@ -231,7 +234,7 @@ class TimeColumn:
                 if not 0 <= found <= _SECONDS:
                     raise OverflowError("beyond 34 bits")  # noqa: TRY301 - kept aside below
                 seconds, micros = found, part
-        except (TypeError, OverflowError):
+        except Exception:  # noqa: BLE001 - as above
             self.odd[len(self)] = value
         self.data += _HEAD + (micros * 1000 << 34 | seconds).to_bytes(8, "big")
 
@@ -257,8 +260,9 @@ class TimeColumn:
 
 # --- structured values --------------------------------------------------------------------------------------------
 
-_MOST_KNOWN = 1024
-"""Distinct texts of one column that are kept once; a column of ever new ones is not to hold a dictionary of them."""
+_LEAST_KNOWN, _MOST_KNOWN = 1024, 16_384
+"""Distinct texts of one column that are kept once, and one more for every 16 rows: a column of ever new ones is not to
+hold a dictionary of them."""
 
 
 @cache
@@ -267,26 +271,29 @@ def _decoder(hint: Any) -> msgspec.json.Decoder[Any]:
 
 
 class _UnsureError(Exception):
-    """A new text says null: for None, or for a NaN that JSON would lose."""
+    """A new text says null, for None or for a NaN that JSON would lose, or it is no value of its column."""
 
 
 class _Texts(dict[bytes, int]):
     """JSON texts: the first distinct ones by number, others one after the other by negative number."""
 
-    def __init__(self) -> None:
+    def __init__(self, decode: Callable[[bytes], Any]) -> None:
         super().__init__()
+        self._decode = decode
         self.known: list[bytes] = []
+        self.room = _LEAST_KNOWN
         self.more = bytearray()
         self.ends = array("q")
 
     def __missing__(self, text: bytes) -> int:
         if b"null" in text:
             raise _UnsureError
+        self._decode(text)
         return self.add(text)
 
     def add(self, text: bytes) -> int:
         """The number of a new text."""
-        if len(self.known) < _MOST_KNOWN:
+        if len(self.known) < self.room:
             self[text] = len(self.known)
             self.known.append(text)
             return len(self.known) - 1
@@ -308,17 +315,18 @@ class PackedColumn:
     def __init__(self, hint: Any) -> None:
         self.data = array("i")
         self.odd: dict[int, Any] = {}
-        self._texts = _Texts()
-        self._hint = hint
+        self._decode = _decoder(hint).decode
+        self._texts = _Texts(self._decode)
         self._decoder_of_many = _decoder(list[hint])
 
     def extend(self, values: Sequence[Any]) -> None:
         """Append many values at once; one by one where some do not fit."""
+        self._make_room()
         try:
             texts = _encode_lines(values).split(b"\n")
             del texts[-1]
             numbers = list(map(self._texts.__getitem__, texts))
-        except (_UnsureError, TypeError, ValueError, OverflowError):
+        except Exception:  # noqa: BLE001 - _UnsureError, or what has no place in JSON
             for value in values:
                 self._append(value)
         else:
@@ -327,21 +335,39 @@ class PackedColumn:
     def _append(self, value: Any) -> None:
         try:
             text = _encode(value)
-            if b"null" in text and value is not None and self._value(text) != value:
+            if from_parts(self._decode(text)) != value and b"null" in text:
                 raise ValueError("NaN has no JSON")  # noqa: TRY301 - kept aside below
-        except (TypeError, ValueError, OverflowError, msgspec.MsgspecError):
+        except Exception:  # noqa: BLE001 - as above
             self.odd[len(self.data)] = value
             self.data.append(0)
             return
-        self.extend_texts((text,))
+        number = self._texts.get(text)
+        self.data.append(self._texts.add(text) if number is None else number)
 
-    def extend_texts(self, texts: Iterable[bytes]) -> None:
-        """Append values that are JSON texts already."""
-        known = self._texts
-        self.data.fromlist([known[text] if text in known else known.add(text) for text in texts])
+    def _make_room(self) -> None:
+        self._texts.room = min(_MOST_KNOWN, max(_LEAST_KNOWN, len(self.data) >> 4))
+
+    def numbered(self, texts: Iterable[msgspec.Raw]) -> list[int]:
+        """The numbers of values that are JSON already. Raises a MsgspecError for one that is no value of the column."""
+        self._make_room()
+        find = self._texts.get
+        numbers = []
+        for text in map(bytes, texts):
+            number = find(text)
+            numbers.append(self._number_of(text) if number is None else number)
+        return numbers
+
+    def _number_of(self, text: bytes) -> int:
+        known, canonical = self._texts, _encode(self._decode(text))
+        number = known.get(canonical)
+        if number is None:
+            number = known.add(canonical)
+        if number >= 0:
+            known[text] = number  # as it was written: it may come again
+        return number
 
     def _value(self, text: bytes) -> Any:
-        return from_parts(_decoder(self._hint).decode(text))
+        return from_parts(self._decode(text))
 
     def __getitem__(self, row: int) -> Any:
         return self.odd[row] if row in self.odd else self._value(self._texts.text(self.data[row]))

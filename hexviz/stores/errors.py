@@ -21,6 +21,10 @@ class StoreReadOnlyError(StoreError):
     """The file or its directory cannot be written."""
 
 
+class StoreUnreachableError(StoreError):
+    """The server of the store does not answer, or does not let us in."""
+
+
 class StoreCorruptError(StoreError):
     """A record does not have the checksum that was written with it, or the file itself is damaged."""
 

@@ -80,7 +80,7 @@ def write_file(path: str | os.PathLike[str], chunks: Iterable[bytes]) -> Path:
     target = Path(path)
     if target.is_dir():
         raise StoreWriteError(f"{target} is a directory: name a file in it")
-    with _named_errors(target):
+    with named_errors(target):
         handle, scratch = tempfile.mkstemp(prefix=_scratch_prefix(target), suffix=".tmp", dir=target.parent)
         try:
             with os.fdopen(handle, "wb") as file:
@@ -91,7 +91,7 @@ def write_file(path: str | os.PathLike[str], chunks: Iterable[bytes]) -> Path:
         except BaseException:
             Path(scratch).unlink(missing_ok=True)
             raise
-        _sync_directory(target.parent)
+        sync_directory(target.parent)
     return target
 
 
@@ -135,7 +135,7 @@ def new_directory(path: str | os.PathLike[str], kind: str, facts: dict[str, Any]
     """
     target = Path(path)
     _check_replaceable(target, kind)
-    with _named_errors(target):
+    with named_errors(target):
         scratch = Path(tempfile.mkdtemp(prefix=_scratch_prefix(target), suffix=".tmp", dir=target.parent))
         try:
             yield scratch
@@ -195,12 +195,12 @@ def _finish(scratch: Path, kind: str, facts: dict[str, Any]) -> None:
     manifest.write_bytes(msgspec.json.format(msgspec.json.encode(Manifest(kind, _VERSION, names, facts)), indent=1))
     for found in (*written, manifest):
         found.chmod(0o600)
-        _sync(found)
+        sync(found)
     for found in sorted(scratch.rglob("*"), reverse=True):
         if found.is_dir():
             found.chmod(0o700)
-            _sync_directory(found)
-    _sync_directory(scratch)
+            sync_directory(found)
+    sync_directory(scratch)
 
 
 def _exchange(scratch: Path, target: Path) -> None:
@@ -213,7 +213,7 @@ def _exchange(scratch: Path, target: Path) -> None:
         with contextlib.suppress(OSError):
             old.rename(target)
         raise
-    _sync_directory(target.parent)
+    sync_directory(target.parent)
     shutil.rmtree(old, ignore_errors=True)
 
 
@@ -221,7 +221,8 @@ def _exchange(scratch: Path, target: Path) -> None:
 
 
 @contextmanager
-def _named_errors(target: Path) -> Iterator[None]:
+def named_errors(target: Path) -> Iterator[None]:
+    """Errors of the file system as :class:`StoreWriteError`, naming ``target``."""
     try:
         yield
     except HexvizError:
@@ -235,7 +236,8 @@ def _scratch_prefix(target: Path) -> str:
     return f".{safe_name(target.name)[:40]}."
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Put what was written to a file on the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -243,6 +245,13 @@ def _sync(path: Path) -> None:
         os.close(handle)
 
 
-def _sync_directory(path: Path) -> None:
+def sync_file_and_directory(path: Path) -> None:
+    """Put a file that was renamed into place on the disk, and its name."""
+    sync(path)
+    sync_directory(path.parent)
+
+
+def sync_directory(path: Path) -> None:
+    """Put the names in a directory on the disk."""
     if os.name == "posix":  # elsewhere a directory cannot be opened
-        _sync(path)
+        sync(path)

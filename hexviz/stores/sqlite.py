@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import sqlite3
 import threading
 import time
+import weakref
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from hexviz.stores.errors import StoreCorruptError
+from hexviz.stores.files import sync, sync_directory
 from hexviz.stores.run_info import Problem, RunInfo, micros
 from hexviz.stores.segment_log import SegmentLog
 from hexviz.stores.segments import Segment
@@ -36,7 +39,7 @@ if TYPE_CHECKING:
 
     from hexviz.stores.writer import Part
 
-__all__ = ["SQLiteStore", "default_path"]
+__all__ = ["SQLiteStore", "default_path", "is_open_here"]
 
 _SEGMENT = "first_seq, last_seq, count, crc, marks, page"
 _ROWS = 2_000
@@ -69,6 +72,7 @@ class SQLiteStore(Store):
             self._reader.close()
             raise
         super().__init__(str(self.path), _Log(self.path), make_recording=make_recording, make_frame=make_frame)
+        _open_stores.add(self)
 
     def _release(self) -> Callable[[], None]:
         lock, reader = self._lock, self._reader
@@ -186,12 +190,26 @@ class SQLiteStore(Store):
             raise StoreCorruptError(f"{self.path} cannot be read: {error}") from error
 
 
+def is_open_here(path: Path) -> bool:
+    """Whether this process has the store at ``path`` open: its file must then not be opened by other means."""
+    return any(store.is_open and store.path.exists() and store.path.samefile(path) for store in _open_stores)
+
+
+_open_stores: weakref.WeakSet[SQLiteStore] = weakref.WeakSet()
 _BEYOND = 2**63 - 1
 _OLD_TABLE = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'records'"
 
 
 def _key(text: str | None) -> str | bytes | None:
     return None if text is None else key_of(text)
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _us(moment: datetime | None) -> int | None:
@@ -208,27 +226,48 @@ class _Log(SegmentLog):
         self._path = path
         self._connection: sqlite3.Connection | None = None
         self._has_rows = False
+        self._unsure = False
+        self._identity: tuple[int, int] | None = None
 
     @property
     def _opened(self) -> sqlite3.Connection:
         if self._connection is None:
-            self._connection = connect(self._path)
-            self._connection.execute("PRAGMA synchronous = NORMAL")
-            self._has_rows = bool(self._connection.execute(_OLD_TABLE).fetchone())
+            connection = self._connection = connect(self._path)
+            self._identity = _identity(self._path)
+            in_wal = connection.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
+            # With a log, the log is put on the disk by _sync. A file system without shared memory has none.
+            connection.execute(f"PRAGMA synchronous = {'NORMAL' if in_wal else 'FULL'}")
+            self._has_rows = bool(connection.execute(_OLD_TABLE).fetchone())
         return self._connection
 
     @contextmanager
     def _transaction(self, *, to_disk: bool) -> Iterator[None]:
         connection = self._opened
-        if to_disk:
-            connection.execute("PRAGMA synchronous = FULL")
         connection.execute("BEGIN IMMEDIATE")
-        if to_disk:  # a commit with synchronous = FULL puts the whole log so far on the disk
-            connection.execute("UPDATE flushes SET times = times + 1")
         yield
+        if _identity(self._path) != self._identity:
+            raise OSError(errno.ESTALE, "the file was deleted, moved or replaced while it was open", str(self._path))
         connection.execute("COMMIT")
         if to_disk:
-            connection.execute("PRAGMA synchronous = NORMAL")
+            self._sync(connection)
+
+    def _sync(self, connection: sqlite3.Connection) -> None:
+        """Put the log on the disk.
+
+        After an error nobody knows what of the log is there, and a second fsync may say that all is well. So the log
+        is copied into the database, which is put on the disk afresh.
+        """
+        if self._unsure:
+            busy = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+            if busy:
+                raise OSError(errno.EBUSY, "a reader holds the log, which has to be written anew", str(self._path))
+            self._unsure = False
+        log = self._path.with_name(f"{self._path.name}-wal")
+        if log.exists():
+            self._unsure = True
+            sync(log)
+            sync_directory(log.parent)
+            self._unsure = False
 
     def close(self) -> None:
         """Let go of the connection; what was not committed is rolled back."""

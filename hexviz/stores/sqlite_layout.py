@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import sqlite3
+import stat
 import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from platformdirs import user_data_path
 
-from hexviz.stores.errors import NewerStoreError, NotAStoreError, StoreReadOnlyError
+from hexviz.stores.errors import NewerStoreError, NotAStoreError, StoreCorruptError, StoreError, StoreReadOnlyError
 from hexviz.stores.run_info import RunInfo, moment_of
 from hexviz.stores.segments import Segment, pack_marked
 
@@ -28,8 +29,9 @@ APPLICATION_ID = 0x48455856  # "HEXV"
 LAYOUT_VERSION = 2
 BUSY_S = 30.0
 
-_MAGIC = b"SQLite format 3\x00"
 _ELSEWHERE = "Set HEXVIZ_STORE to another place."
+_PAGE_BYTES = 16_384
+"""Segments are large: with SQLite's own 4,096 bytes a page, writing them costs half as much again."""
 _RUNS = """
 CREATE TABLE IF NOT EXISTS runs (
     id INTEGER PRIMARY KEY, run_id UNIQUE NOT NULL, pipeline NOT NULL DEFAULT '',
@@ -37,8 +39,6 @@ CREATE TABLE IF NOT EXISTS runs (
     started_us INTEGER, duration_ms REAL, nodes INTEGER NOT NULL DEFAULT 0, events INTEGER NOT NULL DEFAULT 0,
     tags BLOB NOT NULL DEFAULT '[]'
 );
-CREATE TABLE IF NOT EXISTS flushes (id INTEGER PRIMARY KEY CHECK (id = 1), times INTEGER NOT NULL);
-INSERT OR IGNORE INTO flushes VALUES (1, 0);
 """
 _SEGMENTS = """
 ALTER TABLE runs ADD COLUMN changed_us INTEGER;
@@ -60,17 +60,17 @@ def default_path() -> Path:
 
 
 def prepare(path: Path) -> None:
-    """Make the file (0600) and its directory (0700) where missing; named errors where the path cannot serve."""
+    """Make the file (0600) and its directory (0700) where missing; named errors where the path cannot serve.
+
+    A file that is there is not opened here: closing it again would take away the locks that other connections of this
+    process hold on it (https://sqlite.org/howtocorrupt.html, 2.2).
+    """
     try:
         _make_directories(path.parent)
-        made = not path.exists()
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
-        if made:
+        if _made(path):
             path.chmod(0o600)  # whatever the umask said
-        with path.open("rb") as file:
-            magic = file.read(len(_MAGIC))
-    except IsADirectoryError as error:
-        raise NotAStoreError(f"{path} is a directory: name a file in it, such as {path / 'runs.db'}") from error
+        mode = path.stat().st_mode
+        allowed = os.access(path, os.R_OK | os.W_OK)
     except PermissionError as error:
         raise StoreReadOnlyError(f"{path} cannot be written: {error.strerror}. {_ELSEWHERE}") from error
     except (OSError, ValueError) as error:
@@ -78,8 +78,20 @@ def prepare(path: Path) -> None:
             raise StoreReadOnlyError(f"{path} is on a read-only file system. {_ELSEWHERE}") from error
         reason = getattr(error, "strerror", None) or error
         raise NotAStoreError(f"{str(path)!r} cannot be opened: {reason}") from error
-    if magic and magic != _MAGIC:
-        raise NotAStoreError(f"{path} is not a SQLite file, so not a store of hexviz")
+    if stat.S_ISDIR(mode):
+        raise NotAStoreError(f"{path} is a directory: name a file in it, such as {path / 'runs.db'}")
+    if not stat.S_ISREG(mode):
+        raise NotAStoreError(f"{path} is not a plain file")
+    if not allowed:
+        raise StoreReadOnlyError(f"{path} cannot be written: permission denied. {_ELSEWHERE}")
+
+
+def _made(path: Path) -> bool:
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+    except FileExistsError:
+        return False
+    return True
 
 
 def _make_directories(path: Path) -> None:
@@ -91,7 +103,8 @@ def _make_directories(path: Path) -> None:
 
 def connect(path: Path) -> sqlite3.Connection:
     """A connection in autocommit mode that waits for other writers."""
-    connection = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
+    there = f"{path.absolute().as_uri()}?mode=rw"  # a file that was deleted meanwhile is not made anew
+    connection = sqlite3.connect(there, uri=True, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
     connection.execute("PRAGMA trusted_schema = OFF")
     return connection
 
@@ -99,33 +112,42 @@ def connect(path: Path) -> sqlite3.Connection:
 def check_layout(connection: sqlite3.Connection, path: Path) -> None:
     """Make an empty file a store, and an old layout the newest; named errors for files of others, and newer ones."""
     try:
-        version = _known_version(connection, path)
-        if version == LAYOUT_VERSION:
+        if known_version(connection, path) == LAYOUT_VERSION:
             return
+        connection.execute(f"PRAGMA page_size = {_PAGE_BYTES}")  # counts for a new file only
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("BEGIN IMMEDIATE")
         try:
-            version = _known_version(connection, path)  # another process may have been quicker
-            if version < 1:
-                _execute_all(connection, _RUNS)
-            if version < LAYOUT_VERSION:
-                _execute_all(connection, _SEGMENTS)
-                connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-                connection.execute(f"PRAGMA user_version = {LAYOUT_VERSION}")
+            _bring_up(connection, known_version(connection, path))  # another process may have been quicker
             connection.execute("COMMIT")
         except BaseException:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             raise
-    except sqlite3.OperationalError as error:
-        if "readonly" in str(error):
-            raise StoreReadOnlyError(f"{path} cannot be written: {error}") from error
-        raise NotAStoreError(f"{path} cannot be opened: {error}") from error
     except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
-        raise NotAStoreError(f"{path} is damaged or not a SQLite file: {error}") from error
+        raise _opening_error(error, path) from error
 
 
-def _known_version(connection: sqlite3.Connection, path: Path) -> int:
+def _bring_up(connection: sqlite3.Connection, version: int) -> None:
+    if version < 1:
+        _execute_all(connection, _RUNS)
+    if version < LAYOUT_VERSION:
+        _execute_all(connection, _SEGMENTS)
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        connection.execute(f"PRAGMA user_version = {LAYOUT_VERSION}")
+
+
+def _opening_error(error: Exception, path: Path) -> StoreError:
+    if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_CORRUPT:
+        return StoreCorruptError(f"{path} is damaged: {error}. `hexviz salvage` gives what can still be read")
+    if not isinstance(error, sqlite3.OperationalError):
+        return NotAStoreError(f"{path} is damaged or not a SQLite file, so not a store of hexviz: {error}")
+    if "readonly" in str(error):
+        return StoreReadOnlyError(f"{path} cannot be written: {error}")
+    return NotAStoreError(f"{path} cannot be opened: {error}")
+
+
+def known_version(connection: sqlite3.Connection, path: Path) -> int:
     """The layout; 0 for an empty file."""
     application = connection.execute("PRAGMA application_id").fetchone()[0]
     version = int(connection.execute("PRAGMA user_version").fetchone()[0])

@@ -32,8 +32,8 @@ class Store(ABC):
     Writing only queues: a thread with its own connection encodes and commits in groups. What ``flush`` acknowledged
     survives the death of the process (``"os"``) or a power cut (``"disk"``). Appending an equal record again changes
     nothing; another record under the same run id and seq is refused (:class:`RunTakenError`). Several processes may
-    write and read one store. ``make_recording`` makes what :meth:`recording` returns out of the records of a run,
-    ``make_frame`` what :meth:`runs` returns out of a list of :class:`RunInfo`.
+    write and read one store. ``make_recording`` makes what :meth:`recording` returns out of the :meth:`pages` of a
+    run, ``make_frame`` what :meth:`runs` returns out of a list of :class:`RunInfo`.
 
     A store of another kind gives ``__init__`` a :class:`~hexviz.stores.writer.Log` (most easily a
     :class:`~hexviz.stores.segment_log.SegmentLog`) and defines the methods of the last section;
@@ -226,7 +226,7 @@ class Store(ABC):
         """The recording of a run, made by the store's ``make_recording``."""
         if self._make_recording is None:
             raise TypeError("this store was opened without make_recording=: use hexviz.open_store(path)")
-        return self._make_recording(self.read(run_id))
+        return self._make_recording(self.pages(run_id))
 
     def _opened(self, run_id: str, segment: Segment, *, skip: bool) -> Any:
         opened = open_segment(run_id, segment)
@@ -281,6 +281,11 @@ class Store(ABC):
         release()
         if left:
             raise StoreWriteError(f"{self.where}: {left} records could not be written: {self._writer.error}")
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it can be read and written."""
+        return self._finalizer.alive
 
     def __enter__(self) -> Self:
         return self

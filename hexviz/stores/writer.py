@@ -79,6 +79,7 @@ class Writer:
 
     def __init__(self, log: Log, name: str) -> None:
         self._log = log
+        self._passing: tuple[type[Exception], ...] = (*log.passing, MemoryError)
         self._name = name
         self._queue: deque[Item] = deque()
         self._wake = threading.Event()
@@ -182,7 +183,7 @@ class Writer:
             items, barriers = self._take()
             try:
                 self._write(items, to_disk=any(barrier.durability == "disk" for barrier in barriers))
-            except self._log.passing as error:
+            except self._passing as error:
                 self.error = error
                 self._queue.extendleft(reversed(items))
                 self._in_hand = 0
@@ -214,7 +215,7 @@ class Writer:
         try:
             if parts or to_disk:
                 refusals += self._log.commit(parts, to_disk=to_disk)
-        except self._log.passing:
+        except self._passing:
             raise
         except Exception as error:  # noqa: BLE001 - what the store cannot hold must not end the thread
             if len(items) > 1:
@@ -241,41 +242,49 @@ def _parts_of(items: Sequence[Event | Given]) -> tuple[list[Part], list[Exceptio
     parts: dict[str, Part] = {}
     errors: list[Exception] = []
     for first in range(0, len(items), _ENCODE_AT_ONCE):
-        some = items[first : first + _ENCODE_AT_ONCE]
-        events: list[Event] = [item.event if isinstance(item, Given) else item for item in some]
-        _add(parts, events, _encoded(some, events, errors))
+        some = list(items[first : first + _ENCODE_AT_ONCE])
+        if Given in set(map(type, some)):
+            events = [item.event if isinstance(item, Given) else item for item in some]
+            _add(parts, events, [_record_of(item, errors) for item in some])
+        else:
+            _add(parts, some, _encoded(some, errors))  # type: ignore[arg-type]
         time.sleep(0)  # the run's thread goes first
     return list(parts.values()), errors
 
 
-def _encoded(items: Sequence[Event | Given], events: list[Event], errors: list[Exception]) -> list[bytes]:
+def _encoded(events: list[Event], errors: list[Exception]) -> list[bytes]:
     """A record for each event; an empty one where there can be none."""
-    if any(isinstance(item, Given) for item in items):
-        return [item.record if isinstance(item, Given) else _alone(item, errors) for item in items]
     try:
         return to_records(events)
     except Exception:  # noqa: BLE001 - some event of a user: find out which
-        return [_alone(event, errors) for event in events]
+        return [_record_of(event, errors) for event in events]
 
 
-def _alone(event: Event, errors: list[Exception]) -> bytes:
+def _record_of(item: Event | Given, errors: list[Exception]) -> bytes:
+    if isinstance(item, Given):
+        return item.record
     try:
-        return to_record(event)
+        return to_record(item)
     except Exception as error:  # noqa: BLE001 - an event that cannot be written costs itself only
         errors.append(error)
         return b""
 
 
 def _add(parts: dict[str, Part], events: list[Event], records: list[bytes]) -> None:
-    part: Part | None = None
-    for event, record in zip(events, records, strict=True):
-        if part is None or event.run_id != part.run_id:
-            part = parts.get(event.run_id) or parts.setdefault(event.run_id, Part(event))
-        if record:
-            part.seqs.append(event.seq)
-            part.records.append(record)
-            if type(event) in STATUS:
-                part.facts.append(event)
+    run_id = events[0].run_id
+    if [event for event in events if event.run_id != run_id] or b"" in records:
+        for event, record in zip(events, records, strict=True):
+            if record:
+                _extend(parts, [event], [record])
+    else:
+        _extend(parts, events, records)
+
+
+def _extend(parts: dict[str, Part], events: list[Event], records: list[bytes]) -> None:
+    part = parts.get(events[0].run_id) or parts.setdefault(events[0].run_id, Part(events[0]))
+    part.seqs.extend([event.seq for event in events])
+    part.records.extend(records)
+    part.facts.extend([event for event in events if type(event) in STATUS])
 
 
 def _settle(barriers: list[_Barrier], error: BaseException | None) -> None:

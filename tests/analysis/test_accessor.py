@@ -59,6 +59,15 @@ def test_frames_from_a_file_need_the_analysis_to_be_imported_and_no_recording():
     assert run(code).split() == ["1"]
 
 
+def test_loading_the_module_anew_warns_of_nothing():
+    code = (
+        "import importlib, pandas as pd, hexviz.analysis.accessor as a\n"
+        "importlib.reload(a)\n"
+        "print(len(pd.DataFrame({'node': ['a']}).hexviz.node('a')), pd.DataFrame.hexviz is a.HexvizAccessor)"
+    )
+    assert run(code).split() == ["1", "True"]
+
+
 def test_the_accessor_says_what_it_can_do():
     assert "slowest()" in repr(shop_frames().nodes.hexviz)
 
@@ -233,10 +242,22 @@ def test_the_critical_path_takes_the_edges_and_is_that_of_the_analysis():
     expected = analysis.critical_path(frames)
     pd.testing.assert_frame_equal(frames.nodes.hexviz.critical_path(frames.edges), expected)
     pd.testing.assert_frame_equal(frames.attempts.hexviz.critical_path(frames.edges), expected)
-    with pytest.raises(SourceError, match="'source' and 'target', which the frame edges"):
-        frames.nodes.hexviz.critical_path()
     with pytest.raises(SourceError, match="2 runs; choose one with run_id="):
         two_shops().nodes.hexviz.critical_path(two_shops().edges)
+    with pytest.raises(SourceError, match="'edges' lacks the columns source, target"):
+        frames.nodes.hexviz.critical_path(frames.nodes)
+
+
+def test_without_edges_the_critical_path_is_told_by_the_clock():
+    frames = shop_frames()
+    expected = analysis.path_by_clock(frames)
+    for frame in (frames.nodes, frames.attempts):
+        pd.testing.assert_frame_equal(frame.hexviz.critical_path(), expected)
+    parents = dict(zip(expected["node"][1:], expected["node"][:-1], strict=True))
+    edges = set(zip(frames.edges["source"], frames.edges["target"], strict=True))
+    assert edges >= {(parent, node) for node, parent in parents.items()}
+    with pytest.raises(SourceError, match=r"'parents_ms'.* nodes, attempts have"):
+        frames.nodes.drop(columns="parents_ms").hexviz.critical_path()
 
 
 def test_compare_of_attempts_and_of_nodes_tell_the_same_of_the_nodes():
@@ -277,6 +298,7 @@ def asked(frame, edges):
         "clock": lambda: hexviz.between("2020-01-01", "2100-01-01"),
         "timeline": hexviz.timeline,
         "critical_path": lambda: hexviz.critical_path(edges),
+        "critical_path by clock": hexviz.critical_path,
         "compare": lambda: hexviz.compare(frame),
     }
     answers = {}
@@ -324,7 +346,7 @@ def test_empty_frames_give_empty_answers_with_the_same_columns_and_dtypes(name):
         else:
             assert empty[question].empty
             assert list(empty[question].columns) == list(answer.columns)
-            if question in {"runs", "timeline", "critical_path", "compare"}:
+            if question in {"runs", "timeline", "critical_path", "critical_path by clock", "compare"}:
                 assert empty[question].dtypes.tolist() == answer.dtypes.tolist()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from types import SimpleNamespace
 
 import networkx as nx
@@ -172,6 +173,48 @@ def test_fewer_workers_never_beat_the_bounds_of_a_real_workflow(file):
         bound = max(facts["critical_path_ms"], facts["work_ms"] / workers)
         # Graham: no list schedule takes longer than this.
         assert bound - 1e-6 <= facts["makespan_ms"] <= facts["critical_path_ms"] + facts["work_ms"] / workers
+
+
+# --- by the clock
+
+
+def test_the_chain_by_the_clock_goes_back_from_the_end_to_those_who_were_waited_for():
+    path = analysis.path_by_clock(diamond())
+    assert path["node"].tolist() == ["a", "c", "d"]
+    assert path["duration_ms"].tolist() == [10, 50, 5]
+    assert path["earliest_ms"].tolist() == [0, 10, 60]
+    assert path["gap_ms"].tolist()[1:] == [1.0, 1.0]
+    assert path.attrs["total_ms"] == 65
+
+
+def test_a_back_off_can_make_another_chain_than_the_heaviest():
+    frames = made_frames({"a": [], "b": [], "c": ["a", "b"]}, {"a": 30, "b": 27, "c": 5}, failing=("b",))
+    assert analysis.critical_path(frames)["node"].tolist() == ["a", "c"]
+    assert analysis.path_by_clock(frames)["node"].tolist() == ["b", "c"]
+
+
+def test_the_chain_by_the_clock_is_a_path_of_the_graph_that_ends_with_the_run():
+    for seed in range(4):
+        frames, graph, _ = random_frames(np.random.default_rng(seed), 60)
+        path = analysis.path_by_clock(frames)
+        names = path["node"].tolist()
+        assert all(before in graph[name] for before, name in itertools.pairwise(names))
+        assert not graph[names[0]]
+        assert path["end_ms"].iloc[-1] == frames.nodes["end_ms"].max()
+        assert path["gap_ms"].iloc[1:].tolist() == pytest.approx([1.0] * (len(path) - 1))
+
+
+def test_who_ended_at_the_same_moment_in_a_later_wave_was_not_waited_for():
+    frames = diamond()  # c ends at 62, which makes d ready
+    frames.nodes.loc[frames.nodes["node"] == "e", ["wave", "end_ms"]] = [3, 62.0]
+    assert frames.nodes["node"].tolist().index("e") < frames.nodes["node"].tolist().index("c")
+    assert analysis.path_by_clock(frames)["node"].tolist() == ["a", "c", "d"]
+
+
+def test_a_chain_whose_moments_do_not_fit_is_told_as_far_as_they_do():
+    frames = diamond()
+    frames.nodes.loc[frames.nodes["node"] == "a", "end_ms"] -= 3.0
+    assert analysis.path_by_clock(frames)["node"].tolist() == ["c", "d"]
 
 
 # --- weights

@@ -163,6 +163,8 @@ def test_what_a_run_never_did_counts_as_nothing():
     row = of(compare(before, after), "decisions", node="b")
     assert row[["before", "after"]].tolist() == [0.5, 1.0]
     assert row["verdict"] == "noise"
+    # 0 and 1: variance 1/2 of two runs, so 1 degree of freedom; the single run is taken to vary as much.
+    assert row["noise"] == pytest.approx(63.657 * (0.5 / 2 + 0.5) ** 0.5)
 
 
 def test_statuses_of_sets_are_told_in_words():

@@ -16,6 +16,7 @@ from tests.analysis.real_runs import empty_frames, failed_frames, shop_frames, t
 OF_ONE_RUN = {
     "concurrency": analysis.concurrency,
     "critical_path": analysis.critical_path,
+    "path_by_clock": analysis.path_by_clock,
     "slack": analysis.slack,
     "wave_barrier": analysis.wave_barrier,
     "what_if": lambda frames, **run: analysis.what_if(

@@ -17,6 +17,7 @@ from hexviz.events.schema import (
     from_record,
     from_records,
     to_record,
+    to_records,
 )
 from hexviz.events.summary import Summary
 from tests.recording.made_events import T0, Hostile, ProgressMade, event, small_run
@@ -154,3 +155,9 @@ def test_an_unknown_event_is_kept_whole_however_large():
 
 def test_a_number_too_long_for_a_float_is_written_as_it_is():
     assert b"0" * 400 in to_record(ev.WaveCompleted(1, 10**400))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(event, max_size=8))
+def test_many_events_written_together_give_the_bytes_of_each_alone(events):
+    assert to_records(events) == [to_record(event) for event in events]

@@ -6,6 +6,8 @@ import textwrap
 
 import pytest
 
+from tests.stores.conftest import own_server, shared_server, url  # noqa: F401 - servers for the tests here too
+
 LIMIT_S = 60
 
 

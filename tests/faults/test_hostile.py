@@ -124,20 +124,20 @@ def test_h1c_hostile_ids_filters_and_prefixes_are_parameters_and_change_nothing(
         for i, run_id in enumerate(SHORT):
             store.append(told(SHORT[i - 3 : i + 1] if i >= 3 else SHORT[:4], run_id=run_id).records())
         store.flush()
-        assert [info.run_id for info in reversed(store.runs())] == list(dict.fromkeys(SHORT))
+        assert [info.run_id for info in reversed(store.list_runs())] == list(dict.fromkeys(SHORT))
         for hostile in SHORT:
             assert store.find(hostile) == hostile
             assert len(list(store.read(hostile))) > 10
-            found = store.runs(pipeline=hostile, tag=hostile, status=hostile)
+            found = store.list_runs(pipeline=hostile, tag=hostile, status=hostile)
             assert found == []
         for hostile in ("%", "_", "' OR '1'='1", "*", "\x00%"):
             with pytest.raises(HexvizError):
                 store.read(hostile).__next__()
         assert [p.problem for p in store.verify()] == []
-        store.delete("'; drop table records;--")
-        assert len(store.runs()) == len(set(SHORT)) - 1
+        store.delete("'; drop table runs;--")
+        assert len(store.list_runs()) == len(set(SHORT)) - 1
     tables = sqlite3.connect(tmp_path / "runs.db").execute("SELECT name FROM sqlite_master WHERE type = 'table'")
-    assert {"records", "runs"} <= {name for (name,) in tables}
+    assert {"segments", "runs"} <= {name for (name,) in tables}
 
 
 # --- (d) terminals ------------------------------------------------------------------------------------------------

@@ -36,7 +36,7 @@ from tests.recording.made_events import ProgressMade, numbered, small_run, text
 
 @pytest.fixture
 def store(tmp_path):
-    with SQLiteStore(tmp_path / "runs.db", make_recording=Recording.from_records) as store:
+    with SQLiteStore(tmp_path / "runs.db", make_recording=Recording.from_pages) as store:
         yield store
 
 
@@ -92,12 +92,21 @@ def test_a_stored_run_gives_equal_frames(store):
         pd.testing.assert_frame_equal(getattr(back.frames, name), getattr(recorder.recording.frames, name))
 
 
-def test_the_file_is_for_its_owner_only(tmp_path):
-    path = tmp_path / "new" / "runs.db"
+@pytest.mark.parametrize("umask", [0o000, 0o022, 0o077])
+def test_the_files_are_for_their_owner_only_whatever_the_umask(tmp_path, umask):
+    before = os.umask(umask)
+    try:
+        _only_the_owner(tmp_path / "new" / "runs.db")
+    finally:
+        os.umask(before)
+
+
+def _only_the_owner(path):
     with SQLiteStore(path) as store:
         kept(store, small_run())
         for file in path.parent.iterdir():
             assert stat.S_IMODE(file.stat().st_mode) == 0o600, file
+        assert {file.name for file in path.parent.iterdir()} == {"runs.db", "runs.db-wal", "runs.db-shm"}
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
 
 
@@ -144,15 +153,6 @@ def test_the_database_of_another_application_is_refused_and_left_alone(tmp_path,
     with pytest.raises(NotAStoreError, match="another application"):
         SQLiteStore(tmp_path / "app.db")
     assert (tmp_path / "app.db").read_bytes() == before
-
-
-def test_a_newer_layout_is_refused_by_name(tmp_path):
-    SQLiteStore(tmp_path / "runs.db").close()
-    with sqlite3.connect(tmp_path / "runs.db") as raw:
-        raw.execute("PRAGMA user_version = 99")
-    raw.close()
-    with pytest.raises(NewerStoreError, match="99"):
-        SQLiteStore(tmp_path / "runs.db")
 
 
 def test_a_path_below_a_file_is_a_named_error(tmp_path):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from hexviz.recording.arrays import Words, build
+from hexviz.events.events import RecordedError
+from hexviz.recording.arrays import Words, build, shown
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,4 +38,6 @@ def error_words(codes: Array, errors: list[Any]) -> tuple[Words, Words]:
 
 def error_facts(error: Any) -> tuple[str, str]:
     """Type and message of a recorded error; empty for None."""
-    return ("", "") if error is None else (str(error.type_name), str(error.message))
+    if type(error) is RecordedError:
+        return shown(error.type_name), shown(error.message)
+    return shown(error), ""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hexviz.events import events as ev
-from hexviz.recording.arrays import Words, build
+from hexviz.recording.arrays import Words, build, shown
 from hexviz.recording.columns import NULL
 from hexviz.recording.frames.attempts import error_words
 from hexviz.recording.layout import STATUSES
@@ -181,4 +181,4 @@ def _errors(e: _CallEvents, end: Array) -> tuple[Words, Words]:
 
 def _contents(e: _CallEvents, event: Array) -> Words:
     codes, values = _values(e, event, _CONTENT)
-    return Words(codes, ["", *map(str, values[1:])])
+    return Words(codes, ["", *map(shown, values[1:])])

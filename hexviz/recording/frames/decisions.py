@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hexviz.events.events import ControlDecided, Vote
-from hexviz.recording.arrays import Words, build, words_of
+from hexviz.recording.arrays import Words, build, shown, words_of
 from hexviz.recording.layout import COLUMNS
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def decisions_frame(snapshot: Snapshot, shape: Shape) -> pd.DataFrame:
         return [getattr(vote, name) for vote in votes]
 
     handler, vote = words_of(_texts(voted("handler"))), words_of(_texts(voted("signal")))
-    shadow = np.array([bool(value) for value in voted("shadow")], dtype=bool)
+    shadow = np.array([value is True for value in voted("shadow")], dtype=bool)
     by, signal = text("decided_by"), text("signal")
     decisive = _same(handler, by) & _same(vote, signal) & ~shadow & (by.codes != 0)
     return build("decisions", {
@@ -51,17 +51,22 @@ def decisions_frame(snapshot: Snapshot, shape: Shape) -> pd.DataFrame:
 def _votes(table: ClassTable) -> tuple[list[Vote], Array]:
     """The votes of all decisions, and the decision of each; where none was told, the decision itself is the vote."""
     codes, told = table.coded("votes")
+    told = [_sound(votes) for votes in told]
     found: list[tuple[Vote, ...]] = [told[code] for code in codes.tolist()]
     for place in np.flatnonzero(np.array([not votes for votes in told], dtype=bool)[codes]).tolist():
         facts = table.block.row(int(table.rows[place]))
-        found[place] = (Vote(facts["decided_by"], facts["priority"] or 0, facts["signal"], facts["reason"]),)
+        priority = 0 if facts["priority"] is None else facts["priority"]
+        found[place] = (Vote(facts["decided_by"], priority, facts["signal"], facts["reason"]),)
     row = np.repeat(np.arange(len(table)), [len(votes) for votes in found])
     return list(chain.from_iterable(found)), row
 
 
+def _sound(votes: Any) -> tuple[Vote, ...]:
+    return tuple(vote for vote in votes if type(vote) is Vote) if type(votes) is tuple else ()
+
+
 def _texts(values: list[Any]) -> list[str]:
-    """Values as texts, which they are except in a foreign recording."""
-    return [value if type(value) is str else "" if value is None else ascii(value) for value in values]
+    return [value if type(value) is str else shown(value) for value in values]
 
 
 def _floats(values: list[Any]) -> Array:

@@ -9,7 +9,7 @@ import numpy as np
 
 from hexviz.events import events as ev
 from hexviz.events.schema import BASE_FIELDS, to_record
-from hexviz.recording.arrays import Words, build
+from hexviz.recording.arrays import Words, build, shown
 from hexviz.recording.columns import NULL
 from hexviz.recording.frames.topics import topics_of
 from hexviz.recording.snapshot import factorised
@@ -114,9 +114,9 @@ def _json(table: ClassTable, name: str, value: Any) -> str:
 
 
 def _error_text(value: Any) -> Any:
-    if isinstance(value, ev.RecordedError):
+    if type(value) is ev.RecordedError:
         return {"type_name": value.type_name, "message": value.message}
-    return ascii(value)
+    return shown(value)
 
 
 _encode = msgspec.json.Encoder(enc_hook=_error_text).encode
@@ -126,7 +126,7 @@ def _encoded(value: Any) -> str:
     try:
         return _encode(value).decode()
     except (ValueError, TypeError, OverflowError):
-        return _encode(ascii(value)).decode()
+        return _encode(ascii(value) if type(value) is str else shown(value)).decode()
 
 
 # --- events of users ----------------------------------------------------------------------------------------------

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hexviz.recording.arrays import Words, build
+from hexviz.events.summary import Summary
+from hexviz.recording.arrays import Words, build, shown
 from hexviz.recording.attempts import (
     CANCELLED,
     COMPLETED,
@@ -70,7 +71,7 @@ class NodeFacts:
 
 
 def _result_facts(summary: Any) -> tuple[str, str]:
-    return ("", "") if summary is None else (str(getattr(summary, "type", "")), str(summary))
+    return (summary.type, str(summary)) if type(summary) is Summary else ("", shown(summary))
 
 
 def nodes_frame(shape: Shape, attempts: Attempts, facts: NodeFacts) -> pd.DataFrame:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hexviz.events import events as ev
-from hexviz.recording.arrays import build, words_of
+from hexviz.recording.arrays import build, shown, words_of
 from hexviz.recording.attempts import scatter
 from hexviz.recording.columns import NULL
 from hexviz.recording.frames.attempts import error_facts
@@ -58,8 +58,8 @@ class _Runs:
         texts = {name: table.coded(name) for name in ("name", "schedule", "tags")}
         for place, run in enumerate(at.tolist()):
             name, schedule, tags = (values[codes[place]] for codes, values in texts.values())
-            self.pipeline[run], self.schedule[run] = _text(name), _text(schedule)
-            self.tags[run] = ",".join(tags) if type(tags) is tuple else _text(tags)
+            self.pipeline[run], self.schedule[run] = shown(name), shown(schedule)
+            self.tags[run] = ",".join(map(shown, tags)) if type(tags) is tuple else shown(tags)
         self.started_at = self.started_at.copy()
         self.started_at[at] = s.timestamp[table.place]
         self.waves[at], self.nodes[at] = table.column("total_waves"), table.column("total_nodes")
@@ -94,13 +94,9 @@ class _Runs:
         def cause(row: int) -> tuple[str, str]:
             if errors is not None:
                 return error_facts(errors[1][errors[0][row]])
-            return ("", "" if reasons is None else _text(reasons[1][reasons[0][row]]))
+            return ("", "" if reasons is None else shown(reasons[1][reasons[0][row]]))
 
         return cause
-
-
-def _text(value: Any) -> str:
-    return value if type(value) is str else ascii(value)
 
 
 def runs_frame(snapshot: Snapshot, shape: Shape, attempts: Attempts, nodes: NodeFacts) -> pd.DataFrame:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hexviz.events.events import topic_segment
+from hexviz.recording.arrays import shown
 from hexviz.recording.snapshot import factorised
 
 if TYPE_CHECKING:
@@ -29,39 +30,44 @@ def topics_of(snapshot: Snapshot, table: ClassTable) -> tuple[Array, list[str]]:
     for column, values in columns:
         codes, distinct = factorised(codes * max(1, len(values)) + column)
         places = [*(place[distinct // len(values)] for place in places), distinct % len(values)]
-    subjects = [[values[place] for place in at.tolist()] for at, (_, values) in zip(places, columns, strict=True)]
+    subjects = [
+        [_named(name, values[place]) for place in at.tolist()]
+        for name, at, (_, values) in zip(fields, places, columns, strict=True)
+    ]
     return codes, _filled(table.block.cls, fields, subjects)
+
+
+def _named(field: str, value: Any) -> Any:
+    """What a topic names: a text, or the number of a wave."""
+    if field == "wave_index":
+        return value if type(value) is int else 0
+    return shown(value)
 
 
 def _filled(cls: type[Event], fields: list[str], subjects: list[list[Any]]) -> list[str]:
     """The topic of each subject (one value per field)."""
-    forms: dict[tuple[Any, ...], str] = {}
+    forms: dict[tuple[bool, ...], str] = {}
     segments: dict[Any, str] = {}
     topics = []
     for values in zip(*subjects, strict=True):
-        kind = tuple(not value or type(value) is not (int if name == "wave_index" else str)
-                     for name, value in zip(fields, values, strict=True))  # fmt: skip
-        key = kind if not any(kind[1:]) else values  # an empty or foreign value may change the form itself
-        if key not in forms:
-            forms[key] = _form(cls, fields, values, kind)
+        empty = tuple(not value for value in values)
+        if empty not in forms:
+            forms[empty] = _form(cls, fields, empty)
         for value in values:
             if value not in segments:
                 segments[value] = topic_segment(value) if type(value) is str else str(value)
-        topics.append(forms[key].format(**{name: segments[value] for name, value in zip(fields, values, strict=True)}))
+        topics.append(forms[empty].format(*(segments[value] for value in values)))
     return topics
 
 
-def _form(cls: type[Event], fields: list[str], values: tuple[Any, ...], kind: tuple[bool, ...]) -> str:
-    """The topic of a class with a place for each name."""
-    probe: dict[str, Any] = dict.fromkeys(cls.__struct_fields__)
-    for name, value, odd in zip(fields, values, kind, strict=True):
-        probe[name] = value if odd else _WAVE if name == "wave_index" else _MARKS[name]
-    probe["nodes"] = ()
-    event = cls(**{name: value for name, value in probe.items() if name in cls.__struct_fields__})
-    try:
-        topic = str(event.topic).replace("{", "{{").replace("}", "}}")
-    except Exception:  # noqa: BLE001 - a name that is no text, in a foreign recording
-        return ""
-    for name in fields:
-        topic = topic.replace(str(_WAVE) if name == "wave_index" else _MARKS[name], f"{{{name}}}")
+def _form(cls: type[Event], fields: list[str], empty: tuple[bool, ...]) -> str:
+    """The topic of a class with a place for each name; one that is empty may change the form itself."""
+    probe: dict[str, Any] = dict.fromkeys(cls.__struct_fields__) | dict.fromkeys(("nodes",), ())
+    for name, is_empty in zip(fields, empty, strict=True):
+        of_wave = name == "wave_index"
+        probe[name] = (0 if of_wave else "") if is_empty else _WAVE if of_wave else _MARKS[name]
+    event = cls(**{name: probe[name] for name in cls.__struct_fields__})
+    topic = event.topic.replace("{", "{{").replace("}", "}}")
+    for place, name in enumerate(fields):
+        topic = topic.replace(str(_WAVE) if name == "wave_index" else _MARKS[name], f"{{{place}}}")
     return topic

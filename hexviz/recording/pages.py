@@ -1,0 +1,85 @@
+"""Stored records into columns, a page at a time: no event is made, and structured values stay the JSON they are."""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Union
+
+import msgspec
+
+from hexviz.events.schema import CODECS, SCHEMA_VERSION, RecordError, from_records
+from hexviz.events.summary import Summariser
+from hexviz.recording.typed_columns import PackedColumn, Strings, column_for
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from hexviz.events.events import Event
+    from hexviz.recording.columns import EventColumns
+
+_PAGE = 1024
+_summarise = Summariser()
+
+
+def _line_of(name: str, row: type[Any]) -> type[Any]:
+    """The type of a whole record of a class; structured values stay JSON, which is how columns hold them."""
+    own: list[Any] = [(field.name, *_kept(field)) for field in msgspec.structs.fields(row)]
+    data = msgspec.defstruct(f"{name}Data", own, kw_only=True, gc=False)
+    fields: list[Any] = [("v", int), ("data", data), ("tagged", bool, False)]
+    return msgspec.defstruct(f"{name}Line", fields, tag_field="type", tag=name, kw_only=True, gc=False)
+
+
+def _kept(field: msgspec.structs.FieldInfo) -> tuple[Any, ...]:
+    packed = isinstance(column_for(field.type, Strings()), PackedColumn)
+    kind = msgspec.Raw if packed else field.type
+    if field.required:
+        return (kind,)
+    return kind, msgspec.Raw(msgspec.json.encode(field.default)) if packed else field.default
+
+
+_LINES: dict[type[Any], type[Event]] = {_line_of(name, codec.row): codec.cls for name, codec in CODECS.items()}
+_Lines: Any = Union[tuple(_LINES)]  # noqa: UP007 - the members are made above
+_decode = msgspec.json.Decoder(_Lines).decode
+_decode_page = msgspec.json.Decoder(list[_Lines]).decode
+
+
+def read_into(columns: EventColumns, records: Iterable[bytes]) -> None:
+    """Append records. Raises :class:`~hexviz.events.schema.RecordError` for a damaged one; those before it are kept."""
+    remaining = iter(records)
+    while page := list(islice(remaining, _PAGE)):
+        if not _read_at_once(columns, _decode_each, page):
+            _read_one_by_one(columns, page)
+
+
+def read_pages_into(columns: EventColumns, pages: Iterable[bytes]) -> None:
+    """Append records that come as JSON arrays, as a store keeps them, each decoded by one call; errors as above."""
+    for page in pages:
+        if not _read_at_once(columns, _decode_page, page):
+            _read_one_by_one(columns, _split(page))
+
+
+def _decode_each(page: list[bytes]) -> list[Any]:
+    return list(map(_decode, page))
+
+
+def _read_at_once(columns: EventColumns, decode: Callable[[Any], list[Any]], page: Any) -> bool:
+    """Append a page; False, and nothing appended, where a record is anything else than one of our classes."""
+    try:
+        lines = decode(page)
+        if any(line.tagged or line.v > SCHEMA_VERSION for line in lines):
+            return False
+        columns.extend_rows([_LINES[type(line)] for line in lines], [line.data for line in lines])
+    except (msgspec.MsgspecError, ValueError, RecursionError, TypeError):
+        return False
+    return True
+
+
+def _read_one_by_one(columns: EventColumns, records: list[bytes]) -> None:
+    columns.extend(list(map(_summarise, from_records(records))))
+
+
+def _split(page: bytes) -> list[bytes]:
+    try:
+        return list(map(bytes, msgspec.json.decode(page, type=list[msgspec.Raw])))
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise RecordError(f"this is not a page of records: {error}") from error
