@@ -27,6 +27,7 @@ _HOME = {
     "ObserverManager": "hexviz.events",
     "RunHandle": "hexviz.face",
     "backtest": "hexviz.face",
+    "compare_view": "hexviz.face",
     "dashboard": "hexviz.face",
     "export": "hexviz.face",
     "load": "hexviz.face",
@@ -58,6 +59,7 @@ __all__ = [
     "RunHandle",
     "analysis",
     "backtest",
+    "compare_view",
     "dag",
     "dashboard",
     "events",
@@ -83,7 +85,19 @@ if TYPE_CHECKING:
     from hexviz.dag import Graph, Orchestrator, PipelineError, llm_call, tool_call
     from hexviz.errors import HexvizError
     from hexviz.events import ControlManager, ControlResponse, ControlSignal, ObserverManager
-    from hexviz.face import RunHandle, backtest, dashboard, export, load, open_store, report, run, run_sync, start
+    from hexviz.face import (
+        RunHandle,
+        backtest,
+        compare_view,
+        dashboard,
+        export,
+        load,
+        open_store,
+        report,
+        run,
+        run_sync,
+        start,
+    )
     from hexviz.recording.recorder import Recorder
     from hexviz.recording.recording import Recording
     from hexviz.recording.replay import Replay

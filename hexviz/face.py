@@ -394,6 +394,15 @@ class RunHandle:
         """Whether new nodes are held back."""
         return self._launch.controls.paused
 
+    def live_view(self, panels: Iterable[str] | None = None) -> Any:
+        """One more live view of this run, as :func:`dashboard` gives it."""
+        from hexviz.widgets.dashboard import LiveView  # noqa: PLC0415 - loads ipywidgets, so only on request
+
+        launch, so_far = self._launch, self.recording.events()
+        return LiveView(
+            launch.observers, title=launch.graph.name, controls=launch.controls, history=so_far, panels=panels
+        )
+
     @property
     def run_id(self) -> str:
         """The id of the run, also in the store."""
@@ -435,20 +444,35 @@ def _frame_of_runs(infos: list[RunInfo]) -> pd.DataFrame:
     return frame_of_runs(infos)
 
 
-def dashboard(source: Any) -> Any:
+def dashboard(source: Any, *, panels: Iterable[str] | None = None) -> Any:
     """Show a run: a :class:`Recording`, a :class:`RunHandle`, a result, or a run id.
 
-    A :class:`Recorder` or an :class:`ObserverManager` gives a live view: of a run, or of a :class:`Replay` into it.
+    A :class:`RunHandle` that is under way, a :class:`Recorder` or an :class:`ObserverManager` gives a live view: of a
+    run, or of a :class:`Replay` into it. ``panels`` chooses from progress, timeline, concurrency, decisions, calls,
+    failures, health, overhead, graph, or is ``"all"``; raises :class:`~hexviz.widgets.panels.PanelError` for others.
     """
     from hexviz.widgets.dashboard import LiveView, static_view  # noqa: PLC0415 - loads ipywidgets, so only on request
 
     if isinstance(source, ObserverManager):
-        return LiveView(source)
+        return LiveView(source, panels=panels)
     if isinstance(source, Recorder):
         if source.observers is None:
             raise WrongCallError("this recorder hears no run yet: call recorder.attach(observers) first")
-        return LiveView(source.observers, history=source.recording.events())
-    return static_view(_recording_of(source))
+        return LiveView(source.observers, history=source.recording.events(), panels=panels)
+    if isinstance(source, RunHandle) and not source.done():
+        return source.live_view(panels)
+    return static_view(_recording_of(source), panels=panels)
+
+
+def compare_view(before: Any, after: Any, *, most: int = 30) -> Any:
+    """Two runs above each other on one time axis, and below them the ``most`` nodes that differ most.
+
+    Each is a recording, a result, a :class:`RunHandle`, or a run id of the default store. The frame behind it is
+    ``.differences`` (see :func:`hexviz.analysis.compare`).
+    """
+    from hexviz.widgets.compare import CompareView  # noqa: PLC0415 - loads ipywidgets, so only on request
+
+    return CompareView(_recording_of(before), _recording_of(after), most=most)
 
 
 def report(source: Any, path: str | Path) -> Path:

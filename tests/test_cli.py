@@ -159,44 +159,6 @@ def test_the_installed_script_and_the_module_are_the_same(tmp_path):
     assert "demo" in done.stdout
 
 
-SLOW_RUN = """
-import sys, time, hexviz
-graph = hexviz.Graph("slow")
-for i in range(12):
-    graph.node(lambda *_: time.sleep(0.25), name=f"step {i}", after=[f"step {i - 1}"] if i else [])
-hexviz.run_sync(graph, store=sys.argv[1])
-"""
-
-
-def test_watch_follows_a_run_of_another_process_until_it_ends(tmp_path):
-    store = tmp_path / "runs.db"
-    with subprocess.Popen([sys.executable, "-c", SLOW_RUN, str(store)], cwd=tmp_path) as writer:
-        for _ in range(200):
-            if store.exists() and "slow" in command("runs", "--store", store, cwd=tmp_path).stdout:
-                break
-        watched = command("watch", "last", "--store", store, cwd=tmp_path)
-        assert (watched.returncode, watched.stderr) == (0, "")
-        assert re.search(r"status +succeeded", watched.stdout)
-        assert "step 11" in watched.stdout
-        assert "\x1b" not in watched.stdout
-        assert writer.wait(60) == 0
-
-
-def test_watch_gives_up_a_run_of_which_nothing_comes(tmp_path):
-    with hexviz.open_store(tmp_path / "runs.db") as store:
-        store.append([hexviz.events.PipelineStarted("dead", 1, 1, run_id="r", seq=1)])
-        store.flush()
-    watched = command("watch", "r", "--timeout", "0.2", "--store", tmp_path / "runs.db", cwd=tmp_path)
-    assert watched.returncode == 0
-    assert re.search(r"status +running", watched.stdout)
-
-
-def test_watch_names_what_it_cannot_find(tmp_path):
-    missing = command("watch", "moon", "--store", tmp_path / "runs.db", cwd=tmp_path)
-    assert missing.returncode == 2
-    assert missing.stderr.startswith("hexviz: there is no run 'moon'")
-
-
 @pytest.fixture
 def kept(tmp_path):
     """A store of three runs, the oldest without an end."""
@@ -269,3 +231,41 @@ def test_what_is_no_age_size_or_time_is_refused_with_examples(words, tmp_path):
     done = command(*words, cwd=tmp_path)
     assert done.returncode == 2
     assert words[1] in done.stderr
+
+
+SLOW_RUN = """
+import sys, time, hexviz
+graph = hexviz.Graph("slow")
+for i in range(12):
+    graph.node(lambda *_: time.sleep(0.25), name=f"step {i}", after=[f"step {i - 1}"] if i else [])
+hexviz.run_sync(graph, store=sys.argv[1])
+"""
+
+
+def test_watch_follows_a_run_of_another_process_until_it_ends(tmp_path):
+    store = tmp_path / "runs.db"
+    with subprocess.Popen([sys.executable, "-c", SLOW_RUN, str(store)], cwd=tmp_path) as writer:
+        for _ in range(200):
+            if store.exists() and "slow" in command("runs", "--store", store, cwd=tmp_path).stdout:
+                break
+        watched = command("watch", "last", "--store", store, cwd=tmp_path)
+        assert (watched.returncode, watched.stderr) == (0, "")
+        assert re.search(r"status +succeeded", watched.stdout)
+        assert "step 11" in watched.stdout
+        assert "\x1b" not in watched.stdout
+        assert writer.wait(60) == 0
+
+
+def test_watch_gives_up_a_run_of_which_nothing_comes(tmp_path):
+    with hexviz.open_store(tmp_path / "runs.db") as store:
+        store.append([hexviz.events.PipelineStarted("dead", 1, 1, run_id="r", seq=1)])
+        store.flush()
+    watched = command("watch", "r", "--timeout", "0.2", "--store", tmp_path / "runs.db", cwd=tmp_path)
+    assert watched.returncode == 0
+    assert re.search(r"status +running", watched.stdout)
+
+
+def test_watch_names_what_it_cannot_find(tmp_path):
+    missing = command("watch", "moon", "--store", tmp_path / "runs.db", cwd=tmp_path)
+    assert missing.returncode == 2
+    assert missing.stderr.startswith("hexviz: there is no run 'moon'")

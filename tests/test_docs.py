@@ -39,7 +39,7 @@ async def follow(page, blocks, names):
 
 
 @pytest.mark.parametrize(
-    "page", ["README.md", "docs/index.md", "docs/policies.md", "docs/replay.md", "docs/analysis.md"]
+    "page", ["README.md", "docs/index.md", "docs/policies.md", "docs/replay.md", "docs/analysis.md", "docs/stores.md"]
 )
 def test_the_examples_of_a_page_run(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -56,6 +56,7 @@ def test_the_examples_of_a_page_run(page, tmp_path, monkeypatch):
         "docs/index.md": ("report", "9 words, the longest is 'world'"),
         "docs/replay.md": ("count", 3),
         "docs/analysis.md": ("train", 12),
+        "docs/stores.md": ("count", 4),
     }
     node, value = expected.get(page, ("flaky", "fine"))
     assert result[node] == value

@@ -159,3 +159,9 @@ def test_the_fake_clock_jumps_where_nobody_moves_it():
     clock = FakeClock(100.0)
     asyncio.run(clock.sleep(3600))
     assert (clock(), clock.slept) == (3700.0, [3600])
+
+
+def test_hexviz_testing_needs_pytest_only_for_the_store_contract():
+    program = "import sys, hexviz.testing as t; print('pytest' in sys.modules, t.StoreContract)"
+    done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
+    assert done.stdout.startswith("False <class")

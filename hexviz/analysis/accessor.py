@@ -17,7 +17,7 @@ from hexviz.analysis.critical_path import critical_path, path_by_clock, weight_c
 from hexviz.analysis.measures import READ, Side
 from hexviz.analysis.overlap import overlapping
 from hexviz.analysis.patterns import fitting
-from hexviz.analysis.source import finished, milliseconds, said
+from hexviz.analysis.source import finished, milliseconds, numbers, said, times
 from hexviz.analysis.timeline import TIMES, stretches
 from hexviz.errors import SourceError
 from hexviz.recording.layout import COLUMNS, RUN_STATUSES
@@ -263,9 +263,10 @@ def _frames(**frames: pd.DataFrame) -> Any:
 
 def _span(frame: pd.DataFrame, *pairs: tuple[str, str]) -> tuple[pd.Series[Any], pd.Series[Any]]:
     """The first and the last moments of each row, by the first pair of columns that is there."""
+    clock = pairs[0][0] == "started_at"
+    read = times if clock else numbers
     for first, last in pairs:
         if first in frame.columns:
-            return frame[first], frame[last] if last in frame.columns else frame[first]
-    dtype = "datetime64[us, UTC]" if pairs[0][0] == "started_at" else "float64"
-    nothing = pd.Series(None, index=frame.index, dtype=dtype)
+            return read(frame, first), read(frame, last if last in frame.columns else first)
+    nothing = pd.Series(None, index=frame.index, dtype="datetime64[us, UTC]" if clock else "float64")
     return nothing, nothing

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from hexviz.analysis.source import times
 from hexviz.recording.moments import MomentError
 
 if TYPE_CHECKING:
@@ -60,10 +61,11 @@ def _by_offset(frame: pd.DataFrame, need: Callable[[Sequence[str]], None]) -> tu
 
 def _by_clock(frame: pd.DataFrame, need: Callable[[Sequence[str]], None]) -> tuple[pd.Series[Any], pd.Series[Any]]:
     if "timestamp" in frame.columns:
-        return frame["timestamp"], frame["timestamp"]
+        told = times(frame, "timestamp")
+        return told, told
     need(["started_at"])
-    start = frame["started_at"]
+    start = times(frame, "started_at")
     if "ended_at" in frame.columns:
-        return start, frame["ended_at"]
+        return start, times(frame, "ended_at")
     need(["duration_ms"])
     return start, start + pd.to_timedelta(frame["duration_ms"], unit="ms")

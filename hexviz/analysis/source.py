@@ -79,6 +79,13 @@ def numbers(frame: pd.DataFrame, column: str) -> pd.Series[float]:
     return pd.to_numeric(frame[column], errors="coerce").astype("float64")
 
 
+def times(frame: pd.DataFrame, column: str) -> pd.Series[Any]:
+    """A column of UTC times, also where a file made texts of them; NaT where it holds no time."""
+    if isinstance(frame[column].dtype, pd.DatetimeTZDtype):
+        return frame[column]
+    return pd.to_datetime(frame[column], utc=True, errors="coerce", format="ISO8601")
+
+
 def milliseconds(frame: pd.DataFrame, column: str) -> pd.Series[float]:
     """A column of milliseconds as float64, NaN (never ran, still running) as 0."""
     return numbers(frame, column).fillna(0.0)
@@ -115,7 +122,7 @@ def _cast(column: pd.Series[Any], kind: Kind) -> pd.Series[Any]:
             return column.fillna("")
         return pd.Series(typed("text", column.astype(object).where(column.notna(), "").tolist()), index=column.index)
     if kind == "time":
-        return column.astype("datetime64[us, UTC]")
+        return column.astype("datetime64[us, UTC]")  # the same unit whatever a file made of it
     if kind == "int":
         return pd.to_numeric(column).astype("Int64")
     return column.astype(_DTYPES[kind])  # type: ignore[call-overload, no-any-return]

@@ -378,6 +378,7 @@ class Run(Outcomes):
         return self.note(event, self.context_of(index), decision)
 
     async def _raised(self, index: int, error: BaseException, duration_ms: float, place: Place) -> None:
+        error = _as_raised(error)
         left_to_us = isinstance(error, (asyncio.CancelledError, AbandonedError))
         if place.forgive() and left_to_us:
             spec = self.plan.specs[index]
@@ -525,6 +526,12 @@ def _warn_of_lag(node: str, pipeline: str, held_ns: int) -> None:
         "(it gets a thread), or let it await",
         node, pipeline, held_ns / 1e9,
     )  # fmt: skip
+
+
+def _as_raised(error: BaseException) -> BaseException:
+    """What the node's own code raised: Python wraps a StopIteration that leaves a coroutine."""
+    wrapped = type(error) is RuntimeError and error.args == ("coroutine raised StopIteration",)
+    return error.__cause__ if wrapped and error.__cause__ is not None else error
 
 
 async def _abandonable(coroutine: Coroutine[Any, Any, Any], place: Place) -> Any:

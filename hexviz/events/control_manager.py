@@ -385,7 +385,7 @@ class ControlManager(BaseEventManager):
         }
         try:
             self._error_handler.handle_error(error, context)
-        except Exception as fault:  # noqa: BLE001 - an error handler may raise anything
+        except BaseException as fault:  # noqa: BLE001 - an error handler may raise anything, SystemExit included
             _log.error("the error handler of the control manager failed:%s", traceback_lines(fault))
 
     async def close(self) -> None:

@@ -500,7 +500,7 @@ class ObserverManager(BaseEventManager):
         context = {"handler_name": entry.id, "event_type": type(event).__name__ if event else "an event"}
         try:
             self._error_handler.handle_error(error, {**context, "is_critical": False, "priority": None})
-        except Exception as fault:  # noqa: BLE001 - an error handler may raise anything
+        except BaseException as fault:  # noqa: BLE001 - an error handler may raise anything, SystemExit included
             _log.error("the error handler of the observer manager failed:%s", traceback_lines(fault))
         self._tell_about(ObserverFailed, entry, event, type(error).__name__)
 

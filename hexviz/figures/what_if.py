@@ -37,8 +37,8 @@ def plot_what_if(
     if not info["makespan_ms"].any():
         return say_nothing_to_show(figure, "no node has taken any time")
     for schedule, name, color in (
-        ("ready", "a node starts when its parents have ended", STATUS_COLORS["succeeded"]),
-        ("wave", "each wave waits for the one before", STATUS_COLORS["retrying"]),
+        ("ready", "starts when its parents have ended", STATUS_COLORS["succeeded"]),
+        ("wave", "waits for the whole wave before", STATUS_COLORS["retrying"]),
     ):
         rows = info[info["schedule"] == schedule]
         figure.add_trace(

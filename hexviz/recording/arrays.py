@@ -35,7 +35,7 @@ class Domain:
     @cached_property
     def _sorted(self) -> tuple[Any, Array]:
         names = [_encodable(self._values[code]) for code in self._used.tolist()]
-        known = {name: place for place, name in enumerate(sorted(set(names)))}
+        known = {name: place for place, name in enumerate(sorted({"", *names}))}  # "" stands for none, everywhere
         places = np.zeros(len(self._values), dtype=_least(len(known)))
         places[self._used] = [known[name] for name in names]
         categories: Any = pd.Index(list(known), dtype=object)

@@ -165,32 +165,25 @@ class Attempts:
 
     def _split_times(self) -> None:
         """What the time until the end was spent on: see docs/frames.md."""
-        e = self.events
         starts = self._mine(STARTED)
-        queued = np.maximum(np.nan_to_num(self._scatter(starts, e.extra_ms, 0.0, last=False)), 0.0)
-        at_once = self._scatter(starts, e.ready, default=False, last=False)
+        told_ms = np.maximum(np.nan_to_num(self._scatter(starts, self.events.extra_ms, 0.0, last=False)), 0.0)
+        at_once = self._scatter(starts, self.events.ready, default=False, last=False)
         before = self._before()
-        again = before >= 0
-        ended = np.where(again, self.end_ms[before], 0.0) if self.size else np.zeros(0)
-        asked = self.delay_ms[before] if self.size else np.zeros(0)
+        ended = self.end_ms[before]
+        again = (before >= 0) & ~np.isnan(ended)
+        asked = np.where(np.isnan(self.delay_ms[before]), self.start_ms - ended - told_ms, self.delay_ms[before])
         gap = np.maximum(self.start_ms - ended, 0.0)
-        told = self.start_ms - queued
-        waited = np.where(np.isnan(asked), gap - queued, asked)
-        self.backoff_ms = np.nan_to_num(np.where(again, np.clip(waited, 0.0, gap), 0.0))
-        first_ready = np.where(
-            at_once, np.minimum(self.start_ms, 0.0), np.clip(told, 0.0, np.maximum(self.start_ms, 0.0))
-        )
-        orphan = (self.attempt > 1) & ~again  # the attempt before is lost
-        self.ready_ms = np.where(again, ended + self.backoff_ms, np.where(orphan, told, first_ready))
-        self.parents_ms = np.nan_to_num(np.where(again | orphan, 0.0, np.maximum(self.ready_ms, 0.0)))
-        start_wait = np.maximum(self.start_ms - self.ready_ms, 0.0)
-        policy = np.maximum(self.end_ms - self.start_ms - np.maximum(self.duration_ms, 0.0), 0.0)
-        self.queued_ms = np.nan_to_num(start_wait) + np.nan_to_num(policy)
+        self.backoff_ms = np.nan_to_num(np.where(again, np.clip(asked, 0.0, gap), 0.0))
+        ready = np.where(at_once, 0.0, np.maximum(self.start_ms - told_ms, 0.0))
+        self.ready_ms = np.where(again, ended + self.backoff_ms, np.minimum(ready, self.start_ms))
+        lost = (self.attempt > 1) & ~again  # how it came from the attempt before is not known
+        self.parents_ms = np.nan_to_num(np.where(again | lost, 0.0, np.maximum(self.ready_ms, 0.0)))
+        until_start = np.maximum(self.start_ms - self.ready_ms, 0.0)
+        until_code = np.maximum(self.end_ms - self.start_ms - np.maximum(self.duration_ms, 0.0), 0.0)
+        self.queued_ms = np.nan_to_num(until_start) + np.nan_to_num(until_code)
 
     def _before(self) -> Array:
         """Of each attempt the row of the one before of the same node; -1 for none."""
-        if not self.size:
-            return np.zeros(0, dtype=np.int64)
         order = np.lexsort((self.attempt, self.node_row))
         node, attempt = self.node_row[order], self.attempt[order]
         follows = np.zeros(self.size, dtype=bool)

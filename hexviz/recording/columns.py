@@ -1,7 +1,8 @@
 """Append-only typed columns: events kept as numbers and codes, about 100 bytes each, and given back unchanged.
 
 The fields of each event class stand in a block of their own, in arrival order; beside the blocks stands the order
-of the classes. What each column holds is said in :mod:`hexviz.recording.typed_columns`.
+of the classes. The kinds of columns stand in ``typed_columns``, ``time_column`` and
+``packed_column``.
 """
 
 from __future__ import annotations
@@ -15,7 +16,20 @@ import msgspec
 from hexviz.events.events import EVENT_CLASSES, Event, NodeCompleted
 from hexviz.events.schema import BASE_FIELDS, field_types
 from hexviz.events.summary import Summary, summarise
-from hexviz.recording.typed_columns import NULL, Column, ObjectColumn, PackedColumn, Strings, TimeColumn, column_for
+from hexviz.recording.packed_column import PackedColumn
+from hexviz.recording.time_column import TimeColumn
+from hexviz.recording.typed_columns import (
+    NULL,
+    ArrayColumn,
+    BoolColumn,
+    CodeColumn,
+    Column,
+    ObjectColumn,
+    OptionalColumn,
+    Strings,
+    TextColumn,
+    Tuples,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -23,6 +37,22 @@ if TYPE_CHECKING:
 __all__ = ["NULL", "Block", "EventColumns"]
 
 _BASE_TYPES = {"timestamp": datetime, "run_id": str, "seq": int, "monotonic_ns": int, "pipeline": str}
+
+
+def column_for(hint: Any, strings: Strings) -> Column:
+    """An empty column for values of a type."""
+    makers: dict[Any, Any] = {
+        int: lambda: ArrayColumn("q"),
+        float: lambda: ArrayColumn("d"),
+        bool: BoolColumn,
+        str: lambda: TextColumn(strings),
+        tuple[str, ...]: lambda: CodeColumn(Tuples()),
+        datetime: TimeColumn,
+        datetime | None: TimeColumn,
+        int | None: lambda: OptionalColumn(int),
+        bool | None: lambda: OptionalColumn(bool),
+    }
+    return makers[hint]() if hint in makers else PackedColumn(hint)
 
 
 def _by_field(rows: Sequence[Any]) -> Iterator[tuple[Any, ...]]:

@@ -216,8 +216,9 @@ _OPENING = f"""# Frames
 on pandas 2 and 3. Durations are milliseconds from the monotonic clock, times are UTC. This page is written from the
 table that the code builds the frames from: `python -m hexviz.recording.frames > docs/frames.md`.
 
-- A `category` without a list holds the texts that occur, in the order of the alphabet, so that sorting by it is sorting
-  by the text. An empty text means none. Texts that no encoding can hold (lone surrogates) are shown as an escape.
+- A `category` without a list holds the texts that occur and the empty one, which means none, in the order of the
+  alphabet, so that sorting by it is sorting by the text. Give `groupby` `observed=True` (pandas 3 does so by itself).
+  Texts that no encoding can hold (lone surrogates) are shown as an escape.
 - `Int64` and `Int32` may be missing (`<NA>`), `int64` and `int32` never are. A number beyond its dtype, which only a
   foreign recording has, is shown as the nearest that fits.
 - Rows are ordered by run (in the order of the first event), then by what happened first.

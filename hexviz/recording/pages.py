@@ -9,7 +9,9 @@ import msgspec
 
 from hexviz.events.schema import CODECS, SCHEMA_VERSION, RecordError, from_records
 from hexviz.events.summary import Summariser
-from hexviz.recording.typed_columns import PackedColumn, Strings, column_for
+from hexviz.recording.columns import column_for
+from hexviz.recording.packed_column import PackedColumn
+from hexviz.recording.typed_columns import Strings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

@@ -45,7 +45,7 @@ class Recorder:
     kept as bounded summaries (``capture="summary"``), or with a redacted JSON copy (``capture="json"``); no code of
     their classes is called. ``capture="value"`` keeps summaries, and in :attr:`kept_values` the values themselves: in
     memory only, no store ever gets them. ``redact``: functions that take a value and return what may be kept of it,
-    called before anything is queued or written.
+    called before anything is queued or written; with ``"value"`` they get the object itself, so they return a new one.
 
     With a ``store`` every event is also queued to the store's writer thread; the store stays its owner's to close. An
     event told by hand (``seq`` 0) gets this recorder's ``run_id`` and the next ``seq``.

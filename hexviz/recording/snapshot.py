@@ -10,7 +10,9 @@ import pandas as pd
 
 from hexviz.recording.arrays import Array, Domain, Words
 from hexviz.recording.columns import NULL, Block, EventColumns
-from hexviz.recording.typed_columns import ArrayColumn, PackedColumn, TextColumn, TimeColumn
+from hexviz.recording.packed_column import PackedColumn
+from hexviz.recording.time_column import TimeColumn
+from hexviz.recording.typed_columns import ArrayColumn, TextColumn
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,6 +43,7 @@ class ClassTable:
         self.block = block
         self.rows = rows
         self.place = place
+        self._coded: dict[str, tuple[Array, list[bytes], list[Any]]] = {}
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -56,7 +59,7 @@ class ClassTable:
         """(of each event the number of its value, the distinct values as events hold them)."""
         column = self.block.columns[name]
         if isinstance(column, PackedColumn):
-            codes, texts, odd = self._packed(column)
+            codes, texts, odd = self._packed(name, column)
             return codes, [*column.decoded(texts), *odd]
         if not isinstance(column, ArrayColumn):
             return np.arange(len(self)), [column[row] for row in self.rows.tolist()]
@@ -73,11 +76,13 @@ class ClassTable:
         column = self.block.columns[name]
         if not isinstance(column, PackedColumn):
             return self.coded(name)
-        codes, texts, odd = self._packed(column)
+        codes, texts, odd = self._packed(name, column)
         return codes, [*texts, *odd]
 
-    def _packed(self, column: PackedColumn) -> tuple[Array, list[bytes], list[Any]]:
+    def _packed(self, name: str, column: PackedColumn) -> tuple[Array, list[bytes], list[Any]]:
         """(of each event a number, the distinct JSON texts, the values kept aside): numbers count through both."""
+        if name in self._coded:
+            return self._coded[name]
         places, odd = self._odd(column.odd)
         plain = np.ones(len(self), dtype=bool)
         plain[places] = False
@@ -87,7 +92,8 @@ class ClassTable:
         codes = np.empty(len(self), dtype=np.int64)
         codes[plain] = np.array(numbers, dtype=np.int64)[found]
         codes[places] = len(known) + np.arange(len(odd))
-        return codes, list(known), odd
+        self._coded[name] = codes, list(known), odd
+        return self._coded[name]
 
     def _odd(self, odd: dict[int, Any]) -> tuple[Array, list[Any]]:
         """(places, values) of the events whose value is kept aside: each gets a number of its own."""

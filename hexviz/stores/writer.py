@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
@@ -14,7 +15,7 @@ from hexviz.stores.errors import StoreError, StoreWriteError
 from hexviz.stores.run_info import STATUS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 GROUP_S = 0.05
 MAX_QUEUED = 500_000
@@ -84,7 +85,7 @@ class Writer:
         self._queue: deque[Item] = deque()
         self._wake = threading.Event()
         self._hurry = threading.Event()
-        self._awake = False
+        self._awake: list[bool] = []
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._pid = os.getpid()
@@ -95,32 +96,49 @@ class Writer:
         self.written = 0
         self.lost = 0
         self.refused = 0
-
-    def put(self, item: Event | Given) -> None:
+        self.put = self._putter()
         """Queue an event.
 
-        Waits only while half a million are queued; loses (and counts) only after closing, or when writing fails for so
-        long that the queue is full.
+        Waits only while about half a million are queued; loses (and counts) only after closing, or when writing fails
+        for so long that the queue is full.
         """
-        queue = self._queue
-        if len(queue) >= MAX_QUEUED or self._closing:
-            self._put_slowly(item)
-            return
-        queue.append(item)
-        if not self._awake:
-            self._awake = True
-            self._rouse()
 
-    def _put_slowly(self, item: Item) -> None:
-        while len(self._queue) >= MAX_QUEUED and self.error is None and not self._closing:
-            self._rouse()
-            time.sleep(0.001)
-        if self._closing or len(self._queue) >= MAX_QUEUED:
-            self.lost += 1
-            return
-        self._queue.append(item)
+    def _putter(self) -> Callable[[Event | Given], None]:
+        """What the run's path calls; it looks up nothing of this object while the thread is awake anyway."""
+        awake, append, rouse = self._awake, self._queue.append, self._rouse
+
+        def put(item: Event | Given) -> None:
+            append(item)  # first, so that no item is left behind by a thread that goes to sleep just now
+            if not awake:
+                rouse()
+
+        return put
 
     def _rouse(self) -> None:
+        """After the first put since the thread has looked: wake it, and hold the caller up while the queue is full."""
+        while self._is_full() and self.error is None and not self._closing:
+            self._wake_up()
+            time.sleep(0.001)
+        if self._closing or self._is_full():
+            self._drop_newest()
+            return
+        self._awake.append(True)
+        self._wake_up()
+        if self._closing:
+            self._awake.clear()
+
+    def _is_full(self) -> bool:
+        return len(self._queue) + self._in_hand > MAX_QUEUED
+
+    def _drop_newest(self) -> None:
+        barriers = []
+        with contextlib.suppress(IndexError):  # the thread was quicker: nothing is lost
+            while isinstance(found := self._queue.pop(), _Barrier):
+                barriers.append(found)
+            self.lost += 1
+        self._queue.extend(reversed(barriers))
+
+    def _wake_up(self) -> None:
         if self._thread is None:
             with self._lock:
                 if self._thread is None and os.getpid() == self._pid:  # a forked child never writes its parent's file
@@ -135,7 +153,7 @@ class Writer:
         barrier = _Barrier(durability)
         self._queue.append(barrier)
         self._hurry.set()
-        self._rouse()
+        self._wake_up()
         if not barrier.done.wait(timeout):
             raise StoreWriteError(f"{self._name}: not written within {timeout} s, {self.queued} records are queued")
         if barrier.error is not None:
@@ -148,6 +166,7 @@ class Writer:
     def close(self, timeout: float | None) -> int:
         """Write what is queued, end the thread; the number of records that could not be written. Twice is fine."""
         self._closing = True
+        self._awake.clear()
         self._hurry.set()
         self._wake.set()
         thread = self._thread
@@ -170,7 +189,7 @@ class Writer:
                 if not self._closing:
                     self._hurry.wait(GROUP_S)
                 self._hurry.clear()
-                self._awake = False
+                self._awake.clear()
                 ended = self._closing
                 written = self._drain()
                 if ended and (not self._queue or not written):
@@ -200,6 +219,7 @@ class Writer:
         items: list[Event | Given] = []
         barriers: list[_Barrier] = []
         queue, take, keep = self._queue, self._queue.popleft, items.append
+        self._awake.clear()  # so that the next put looks whether the queue is full
         while queue and len(items) < _BATCH:
             item = take()
             if isinstance(item, _Barrier):

@@ -7,6 +7,7 @@ import logging
 import threading
 import uuid
 from collections import deque
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from IPython.core.getipython import get_ipython
@@ -15,11 +16,16 @@ from IPython.display import display
 from hexviz.display import wanted
 from hexviz.recording.state import RunState
 from hexviz.widgets.feed import Pump, Tap
+from hexviz.widgets.health import health_rows
+from hexviz.widgets.panels import chosen_panels
+from hexviz.widgets.selection import rows_of, selection_frame
 from hexviz.widgets.snapshot import frozen_html, plain_text
 from hexviz.widgets.timeline import TimelineWidget
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+
+    import pandas as pd
 
     from hexviz.events.events import Event
     from hexviz.widgets.timeline import Controls
@@ -48,14 +54,45 @@ class Events(Protocol):
         """Its events in order."""
 
 
-class LiveView:
+class Selectable:
+    """What can be selected in a view, from both sides."""
+
+    state: RunState
+    widget: TimelineWidget | None
+
+    @property
+    def selection(self) -> pd.DataFrame:
+        """The attempts that are selected in the picture, as a frame: see :func:`selection_frame` for its columns."""
+        rows = self.widget.selected if self.widget is not None else []
+        with self._reading():
+            return selection_frame(self.state, rows)
+
+    def select(self, chosen: Any = None) -> Self:
+        """Light the attempts that ``chosen`` names and pale the others; all are plain again after ``select()``.
+
+        ``chosen`` is a frame with a column ``node`` (and ``attempt``, if only some are meant), or names of nodes.
+        Raises :class:`~hexviz.widgets.selection.SelectionError` where it names nothing in this run.
+        """
+        with self._reading():
+            rows = rows_of(self.state, chosen)
+        if self.widget is not None:
+            self.widget.light(rows)
+        return self
+
+    def _reading(self) -> Any:
+        """Held while the state is read."""
+        return nullcontext()
+
+
+class LiveView(Selectable):
     """Shows one run of ``observers`` while it goes on: the first one that starts after the view was made.
 
     The run is only tapped (one append per event); a thread of the view's own folds and refreshes, ``hz`` times a second
-    at most. ``controls`` (with ``cancel()``, ``pause()``, ``resume()`` and ``paused``) give the view its buttons.
-    ``history`` are events told before the view was made. When the run has ended, or on ``close()``, the output becomes
-    a static picture, unless ``freeze`` is False. Thread-safe; closing twice is fine; outside Jupyter nothing is shown.
-    With ``HEXVIZ_DISPLAY=off`` in the environment ``display()`` shows nothing.
+    at most (and never more than 10). ``panels`` are names of :data:`hexviz.widgets.panels.PANELS`. ``controls`` (with
+    ``cancel()``, ``pause()``, ``resume()`` and ``paused``) give the view its buttons. ``history`` are events told
+    before the view was made. When the run has ended, or on ``close()``, the output becomes a static picture, unless
+    ``freeze`` is False. Thread-safe; closing twice is fine; outside Jupyter nothing is shown. With
+    ``HEXVIZ_DISPLAY=off`` in the environment ``display()`` shows nothing.
     """
 
     def __init__(
@@ -63,11 +100,13 @@ class LiveView:
         observers: Observers,
         *,
         title: str = "",
-        hz: float = 5.0,
+        hz: float = 8.0,
         controls: Controls | None = None,
         freeze: bool = True,
         history: Iterable[Event] = (),
+        panels: Iterable[str] | None = None,
     ) -> None:
+        self.panels = chosen_panels(panels)
         self.state = RunState()
         self.widget: TimelineWidget | None = None
         self._title = title
@@ -99,7 +138,10 @@ class LiveView:
                 display(self._frozen())  # type: ignore[no-untyped-call]
                 return self
             if self.widget is None:
-                self.widget = TimelineWidget(title=self._title, controls=self._controls)
+                self.widget = TimelineWidget(title=self._title, controls=self._controls, live=True, panels=self.panels)
+                self.widget.extras = self._extras
+                self.widget.set_pace = self._pump.pace
+                self.widget.complete = not self._freeze
                 self.widget.channel.on_hello = self._pump.resync
                 self._pump.attach(self.widget)
             handle = display(self.widget, display_id=f"hexviz-{uuid.uuid4().hex}")  # type: ignore[no-untyped-call]
@@ -127,6 +169,22 @@ class LiveView:
         """Events folded, messages sent, ticks skipped because the browser lagged, events that could not be folded."""
         pump = self._pump
         return {"events": self.state.events, "sent": pump.sent, "skipped": pump.skipped, "faults": pump.faults}
+
+    def _extras(self) -> dict[str, Any]:
+        """What the panels on health and cost show."""
+        pump, widget = self._pump, self.widget
+        overhead = {
+            "events": self.state.events,
+            "cpuMs": round(pump.cpu_s * 1e3, 3),
+            "behind": len(self._tap),
+            "skipped": pump.skipped,
+            "bytes": widget.bytes_sent if widget is not None else 0,
+            "unsent": widget.unsent if widget is not None else 0,
+        }
+        return {"health": health_rows(self._observers, besides=self._id), "overhead": overhead}
+
+    def _reading(self) -> Any:
+        return self._pump.lock
 
     def _put_frozen(self) -> None:
         with self._lock:
@@ -172,14 +230,28 @@ class StaticView:
         return self._text
 
 
-class RecordedView:
-    """A recorded run: the timeline with a slider over time where widgets can be shown, else the static picture."""
+class RecordedView(Selectable):
+    """A recorded run: the timeline with a player where widgets can be shown, else the static picture.
 
-    def __init__(self, state: RunState, *, title: str = "") -> None:
+    ``group`` and ``axis_ms`` join several views on one time axis (see :class:`hexviz.widgets.timeline.TimelineWidget`).
+    """
+
+    def __init__(
+        self,
+        state: RunState,
+        *,
+        title: str = "",
+        panels: Iterable[str] | None = None,
+        group: str = "",
+        axis_ms: float = 0.0,
+        player: bool = True,
+    ) -> None:
         self.state = state
+        self.panels = chosen_panels(panels)
+        self.widget: TimelineWidget | None = None
         self._title = title
         self._static = StaticView(state, title=title)
-        self.widget: TimelineWidget | None = None
+        self._options: dict[str, Any] = {"group": group, "axis_ms": axis_ms, "player": player}
         self._pump: Pump | None = None
 
     def _repr_mimebundle_(self, **options: Any) -> Any:
@@ -188,26 +260,33 @@ class RecordedView:
         bundle: dict[str, Any] = dict(self._static._repr_mimebundle_())
         if not can_display():
             return bundle
+        widget = self.shown()._repr_mimebundle_(**options)
+        data, metadata = widget if isinstance(widget, tuple) else (widget or {}, {})
+        return {**data, **bundle}, metadata
+
+    def shown(self) -> TimelineWidget:
+        """The widget, made when it is first asked for."""
         if self.widget is None:
-            self.widget = TimelineWidget(title=self._title, player=True)
+            self.widget = TimelineWidget(title=self._title, panels=self.panels, **self._options)
             self._pump = Pump(Tap(), self.state, self.widget)
             self.widget.channel.on_hello = self._pump.resync
             self._pump.close()
-        widget = self.widget._repr_mimebundle_(**options)
-        data, metadata = widget if isinstance(widget, tuple) else (widget or {}, {})
-        return {**data, **bundle}, metadata
+        return self.widget
 
     def __repr__(self) -> str:
         return repr(self._static)
 
 
-def static_view(recording: Events, *, title: str = "", run_id: str = "") -> RecordedView:
+def static_view(
+    recording: Events, *, title: str = "", run_id: str = "", panels: Iterable[str] | None = None
+) -> RecordedView:
     """Make the view of a recorded run (the first one in ``recording`` where no ``run_id`` is given).
 
-    Its mime bundle always has ``text/html`` (a static picture, escaped, without scripts) and ``text/plain``, and a
-    widget with a time slider that moves in the browser where the front end can show widgets.
+    Its mime bundle always has ``text/html`` (a static picture, escaped, without scripts) and ``text/plain``, and where
+    the front end can show widgets one with a player, whose slider moves in the browser without the kernel.
     """
-    return RecordedView(RunState.from_events(recording.events(), run_id), title=title)
+    chosen_panels(panels)
+    return RecordedView(RunState.from_events(recording.events(), run_id), title=title, panels=panels)
 
 
 def _keep_for_a_while(widget: TimelineWidget) -> None:

@@ -19,6 +19,14 @@ _log = logging.getLogger("hexviz.widgets")
 GREETING_S = 1.0
 """While no view has said hello, everything is sent again this often, so that a view that came late catches up."""
 
+MOST_HZ = 10.0
+"""No view is refreshed more often than so many times a second."""
+
+SHARE = 0.4
+"""Of the time between two refreshes at most so much goes into taking in events; what is left over waits its turn."""
+
+_SLICE = 250
+
 
 class Sink(Protocol):
     """Where the pump sends what changed."""
@@ -30,8 +38,8 @@ class Sink(Protocol):
     def ready(self) -> bool:
         """Whether the view has kept up, so that more may be sent."""
 
-    def push(self, state: RunState, *, full: bool, done: bool) -> None:
-        """Send what changed (with ``full``: everything)."""
+    def push(self, state: RunState, *, full: bool, done: bool, asked: bool) -> None:
+        """Send what changed (with ``full``: everything, and at once where a view ``asked`` for it)."""
 
     def news(self) -> bool:
         """Whether there is something to tell beside the state."""
@@ -51,10 +59,11 @@ class Tap:
     def __len__(self) -> int:
         return len(self._events)
 
-    def drain(self) -> list[Event]:
-        """Everything heard since the last call, in order."""
+    def drain(self, most: int | None = None) -> list[Event]:
+        """Everything heard since the last call, in order; at most the first ``most`` of it."""
         events = self._events
-        return [events.popleft() for _ in range(len(events))]
+        count = len(events)
+        return [events.popleft() for _ in range(count if most is None else min(most, count))]
 
 
 class Pump:
@@ -66,17 +75,19 @@ class Pump:
     """
 
     def __init__(
-        self, tap: Tap, state: RunState, sink: Sink | None, *, hz: float = 5.0, ended: Callable[[], None] | None = None
+        self, tap: Tap, state: RunState, sink: Sink | None, *, hz: float = 8.0, ended: Callable[[], None] | None = None
     ) -> None:
         self.tap = tap
         self.state = state
         self.lock = threading.RLock()
         self.sent = self.skipped = self.faults = 0
         self._sink = sink
-        self._period_s = 1.0 / min(max(hz, 0.1), 20.0)
+        self.cpu_s = 0.0
+        self._period_s = _period_of(hz)
         self._ended = ended
         self._stop = threading.Event()
         self._resync = threading.Event()
+        self._wake = threading.Event()
         self._thread: threading.Thread | None = None
         self._last_full_s = 0.0
 
@@ -85,6 +96,10 @@ class Pump:
         with self.lock:
             self._sink = sink
             self._resync.set()
+
+    def pace(self, hz: float) -> None:
+        """Refresh ``hz`` times a second from now on, between once in ten seconds and :data:`MOST_HZ`."""
+        self._period_s = _period_of(hz)
 
     def start(self) -> None:
         """Begin to pump."""
@@ -95,6 +110,7 @@ class Pump:
     def close(self) -> None:
         """Stop the thread, fold what is left and send it as the last word."""
         self._stop.set()
+        self._wake.set()
         thread = self._thread
         if thread is not None and not self.is_current():
             thread.join(timeout=5.0)
@@ -110,44 +126,65 @@ class Pump:
             self.tick(full=True, done=True)
         else:
             self._resync.set()
+            self._wake.set()
 
     def tick(self, *, full: bool = False, done: bool = False) -> None:
         """Fold what came in, then send what changed unless the view lags behind."""
         with self.lock:
-            self._fold()
-            sink = self._sink
-            if sink is None:
-                return
-            if self._resync.is_set():
-                self._resync.clear()
-                full = True
-            if not (full or done) and not sink.ready():
-                self.skipped += 1
-                return
-            full = full or self._unseen(sink)
-            if full or done or self.state.dirty or sink.news():
-                sink.push(self.state, full=full, done=done)
-                self.sent += 1
-
-    def _fold(self) -> None:
-        for event in self.tap.drain():
+            began_s = time.thread_time()
             try:
-                self.state.fold(event)
-            except Exception:  # noqa: BLE001 - an event may be of any make; one that cannot be shown stops nothing
-                self.faults += 1
-                if self.faults == 1:
-                    _log.exception("the live view cannot take in %s; it goes on without it", type(event).__name__)
+                self._fold(None if done or full else SHARE * self._period_s)
+                self._send(full=full, done=done)
+            finally:
+                self.cpu_s += time.thread_time() - began_s
+
+    def _send(self, *, full: bool, done: bool) -> None:
+        sink = self._sink
+        if sink is None:
+            return
+        asked = self._resync.is_set()
+        self._resync.clear()
+        if not (full or asked or done) and not sink.ready():
+            self.skipped += 1
+            return
+        whole = full or asked or self._unseen(sink)
+        if whole or done or self.state.dirty or sink.news():
+            sink.push(self.state, full=whole, done=done, asked=full or asked)
+            self.sent += 1
+
+    def _fold(self, within_s: float | None) -> None:
+        """Take in what was heard; only so much as ``within_s`` seconds of work allow, if given."""
+        until_s = None if within_s is None else time.thread_time() + within_s
+        while events := self.tap.drain(_SLICE):
+            for event in events:
+                self._take_in(event)
+            if until_s is not None and time.thread_time() >= until_s:
+                return
+
+    def _take_in(self, event: Event) -> None:
+        try:
+            self.state.fold(event)
+        except Exception:  # noqa: BLE001 - an event may be of any make; one that cannot be shown stops nothing
+            self.faults += 1
+            if self.faults == 1:
+                _log.exception("the live view cannot take in %s; it goes on without it", type(event).__name__)
+
+    def _paused(self) -> bool:
+        """Wait for the next refresh, or until a view has appeared; True where there is none to come."""
+        self._wake.wait(self._period_s)
+        self._wake.clear()
+        return self._stop.is_set()
 
     def _unseen(self, sink: Sink) -> bool:
         """Whether all should be sent again, because no view has answered so far; large states less often."""
-        pause_s = GREETING_S + len(self.state.attempts) / 5_000
+        pause_s = GREETING_S + len(self.state.attempts) / 2_000
         if sink.greeted or time.monotonic() - self._last_full_s < pause_s:
             return False
         self._last_full_s = time.monotonic()
         return self.state.events > 0
 
     def _run(self) -> None:
-        while not self._stop.wait(self._period_s):
+        while not self._paused():
             try:
                 self.tick()
             except Exception:  # noqa: BLE001 - a view that breaks must not break the kernel
@@ -156,3 +193,7 @@ class Pump:
             if self.state.done and self._ended is not None:
                 self._ended()
                 return
+
+
+def _period_of(hz: float) -> float:
+    return 1.0 / min(max(hz, 0.1), MOST_HZ)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from hexviz.analysis.palette import STATUS_COLORS
 from hexviz.recording.state import RUNNING, STATUSES
-from hexviz.widgets.wire import xml_text
+from hexviz.widgets.text import xml_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from hexviz.analysis.palette import STATUS_COLORS, signal_color, status_color
 from hexviz.recording.state import PENDING, RETRYING, RUNNING, STATUSES
-from hexviz.widgets.wire import clean_text, xml_text
+from hexviz.widgets.text import clean_text, xml_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextvars
+import json
 import logging
 import threading
+import time
 from typing import TYPE_CHECKING, Any, Protocol
 
 import anywidget
@@ -13,7 +15,11 @@ import traitlets
 
 from hexviz.events.events import RecordedError, traceback_lines
 from hexviz.widgets.assets import asset
-from hexviz.widgets.wire import clean_text, encode
+from hexviz.widgets.budget import Budget
+from hexviz.widgets.outbox import Outbox
+from hexviz.widgets.panels import DEFAULT_PANELS
+from hexviz.widgets.text import clean_text
+from hexviz.widgets.wire import message_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -54,8 +60,10 @@ class Channel(ipywidgets.Widget):  # type: ignore[misc] # ipywidgets ships no ty
         self.greeted = False
         self.acked = 0
         self.live = False
+        self.lit: list[int] = []
         self.on_hello: Callable[[], None] | None = None
-        self.on_operation: Callable[[str], None] | None = None
+        self.on_operation: Callable[[str, dict[str, Any]], None] | None = None
+        self.on_selection: Callable[[list[int]], None] | None = None
         self._views: set[str] = set()
         self._context: contextvars.Context | None = None
         getattr(self.comm, "__dict__", {}).pop("_reply_subshell_id", None)
@@ -75,7 +83,10 @@ class Channel(ipywidgets.Widget):  # type: ignore[misc] # ipywidgets ships no ty
         elif kind == "hello":
             self._greet(str(content.get("view", "")), int(content.get("n", 0)))
         elif kind == "op" and self.on_operation is not None:
-            self.on_operation(str(content.get("op", "")))
+            self.on_operation(str(content.get("op", "")), content)
+        elif kind == "sel" and self.on_selection is not None:
+            rows = content.get("rows")
+            self.on_selection([row for row in rows if type(row) is int] if isinstance(rows, list) else [])
 
     def _greet(self, view: str, number: int) -> None:
         if threading.current_thread() is not threading.main_thread():
@@ -85,12 +96,19 @@ class Channel(ipywidgets.Widget):  # type: ignore[misc] # ipywidgets ships no ty
         self.tell({"k": "hello", "view": view, "n": number})
         if view not in self._views:
             self._views.add(view)
+            if self.lit:
+                self.tell({"k": "light", "rows": self.lit})
             if self.on_hello is not None:
                 self.on_hello()
 
 
 class TimelineWidget(anywidget.AnyWidget):
-    """The view of one run. A sink for :class:`hexviz.widgets.feed.Pump`."""
+    """The view of one run. A sink for :class:`hexviz.widgets.feed.Pump`.
+
+    ``live`` gives it the buttons of a run that goes on, ``player`` those of a recorded one. Widgets of one ``group``
+    zoom and move in time together; ``axis_ms`` fixes where the time axis ends (0: with the run). A live one sends at
+    most :data:`hexviz.widgets.budget.RATE` bytes a second, beside what a view asks for when it appears.
+    """
 
     _esm = asset("timeline.js")
     _css = asset("timeline.css")
@@ -98,46 +116,115 @@ class TimelineWidget(anywidget.AnyWidget):
     title = traitlets.Unicode().tag(sync=True)
     controllable = traitlets.Bool().tag(sync=True)
     player = traitlets.Bool().tag(sync=True)
+    live = traitlets.Bool().tag(sync=True)
+    panels = traitlets.List(traitlets.Unicode()).tag(sync=True)
+    group = traitlets.Unicode().tag(sync=True)
+    axis_ms = traitlets.Float().tag(sync=True)
 
-    def __init__(self, *, title: str = "", controls: Controls | None = None, player: bool = False) -> None:
+    def __init__(
+        self,
+        *,
+        title: str = "",
+        controls: Controls | None = None,
+        player: bool = False,
+        live: bool = False,
+        panels: Sequence[str] = DEFAULT_PANELS,
+        group: str = "",
+        axis_ms: float = 0.0,
+    ) -> None:
         super().__init__(
-            channel=Channel(), title=clean_text(title, 120), controllable=controls is not None, player=player
+            channel=Channel(),
+            title=clean_text(title, 120),
+            controllable=controls is not None,
+            player=player,
+            live=live,
+            panels=list(panels),
+            group=group,
+            axis_ms=axis_ms,
         )
         self.seq = 0
-        self._base = 0
+        self.bytes_sent = 0
+        self.selected: list[int] = []
+        self.extras: Callable[[], dict[str, Any]] = dict
+        self.set_pace: Callable[[float], object] = float
+        self.complete = not live
+        """Whether the last message holds all that is left, because this widget stays when the run has ended."""
+        self._outbox = Outbox()
+        self._budget = Budget() if live else None
         self._controls = controls
         self._paused = False
         self._cancelling = False
-        self._held = False
+        self._told_s = 0.0
         self.channel.on_operation = self._operate
+        self.channel.on_selection = self._select
 
     @property
     def greeted(self) -> bool:
         """Whether a view has said hello."""
         return bool(self.channel.greeted)
 
+    @property
+    def unsent(self) -> int:
+        """How many attempts the view does not know yet."""
+        return self._outbox.unsent
+
     def ready(self) -> bool:
         """Whether the browser has drawn all but the last two messages; always, where it cannot say so in mid-run."""
         return not self.channel.live or self.seq - self.channel.acked <= _UNACKNOWLEDGED
 
     def news(self) -> bool:
-        """Whether somebody has held or released the run since the last message."""
-        return self._is_paused() != self._paused
+        """Whether there is more to send: somebody has held or released the run, or not all has fitted so far."""
+        return self._is_paused() != self._paused or self._outbox.waiting
 
-    def push(self, state: RunState, *, full: bool, done: bool) -> None:
-        """Send what changed since the last push (with ``full``: everything)."""
+    def push(self, state: RunState, *, full: bool, done: bool, asked: bool = False) -> None:
+        """Send what changed since the last push; with ``full`` the view begins anew, with all that fits.
+
+        A view that ``asked`` gets everything at once, and so does the last push (``done``) of one that is not live.
+        """
         self._paused = self._is_paused()
+        if full:
+            self._outbox.restart()
+        self._outbox.add(state, state.delta(full=full))
         base, self.seq = self.seq, self.seq + 1
-        message, buffers = encode(
+        whole = asked or self._budget is None or (done and self.complete)
+        budget = None if whole or self._budget is None else self._budget.now(last=done)
+        extra = self._slow_extras() if self.live and not done else self.extras()
+        message, buffers = message_of(
             state,
-            state.delta(full=full),
+            self._outbox,
+            budget,
+            full=full,
             seq=self.seq,
             base=base,
             done=done,
             paused=self._paused,
             cancelling=self._cancelling,
+            **extra,
         )
         self.send(message, buffers=_kept(buffers))
+        self._count(message, buffers, free=asked)
+
+    def light(self, rows: Sequence[int]) -> None:
+        """Show the attempts ``rows`` plainly and the others pale; all of them plainly where there are none."""
+        self.channel.lit = list(rows)
+        self.channel.tell({"k": "light", "rows": self.channel.lit})
+
+    def _slow_extras(self) -> dict[str, Any]:
+        """Health and costs change slowly: once a second is enough."""
+        now_s = time.monotonic()
+        if now_s - self._told_s < 1.0:
+            return {}
+        self._told_s = now_s
+        return self.extras()
+
+    def _count(self, message: dict[str, Any], buffers: Sequence[bytes], *, free: bool) -> None:
+        size = sum(map(len, buffers)) + len(json.dumps(message))
+        self.bytes_sent += size
+        if self._budget is not None and not free:
+            self._budget.spend(size)
+
+    def _select(self, rows: list[int]) -> None:
+        self.selected = rows
 
     def close_channel(self) -> None:
         """Let go of both comms."""
@@ -150,7 +237,10 @@ class TimelineWidget(anywidget.AnyWidget):
         except Exception:  # noqa: BLE001 - whoever gives the controls may raise anything; the view goes on
             return False
 
-    def _operate(self, operation: str) -> None:
+    def _operate(self, operation: str, content: dict[str, Any]) -> None:
+        if operation == "rate":
+            self._set_rate(content.get("hz"))
+            return
         controls = self._controls
         if controls is None:
             return
@@ -168,6 +258,10 @@ class TimelineWidget(anywidget.AnyWidget):
         self.channel.tell(
             {"k": "op", "op": operation, "paused": self._is_paused(), "cancelling": self._cancelling, "error": error}
         )
+
+    def _set_rate(self, hz: object) -> None:
+        if isinstance(hz, int | float) and 0 < hz < 1e3:  # noqa: PLR2004 - what is no rate is left alone
+            self.set_pace(float(hz))
 
 
 def _kept(buffers: Sequence[bytes]) -> list[bytes]:

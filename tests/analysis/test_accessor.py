@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hexviz import analysis
@@ -177,6 +177,7 @@ def test_between_gives_what_touches_a_time(t0, t1, expected):
 times = st.integers(0, 6).map(float)
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(times, times | st.none()), max_size=6), times, times)
 def test_between_agrees_with_looking_at_each_row(spans, a, b):
     rows = [(min(s, e) if e is not None else s, max(s, e) if e is not None else None) for s, e in spans]
@@ -363,6 +364,17 @@ def test_frames_survive_a_file():
     back = pd.read_parquet(io.BytesIO(file.getvalue()))
     assert back.hexviz.failed()["node"].tolist() == shop_frames().attempts.hexviz.failed()["node"].tolist()
     assert len(back.hexviz.timeline()) == len(shop_frames().attempts.hexviz.timeline())
+
+
+@pytest.mark.parametrize("name", FRAMES)
+def test_a_frame_read_from_csv_answers_as_the_frame_did(name, tmp_path):
+    frame, edges = getattr(two_shops(), name), two_shops().edges
+    frame.to_csv(tmp_path / "frame.csv", index=False)
+    back = asked(pd.read_csv(tmp_path / "frame.csv"), edges)
+    for question, answer in asked(frame, edges).items():
+        assert (answer if isinstance(answer, str) else len(answer)) == (
+            back[question] if isinstance(answer, str) else len(back[question])
+        ), question
 
 
 def test_an_unfinished_run_can_be_asked():

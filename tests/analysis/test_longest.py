@@ -2,7 +2,7 @@
 
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hexviz.analysis.longest import LongestPaths
@@ -25,6 +25,7 @@ def makespan(shape, times):
     return max(ends)
 
 
+@settings(deadline=None)
 @given(graphs(), st.data())
 def test_one_other_time_gives_the_makespan_of_a_walk_through_the_whole_graph(graph, data):
     shape, times = graph
@@ -35,6 +36,7 @@ def test_one_other_time_gives_the_makespan_of_a_walk_through_the_whole_graph(gra
     assert paths.later_ms({node: time}) == makespan(shape, changed) - makespan(shape, times)
 
 
+@settings(deadline=None)
 @given(graphs(), st.data())
 def test_several_other_times_are_taken_together(graph, data):
     shape, times = graph

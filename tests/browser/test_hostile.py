@@ -7,7 +7,7 @@ from hexviz.recording.state import RunState
 from hexviz.widgets.graph import graph_svg
 from hexviz.widgets.report import report_html
 from hexviz.widgets.snapshot import frozen_html, timeline_svg
-from tests.faults.hostile_runs import SHORT, harmless, told
+from tests.faults.hostile_runs import QUOTES, SHORT, harmless, told
 
 pytestmark = pytest.mark.browser
 HEAD = "<!doctype html><meta charset=utf-8><body>"
@@ -21,8 +21,8 @@ def figures(recording):
 
 
 PAGES = {
-    "report": lambda recording: report_html(RunState.from_events(recording.events()), title=SHORT[0]),
-    "frozen": lambda recording: HEAD + frozen_html(RunState.from_events(recording.events()), title=SHORT[0]),
+    "report": lambda recording: report_html(RunState.from_events(recording.events()), title=QUOTES),
+    "frozen": lambda recording: HEAD + frozen_html(RunState.from_events(recording.events()), title=QUOTES),
     "svg inside html": lambda recording: HEAD + timeline_svg(RunState.from_events(recording.events())),
     "graph inside html": lambda recording: HEAD + graph_svg(RunState.from_events(recording.events())),
     "timeline.svg": lambda recording: timeline_svg(RunState.from_events(recording.events())),
@@ -38,7 +38,7 @@ def test_h1a_a_page_full_of_hostile_texts_runs_and_loads_nothing(chromium, tmp_p
     for kind, texts in (("hostile", SHORT), ("harmless", harmless(SHORT))):
         path = tmp_path / f"{kind}{'' if name.endswith('.svg') else '.html'}-{name}".replace(" ", "_")
         path = path.with_suffix(".svg" if name.endswith(".svg") else ".html")
-        path.write_text(PAGES[name](told(texts)), encoding="utf-8")
+        path.write_text(PAGES[name](told(texts, pipeline=QUOTES if kind == "hostile" else None)), encoding="utf-8")
         context = chromium.new_context(viewport={"width": 1300, "height": 900})
         page, asked, dialogs = context.new_page(), [], []
         page.on("request", lambda request, asked=asked: asked.append(request.url))

@@ -20,6 +20,8 @@ TEXTS = [
     "1e400",
     "NaN", "None", "[bold red]x[/]", "\ufeffbom", "a\u0301", "A", "a",
 ]  # fmt: skip
+QUOTES = f"""' x='1' " onmouseover="{RUNS}" y="</title><b>"""
+"""Leaves an attribute, however it is quoted."""
 SHORT = [text[:400] for text in TEXTS]
 
 

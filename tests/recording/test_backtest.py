@@ -5,7 +5,7 @@ import os
 
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import hexviz
@@ -268,6 +268,7 @@ def test_a_run_that_was_cut_off_ends_unknown_and_duplicates_are_asked_about_once
     assert checks[-1].fidelity == "unknown"
 
 
+@settings(deadline=None)
 @given(st.permutations(range(29)), st.sets(st.integers(0, 28)))
 def test_any_damage_to_a_recording_is_survived(order, lost):
     events = small_run()

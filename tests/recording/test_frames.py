@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hexviz.recording.frames import COLUMNS, describe
@@ -210,6 +210,7 @@ def test_an_unknown_event_is_listed_and_kept():
     assert list(recording.records()) == [record]
 
 
+@settings(deadline=None, max_examples=60)
 @given(numbered, st.randoms())
 def test_frames_of_any_events_build_with_the_fixed_columns(events, random):
     random.shuffle(events)

@@ -1,12 +1,14 @@
 """Made-up runs, told with times of our own, and the strings that must never become markup."""
 
 import random
+import struct
 import time
 from itertools import pairwise
 
 import pytest
 
 from hexviz.events import events as ev
+from hexviz.widgets.outbox import COLUMNS, TABLES
 
 HOSTILE = [
     "<script>alert(1)</script>",
@@ -41,6 +43,51 @@ def tell(entries, *, run_id="run-1"):
         kind(*args, **kwargs, run_id=run_id, seq=seq, monotonic_ns=origin + int(at_ms * 1e6))
         for seq, (at_ms, kind, args, kwargs) in enumerate(entries, 1)
     ]
+
+
+SIZES = {"u4": "I", "u2": "H", "u1": "B", "f4": "f"}
+
+
+def unpacked(message, buffers):
+    """The tables of a message as the browser reads them: little-endian columns, one value standing for all."""
+    tables = {}
+    for described, buffer in zip(COLUMNS, buffers, strict=False):
+        table, column, kind = described.replace(":", ".").split(".")
+        length = message["sizes"][list(TABLES).index(table)]
+        values = struct.unpack(f"<{len(buffer) // struct.calcsize(SIZES[kind])}{SIZES[kind]}", buffer)
+        tables.setdefault(table, {})[column] = list(values) * length if len(values) == 1 < length else list(values)
+    return tables
+
+
+class Browser:
+    """What a browser knows after the messages it was given, by the rules of static/store.mjs."""
+
+    def __init__(self):
+        self.rows, self.names, self.nodes, self.last, self.waves = {}, [], {}, {}, {}
+
+    def take(self, message, buffers):
+        if message["full"]:
+            self.__init__()
+        tables = unpacked(message, buffers)
+        at = 0
+        for _ in range(message["sizes"][5]):
+            shared, length = buffers[-1][at], buffers[-1][at + 1] | buffers[-1][at + 2] << 8
+            before = self.names[-1][:shared] if self.names else b""
+            self.names.append(before + buffers[-1][at + 3 : at + 3 + length])
+            at += 3 + length
+        fresh = tables["fresh"]
+        for k, node in enumerate(fresh["node"]):
+            row = message["firstRow"] + k if message["firstRow"] >= 0 else fresh["row"][k]
+            self.rows[row] = [node, fresh["attempt"][k], fresh["lane"][k], fresh["status"][k], fresh["end"][k]]
+            self.last[node] = max(row, self.last.get(node, -1))
+            self.nodes[node] = fresh["status"][k] if self.last[node] == row else self.nodes[node]
+        for row, status, end in zip(*tables["changed"].values(), strict=True):
+            self.rows[row][3:] = status, end
+            if self.last[self.rows[row][0]] == row:
+                self.nodes[self.rows[row][0]] = status
+        self.nodes.update(zip(tables["nodes"]["node"], tables["nodes"]["status"], strict=True))
+        self.waves.update(zip(tables["waves"]["index"], tables["waves"]["lanes"], strict=True))
+        return self
 
 
 def story(names=("load", "clean", "train"), *, error="no such table", reason="attempt 2 of 3", run_id="run-1"):
@@ -97,5 +144,6 @@ def runs():
     return type(
         "Runs",
         (),
-        {name: staticmethod(globals()[name]) for name in ("tell", "story", "many", "Told")} | {"HOSTILE": HOSTILE},
+        {name: staticmethod(globals()[name]) for name in ("tell", "story", "many", "Told", "Browser", "unpacked")}
+        | {"HOSTILE": HOSTILE},
     )

@@ -3,6 +3,8 @@
 import threading
 import time
 
+import pytest
+
 from hexviz.events import events as ev
 from hexviz.events.observer_manager import ObserverManager
 from hexviz.recording.state import RunState
@@ -14,6 +16,7 @@ class Sink:
 
     def __init__(self, *, ready=True, greeted=True):
         self.pushed, self.is_ready, self.greeted, self.told = [], ready, greeted, False
+        self.asked = []
 
     def ready(self):
         return self.is_ready
@@ -21,9 +24,10 @@ class Sink:
     def news(self):
         return self.told
 
-    def push(self, state, *, full, done):
+    def push(self, state, *, full, done, asked):
         delta = state.delta(full=full)
         self.pushed.append((len(delta.rows), full, done))
+        self.asked.append(asked)
 
 
 def pump_of(sink, **options):
@@ -94,6 +98,7 @@ def test_a_view_that_comes_back_gets_everything_also_after_the_end(runs):
     pump.resync()
     pump.tick()
     assert sink.pushed[-1] == (4, True, False)
+    assert sink.asked == [False, True]
     pump.close()
     pump.resync()
     assert sink.pushed[-1] == (4, True, True)
@@ -143,3 +148,35 @@ def test_a_flood_becomes_a_few_messages():
     pump.close()
     assert pump.state.events == count
     assert len(sink.pushed) <= 8
+
+
+def test_one_refresh_takes_in_only_so_much_as_leaves_the_run_its_time_and_the_rest_follows():
+    pump, tap = pump_of(Sink(), hz=10)
+    for i in range(60_000):
+        tap(ev.NodeStarted(f"n{i}", 1))
+    pump.tick()
+    assert 0 < pump.state.events < 60_000
+    pump.tick(done=True)
+    assert pump.state.events == 60_000
+
+
+@pytest.mark.parametrize(("asked", "period_s"), [(1000, 0.1), (10, 0.1), (2, 0.5), (0.001, 10.0)])
+def test_no_pace_is_beyond_ten_refreshes_a_second(asked, period_s):
+    pump, _ = pump_of(Sink())
+    pump.pace(asked)
+    assert pump._period_s == period_s
+
+
+def test_a_view_that_appears_is_served_at_once(runs):
+    sink = Sink()
+    pump, tap = pump_of(sink, hz=0.1)
+    pump.start()
+    for event in runs.story()[:5]:
+        tap(event)
+    pump.resync()
+    until = time.monotonic() + 5
+    while not sink.pushed:
+        assert time.monotonic() < until
+        time.sleep(0.005)
+    pump.close()
+    assert sink.pushed[0] == (1, True, False)

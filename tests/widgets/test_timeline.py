@@ -1,5 +1,6 @@
 """The widget without a browser: its messages, its acknowledgements, its buttons."""
 
+import re
 import threading
 
 import pytest
@@ -118,7 +119,52 @@ def test_what_is_sent_to_the_browser_loads_nothing_from_elsewhere():
     for name in ("timeline.js", "timeline.css", "report.css"):
         text = asset(name)
         assert "http" not in text.replace("http://www.w3.org/2000/svg", "")
-        assert "import " not in text
+        assert not re.search(r"^import |import\(", text, re.MULTILINE)
         assert "@import" not in text
     assert "innerHTML" not in asset("timeline.js")
     assert "eval(" not in asset("timeline.js")
+
+
+def test_a_live_widget_keeps_to_its_rate_and_a_view_that_asks_gets_everything(runs):
+    made = TimelineWidget(live=True)
+    sent, state = Sent(made), RunState.from_events(runs.many(20_000))
+    for full in (True, False, False):
+        made.push(state, full=full, done=False)
+    assert made.bytes_sent < 70_000
+    assert made.unsent > 10_000
+    assert made.news()
+    made.push(state, full=True, done=False, asked=True)
+    assert made.unsent == 0
+    assert sum(map(len, sent[-1][1])) > 300_000
+    made.close_channel()
+
+
+def test_the_last_message_of_a_widget_that_stays_holds_all_that_was_left(runs):
+    made = TimelineWidget(live=True)
+    Sent(made)
+    made.complete = True
+    made.push(RunState.from_events(runs.many(20_000)), full=True, done=True)
+    assert made.unsent == 0
+    made.close_channel()
+
+
+def test_the_refresh_rate_reaches_the_pump_and_nonsense_does_not(widget):
+    asked = []
+    widget.set_pace = asked.append
+    for hz in (2, 0.5, 0, -1, "10", None, 1e9, float("nan")):
+        hear(widget, {"k": "op", "op": "rate", "hz": hz})
+    assert asked == [2.0, 0.5]
+
+
+def test_what_is_selected_in_the_browser_is_kept_and_nonsense_is_not(widget):
+    hear(widget, {"k": "sel", "rows": [3, "x", None, 5, 1.5, True]})
+    assert widget.selected == [3, 5]
+    hear(widget, {"k": "sel", "rows": "all"})
+    assert widget.selected == []
+
+
+def test_what_is_lit_is_told_again_to_a_view_that_comes_later(widget):
+    answers = Sent(widget.channel)
+    widget.light([1, 2])
+    hear(widget, {"k": "hello", "view": "late", "n": 1})
+    assert [a for a, _ in answers if a["k"] == "light"] == [{"k": "light", "rows": [1, 2]}] * 2

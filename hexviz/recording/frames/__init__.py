@@ -19,7 +19,7 @@ from hexviz.recording.frames.nodes import NodeFacts, edges_frame, nodes_frame
 from hexviz.recording.frames.observers import observers_frame
 from hexviz.recording.frames.runs import runs_frame, waves_frame
 from hexviz.recording.layout import COLUMNS, describe
-from hexviz.recording.shape import Shape
+from hexviz.recording.shape import Graphs, Shape
 from hexviz.recording.snapshot import Snapshot
 from hexviz.wiring import WITH_FRAMES
 
@@ -52,8 +52,12 @@ class Frames:
         return NodeEvents(self._snapshot)
 
     @cached_property
+    def _graphs(self) -> Graphs:
+        return Graphs(self._snapshot)
+
+    @cached_property
     def _shape(self) -> Shape:
-        return Shape(self._node_events)
+        return Shape(self._node_events, self._graphs)
 
     @cached_property
     def _attempts(self) -> Attempts:
@@ -66,7 +70,7 @@ class Frames:
     @cached_property
     def events(self) -> pd.DataFrame:
         """Every event, one row each."""
-        return events_frame(self._snapshot, self._shape)
+        return events_frame(self._snapshot, self._graphs)
 
     @cached_property
     def runs(self) -> pd.DataFrame:
@@ -96,12 +100,12 @@ class Frames:
     @cached_property
     def decisions(self) -> pd.DataFrame:
         """One row per vote of each decision that was told; a decision without votes has one row."""
-        return decisions_frame(self._snapshot, self._shape)
+        return decisions_frame(self._snapshot, self._graphs)
 
     @cached_property
     def calls(self) -> pd.DataFrame:
         """One row per tool or model call inside a node."""
-        return calls_frame(self._snapshot, self._shape)
+        return calls_frame(self._snapshot, self._graphs)
 
     @cached_property
     def observers(self) -> pd.DataFrame:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from hexviz.recording.arrays import Array
-    from hexviz.recording.shape import Shape
+    from hexviz.recording.shape import Graphs
     from hexviz.recording.snapshot import ClassTable, Snapshot
 
 _CLASSES: tuple[type[ev.Event], ...] = (
@@ -134,7 +134,7 @@ def _in_turn(key: Array, starts: Array, ends: Array) -> tuple[Array, Array]:
     return begin, found
 
 
-def calls_frame(snapshot: Snapshot, shape: Shape) -> pd.DataFrame:
+def calls_frame(snapshot: Snapshot, graphs: Graphs) -> pd.DataFrame:
     """One row per tool or model call inside a node."""
     s, e = snapshot, _CallEvents(snapshot)
     begin, end = e.pairs()
@@ -150,7 +150,7 @@ def calls_frame(snapshot: Snapshot, shape: Shape) -> pd.DataFrame:
     end_name = at_end(e.name, 0)
     error_type, error_message = _errors(e, end)
     return build("calls", {
-        "run_id": s.run_ids(e.run[either]), "node": shape.names(e.node[either]), "attempt": e.attempt[either],
+        "run_id": s.run_ids(e.run[either]), "node": graphs.names(e.node[either]), "attempt": e.attempt[either],
         "call_id": s.words(e.call_id[either]), "kind": _IS_LLM[e.kind[either]],
         "name": s.words(np.where(end_name != 0, end_name, e.name[either])),
         "status": np.where(ended, _STATUS[e.kind[end]], _STATUS[0]) if len(end) else np.zeros(0, dtype=np.int8),

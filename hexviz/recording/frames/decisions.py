@@ -15,15 +15,15 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from hexviz.recording.arrays import Array
-    from hexviz.recording.shape import Shape
+    from hexviz.recording.shape import Graphs
     from hexviz.recording.snapshot import ClassTable, Snapshot
 
 
-def decisions_frame(snapshot: Snapshot, shape: Shape) -> pd.DataFrame:
+def decisions_frame(snapshot: Snapshot, graphs: Graphs) -> pd.DataFrame:
     """One row per vote of each decision that was told; a decision without votes has one row."""
     s, table = snapshot, snapshot.table(ControlDecided)
     if table is None:
-        return build("decisions", _nothing(s, shape))
+        return build("decisions", _nothing(s, graphs))
     votes, row = _votes(table)
     place = table.place[row]
 
@@ -40,7 +40,7 @@ def decisions_frame(snapshot: Snapshot, shape: Shape) -> pd.DataFrame:
     return build("decisions", {
         "run_id": s.run_ids(s.run[place]), "seq": s.seq[place], "offset_ms": s.offset_ms[place],
         "checked_seq": table.column("checked_seq")[row], "event_type": text("event_type"),
-        "node": shape.names(table.column("node_name")[row]), "wave": table.column("wave_index")[row],
+        "node": graphs.names(table.column("node_name")[row]), "wave": table.column("wave_index")[row],
         "attempt": table.column("attempt")[row], "signal": signal, "decided_by": by, "reason": text("reason"),
         "handler": handler, "priority": voted("priority"), "vote": vote,
         "vote_reason": words_of(_texts(voted("reason"))), "latency_us": _floats(voted("latency_us")),
@@ -84,7 +84,7 @@ def _same(one: Words, other: Words) -> Array:
     return same
 
 
-def _nothing(snapshot: Snapshot, shape: Shape) -> dict[str, Any]:
+def _nothing(snapshot: Snapshot, graphs: Graphs) -> dict[str, Any]:
     none = np.zeros(0, dtype=np.int64)
     empty: dict[str, Any] = {col.name: [] for col in COLUMNS["decisions"]}
-    return empty | {"run_id": snapshot.run_ids(none), "node": shape.names(none)}
+    return empty | {"run_id": snapshot.run_ids(none), "node": graphs.names(none)}

@@ -12,14 +12,14 @@ from hexviz.events.schema import BASE_FIELDS, to_record
 from hexviz.recording.arrays import Words, build, shown
 from hexviz.recording.columns import NULL
 from hexviz.recording.frames.topics import topics_of
+from hexviz.recording.packed_column import PackedColumn
 from hexviz.recording.snapshot import factorised
-from hexviz.recording.typed_columns import PackedColumn
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from hexviz.recording.arrays import Array
-    from hexviz.recording.shape import Shape
+    from hexviz.recording.shape import Graphs
     from hexviz.recording.snapshot import ClassTable, Snapshot
 
 _NAMES = ("name", "node_name")
@@ -34,7 +34,7 @@ _ELSEWHERE: dict[type[ev.Event], frozenset[str]] = {
 """Fields that are columns of other frames. The ids of calls belong to them too."""
 
 
-def events_frame(snapshot: Snapshot, shape: Shape) -> pd.DataFrame:
+def events_frame(snapshot: Snapshot, graphs: Graphs) -> pd.DataFrame:
     """Every event, one row each."""
     s, size = snapshot, len(snapshot)
     node = np.zeros(size, dtype=np.uint32)
@@ -58,7 +58,7 @@ def events_frame(snapshot: Snapshot, shape: Shape) -> pd.DataFrame:
     return build("events", {
         "run_id": s.run_ids(s.run), "seq": s.seq, "timestamp": s.timestamp, "offset_ms": s.offset_ms,
         "event_type": Words(s.class_codes, [cls.__name__ for cls in s.classes]), "topic": topic.words(),
-        "pipeline": s.words(s.pipeline), "node": shape.names(node), "wave": wave, "attempt": attempt,
+        "pipeline": s.words(s.pipeline), "node": graphs.names(node), "wave": wave, "attempt": attempt,
         "duration_ms": duration, "payload": payload.words(),
     })  # fmt: skip
 

@@ -1,0 +1,145 @@
+"""The column of structured values."""
+
+from __future__ import annotations
+
+from array import array
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from hexviz.events.schema import from_parts, to_parts
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+_encoder = msgspec.json.Encoder(enc_hook=to_parts)
+_encode, _encode_lines = _encoder.encode, _encoder.encode_lines
+
+_LEAST_KNOWN, _MOST_KNOWN = 1024, 16_384
+"""Distinct texts of one column that are kept once, and one more for every 16 rows: a column of ever new ones is not to
+hold a dictionary of them."""
+
+
+@cache
+def _decoder(hint: Any) -> msgspec.json.Decoder[Any]:
+    return msgspec.json.Decoder(hint)
+
+
+class _UnsureError(Exception):
+    """A new text says null, for None or for a NaN that JSON would lose, or it is no value of its column."""
+
+
+class _Texts(dict[bytes, int]):
+    """JSON texts: the first distinct ones by number, others one after the other by negative number."""
+
+    def __init__(self, decode: Callable[[bytes], Any]) -> None:
+        super().__init__()
+        self._decode = decode
+        self.known: list[bytes] = []
+        self.room = _LEAST_KNOWN
+        self.more = bytearray()
+        self.ends = array("q")
+
+    def __missing__(self, text: bytes) -> int:
+        if b"null" in text:
+            raise _UnsureError
+        self._decode(text)
+        return self.add(text)
+
+    def add(self, text: bytes) -> int:
+        """The number of a new text."""
+        if len(self.known) < self.room:
+            self[text] = len(self.known)
+            self.known.append(text)
+            return len(self.known) - 1
+        self.more += text
+        self.ends.append(len(self.more))
+        return -len(self.ends)
+
+    def text(self, number: int) -> bytes:
+        """The text of a number."""
+        if number >= 0:
+            return self.known[number]
+        at = -number - 1
+        return bytes(self.more[self.ends[at - 1] if at else 0 : self.ends[at]])
+
+
+class PackedColumn:
+    """Structured values (summaries, errors, votes) as JSON texts, of which equal ones are kept once."""
+
+    def __init__(self, hint: Any) -> None:
+        self.data = array("i")
+        self.odd: dict[int, Any] = {}
+        self._decode = _decoder(hint).decode
+        self._texts = _Texts(self._decode)
+        self._decoder_of_many = _decoder(list[hint])
+
+    def extend(self, values: Sequence[Any]) -> None:
+        """Append many values at once; one by one where some do not fit."""
+        self._make_room()
+        try:
+            texts = _encode_lines(values).split(b"\n")
+            del texts[-1]
+            numbers = list(map(self._texts.__getitem__, texts))
+        except Exception:  # noqa: BLE001 - _UnsureError, or what has no place in JSON
+            for value in values:
+                self._append(value)
+        else:
+            self.data.fromlist(numbers)
+
+    def _append(self, value: Any) -> None:
+        try:
+            text = _encode(value)
+            if from_parts(self._decode(text)) != value and b"null" in text:
+                raise ValueError("NaN has no JSON")  # noqa: TRY301 - kept aside below
+        except Exception:  # noqa: BLE001 - as above
+            self.odd[len(self.data)] = value
+            self.data.append(0)
+            return
+        number = self._texts.get(text)
+        self.data.append(self._texts.add(text) if number is None else number)
+
+    def _make_room(self) -> None:
+        self._texts.room = min(_MOST_KNOWN, max(_LEAST_KNOWN, len(self.data) >> 4))
+
+    def numbered(self, texts: Iterable[msgspec.Raw]) -> list[int]:
+        """The numbers of values that are JSON already. Raises a MsgspecError for one that is no value of the column."""
+        self._make_room()
+        find = self._texts.get
+        numbers = []
+        for text in map(bytes, texts):
+            number = find(text)
+            numbers.append(self._number_of(text) if number is None else number)
+        return numbers
+
+    def _number_of(self, text: bytes) -> int:
+        known, canonical = self._texts, _encode(self._decode(text))
+        number = known.get(canonical)
+        if number is None:
+            number = known.add(canonical)
+        if number >= 0:
+            known[text] = number  # as it was written: it may come again
+        return number
+
+    def _value(self, text: bytes) -> Any:
+        return from_parts(self._decode(text))
+
+    def __getitem__(self, row: int) -> Any:
+        return self.odd[row] if row in self.odd else self._value(self._texts.text(self.data[row]))
+
+    def text(self, number: int) -> bytes:
+        """The JSON text of a number in ``data``."""
+        return self._texts.text(number)
+
+    def decoded(self, texts: Sequence[bytes]) -> list[Any]:
+        """The values of JSON texts, read at once."""
+        return list(map(from_parts, self._decoder_of_many.decode(b"[" + b",".join(texts) + b"]")))
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def nbytes(self) -> int:
+        """Bytes held, roughly."""
+        known = sum(map(len, self._texts.known)) + 150 * len(self._texts.known)
+        return 4 * len(self.data) + len(self._texts.more) + 8 * len(self._texts.ends) + known

@@ -1,0 +1,117 @@
+"""Two runs on one time axis, with their differences listed."""
+
+from __future__ import annotations
+
+import uuid
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from hexviz.analysis.compare import compare
+from hexviz.display import wanted
+from hexviz.recording.state import RunState
+from hexviz.widgets.dashboard import RecordedView, can_display
+from hexviz.widgets.snapshot import format_ms, frozen_html, plain_text
+from hexviz.widgets.text import xml_text
+
+if TYPE_CHECKING:
+    from hexviz.recording.recording import Recording
+
+_PANELS = ("progress", "timeline")
+_CELL = "text-align:left;padding:2px 14px 2px 0;border-bottom:1px solid rgba(128,138,150,.3);white-space:nowrap"
+_HEADS = ("node", "wave", "what", "before", "after", "change", "status", "attempts")
+
+
+class CompareView:
+    """Two recorded runs above each other: they zoom, play and move in time together. ``differences`` is the frame.
+
+    Without a front end for widgets it is two pictures; the table of the ``most`` largest differences comes always.
+    """
+
+    def __init__(self, before: Recording, after: Recording, *, most: int = 30) -> None:
+        self.differences = compare(before.frames, after.frames)
+        self._most = most
+        self._states = [RunState.from_events(recording.events()) for recording in (before, after)]
+        axis_ms = max(1.0, *(state.end_ms * 1.01 for state in self._states))
+        group = uuid.uuid4().hex
+        self.views = [
+            RecordedView(state, title=title, panels=_PANELS, group=group, axis_ms=axis_ms, player=last)
+            for state, title, last in zip(self._states, self._titles(), (False, True), strict=True)
+        ]
+
+    def _titles(self) -> list[str]:
+        names = [state.pipeline or "run" for state in self._states]
+        return [f"{word}: {name}" for word, name in zip(("before", "after"), names, strict=True)]
+
+    def differences_html(self) -> str:
+        """The table of what differs most, escaped, with inline styles only."""
+        shown = self.differences.head(self._most)
+        head = "".join(f'<th style="{_CELL};font-weight:600">{word}</th>' for word in _HEADS)
+        body = "".join(
+            "<tr>" + "".join(f'<td style="{_CELL}">{xml_text(cell, 80)}</td>' for cell in _cells(row)) + "</tr>"
+            for row in shown.to_dict("records")
+        )
+        return (
+            f'<div style="margin:10px 0 4px"><b>{xml_text(self._headline(), 300)}</b></div>'
+            f'<div style="overflow:auto;max-height:340px">'
+            '<table style="border-collapse:collapse;font-size:12px;margin:0">'
+            f"<tr>{head}</tr>{body}</table></div>"
+        )
+
+    def _headline(self) -> str:
+        frame = self.differences
+        before_ms, after_ms = frame.attrs["run_ms_before"], frame.attrs["run_ms_after"]
+        kinds = [(int((frame["change"] == word).sum()), word) for word in ("added", "removed")]
+        counts = [f"{count} nodes {word}" for count, word in kinds if count]
+        changed = int(frame["status_changed"].sum())
+        counts += [f"{changed} with another status"] if changed else []
+        rest = f"; {', '.join(counts)}" if counts else ""
+        return f"{format_ms(before_ms)} before, {format_ms(after_ms)} after ({_signed(after_ms - before_ms)}){rest}"
+
+    def _repr_mimebundle_(self, **options: Any) -> Any:
+        if not wanted():
+            return {"text/plain": repr(self)}
+        pictures = "".join(
+            frozen_html(state, title=title) for state, title in zip(self._states, self._titles(), strict=True)
+        )
+        bundle: dict[str, Any] = {"text/html": pictures + self.differences_html(), "text/plain": repr(self)}
+        if not can_display():
+            return bundle
+        widget = self._together()._repr_mimebundle_(**options)
+        data, metadata = widget if isinstance(widget, tuple) else (widget or {}, {})
+        return {**data, **bundle}, metadata
+
+    def _together(self) -> Any:
+        import ipywidgets  # noqa: PLC0415 - loaded by the views already
+
+        return ipywidgets.VBox([*(view.shown() for view in self.views), ipywidgets.HTML(self.differences_html())])
+
+    def __repr__(self) -> str:
+        lines = [plain_text(state, title=title) for state, title in zip(self._states, self._titles(), strict=True)]
+        return "\n".join([*lines, self._headline()])
+
+
+def _cells(row: dict[Any, Any]) -> tuple[str, ...]:
+    statuses, attempts = ([row[f"{name}_{side}"] for side in ("before", "after")] for name in ("status", "attempts"))
+    times = [row[f"duration_ms_{side}"] for side in ("before", "after")]
+    return (
+        str(row["node"]),
+        _whole(row["wave"]),
+        {"both": "in both"}.get(row["change"], row["change"]),
+        *("-" if pd.isna(time) else format_ms(time) for time in times),
+        "-" if pd.isna(row["delta_ms"]) else _signed(row["delta_ms"]),
+        _either(*("-" if pd.isna(status) else str(status) for status in statuses)),
+        _either(*(_whole(count) for count in attempts)),
+    )
+
+
+def _either(before: str, after: str) -> str:
+    return before if before == after else f"{before} → {after}"
+
+
+def _whole(number: Any) -> str:
+    return "-" if pd.isna(number) else str(int(number))
+
+
+def _signed(ms: float) -> str:
+    return f"{'+' if ms >= 0 else '-'}{format_ms(abs(ms))}"

@@ -1,0 +1,111 @@
+// The top of the view: name, state, time, controls, progress by status, and what a screen reader is told.
+
+import { button, make, put, write } from "./dom.mjs";
+import { formatCount, formatMs, restMs, roughly } from "./format.mjs";
+import { PROGRESS_ORDER, STATUSES, STATUS_COLORS, STRONG_COLORS, statusWord } from "./palette.mjs";
+import { countsAt } from "./store.mjs";
+
+const ALWAYS_COUNTED = new Set([0, 1, 3, 4]);
+const TOLD_EVERY_MS = 3000;
+
+export function buildHead(view, root, controllable) {
+  const head = put(root, "div", "hx-head");
+  const parts = { name: put(head, "span", "hx-name"), state: put(head, "span", "hx-state"), elapsed: put(head, "span", "hx-elapsed") };
+  parts.summary = put(head, "span", "hx-summary");
+  parts.link = put(head, "span", "hx-link");
+  if (controllable) {
+    parts.hold = button(head, "hold", "Hold", "Start no new nodes until released");
+    parts.cancel = button(head, "cancel", "Cancel", "Cancel this run");
+  }
+  parts.told = put(root, "div", "hx-told");
+  parts.told.setAttribute("role", "status");
+  return parts;
+}
+
+export function buildProgress(view, root) {
+  const bar = put(root, "div", "hx-progress");
+  bar.setAttribute("role", "progressbar");
+  bar.setAttribute("aria-label", "Nodes ended");
+  const segments = PROGRESS_ORDER.map((status) => [status, put(bar, "i")]);
+  const counts = put(root, "div", "hx-counts");
+  const numbers = STATUSES.map((word, status) => countOf(counts, status));
+  for (const [kind, word] of [["queue", "waiting"], ["backoff", "back-off"]]) {
+    const item = put(counts, "span", "hx-count hx-on");
+    item.append(make("i", `hx-swatch hx-${kind}`), word);
+  }
+  return { bar, segments, counts, numbers };
+}
+
+function countOf(parent, status) {
+  const item = put(parent, "span", ALWAYS_COUNTED.has(status) ? "hx-count" : "hx-count hx-unseen");
+  const swatch = put(item, "i", "hx-swatch");
+  const number = put(item, "b", "", "0");
+  item.append(statusWord(status));
+  return { item, number, swatch };
+}
+
+export function showHead(view) {
+  const { store, root, parts } = view;
+  const { head, progress } = parts;
+  const counts = view.cut === null ? store.counts : countsAt(store, view.cut);
+  const total = Math.max(counts.reduce((sum, n) => sum + n, 0), store.run.nodes || 0);
+  const ended = counts.slice(3).reduce((sum, n) => sum + n, 0);
+  const past = view.cut !== null && view.cut < store.endMs;
+  const state = view.frozen ? "view frozen" : past ? "running" : view.paused && !store.done ? "held" : store.run.status || "waiting";
+  write(head.name, view.title || store.run.pipeline || "waiting for a run");
+  head.name.title = head.name.textContent;
+  write(head.state, state);
+  head.state.dataset.state = state;
+  write(head.elapsed, formatMs(view.shownTo));
+  const rest = past || store.done || view.paused ? -1 : restMs(ended, total, view.shownTo);
+  write(head.summary, summaryOf(store, ended, total, rest));
+  const facts = `${state}, ${formatMs(view.shownTo)}, ${ended} of ${total} nodes ended, ${counts[1]} running, ${counts[4]} failed`;
+  const failed = store.run.error && !past ? `, ${store.run.error}` : "";
+  if (progress) showProgress(progress, view, counts, ended, Math.max(total, 1));
+  parts.canvas.setAttribute("aria-label", `Timeline of ${head.name.textContent}: ${facts}${failed}`);
+  tell(view, `${head.name.textContent}: ${facts}${failed}`, state);
+  Object.assign(root.dataset, { rows: store.known, seq: Math.max(store.seq, 0), done: store.done, controls: view.controls });
+}
+
+function summaryOf(store, ended, total, rest) {
+  const { attempts } = store.totals;
+  const shown = store.known < attempts ? ` (${formatCount(store.known)} drawn)` : "";
+  const left = rest >= 0 ? ` · about ${roughly(rest)} left` : "";
+  return `${formatCount(ended)} of ${formatCount(total)} nodes · ${formatCount(attempts)} attempts${shown} · ${store.waves.size} waves${left}`;
+}
+
+function showProgress({ bar, segments, numbers }, view, counts, ended, total) {
+  const colors = view.contrast ? STRONG_COLORS : STATUS_COLORS;
+  for (const [status, segment] of segments) {
+    segment.style.width = `${(100 * counts[status]) / total}%`;
+    segment.style.background = colors[status];
+  }
+  bar.setAttribute("aria-valuenow", String(Math.round((100 * ended) / total)));
+  numbers.forEach(({ item, number, swatch }, status) => {
+    write(number, formatCount(counts[status]));
+    swatch.style.background = colors[status];
+    item.classList.toggle("hx-on", counts[status] > 0);
+    if (counts[status] > 0) item.classList.remove("hx-unseen");
+  });
+}
+
+/** A screen reader hears of a change of state at once, of progress every few seconds, of the slider never. */
+function tell(view, facts, state) {
+  const now = performance.now();
+  if (view.cut !== null || (state === view.toldState && now - view.toldAt < TOLD_EVERY_MS)) return;
+  view.toldState = state;
+  view.toldAt = now;
+  write(view.parts.head.told, facts);
+}
+
+export function showButtons(view, cancelling) {
+  const { hold, cancel } = view.parts.head;
+  if (!hold) return;
+  const over = view.store.done || view.store.run.status !== "running";
+  write(hold, view.paused ? "Release" : "Hold");
+  write(cancel, cancelling && !over ? "Cancelling" : "Cancel");
+  for (const element of [hold, cancel]) {
+    element.disabled = over || Boolean(cancelling);
+    element.classList.remove("hx-busy");
+  }
+}

@@ -1,0 +1,95 @@
+// The tools above the timeline: search, packed lanes, table, contrast, freeze, refresh rate.
+
+import { put, select, toggle, write } from "./dom.mjs";
+import { formatCount, formatMs } from "./format.mjs";
+import { statusWord } from "./palette.mjs";
+import { nameOf, statusAt } from "./store.mjs";
+
+const TABLED = 200;
+const RATES = [["", "refresh"], ["10", "10 a second"], ["5", "5 a second"], ["2", "2 a second"], ["1", "1 a second"], ["0.2", "every 5 s"]];
+export const TABLE_HEADS = ["node", "wave", "attempt", "status", "waited", "started", "ran", "back-off"];
+
+export function buildTools(view, parent, { live }) {
+  const bar = put(parent, "div", "hx-tools");
+  const tools = { found: put(bar, "span", "hx-found"), search: put(bar, "input", "hx-search") };
+  Object.assign(tools.search, { type: "search", placeholder: "find nodes  /", spellcheck: false });
+  tools.search.setAttribute("aria-label", "Find nodes by name");
+  tools.search.addEventListener("input", () => searchFor(view, tools.search.value));
+  tools.search.addEventListener("keydown", (event) => {
+    event.stopPropagation();
+    if (event.key === "Enter" && view.lit) view.choose([...view.lit]);
+    if (event.key === "Escape") { tools.search.value = ""; searchFor(view, ""); view.canvas.focus(); }
+  });
+  tools.pack = toggle(bar, "pack", "Packed", "Lanes by wave, or packed whatever the wave (p)", (on) => { view.packed = on; view.kick(); });
+  tools.table = toggle(bar, "table-toggle", "Table", "The attempts as a table (t)", (on) => { view.parts.table.box.hidden = !on; view.tableKey = ""; view.kick(); });
+  tools.contrast = toggle(bar, "contrast", "Contrast", "High contrast (c)", (on) => { view.contrast = on; view.root.classList.toggle("hx-strong", on); view.kick(); });
+  if (live) {
+    tools.freeze = toggle(bar, "freeze", "Freeze", "Keep this picture still; the run goes on (f)", (on) => view.freeze(on));
+    tools.rate = select(bar, "rate", "Refreshes a second", RATES, (hz) => view.send({ k: "op", op: "rate", hz: Number(hz) }));
+  }
+  return tools;
+}
+
+/** Light the attempts of all nodes in whose name the words appear; everything where there is none. */
+export function searchFor(view, words) {
+  view.words = words;
+  const wanted = words.trim().toLowerCase();
+  const { store } = view;
+  if (!wanted) view.lit = view.shownByPython;
+  else {
+    const hit = Uint8Array.from({ length: store.nodes }, (_, node) => (nameOf(store, node).toLowerCase().includes(wanted) ? 1 : 0));
+    view.lit = new Set();
+    for (let row = 0; row < store.rows; row++) if (store.start[row] >= 0 && hit[store.node[row]]) view.lit.add(row);
+  }
+  view.searched = store.seq;
+  const found = view.parts.tools?.found;
+  if (found) write(found, wanted ? `${formatCount(view.lit.size)} found` : "");
+  view.kick();
+}
+
+export function buildAttempts(parent) {
+  const box = put(parent, "div", "hx-attempts");
+  box.hidden = true;
+  const table = put(put(box, "div", "hx-scroller"), "table", "hx-table");
+  const caption = put(table, "caption");
+  const row = put(put(table, "thead"), "tr");
+  for (const head of TABLE_HEADS) put(row, "th", "", head).scope = "col";
+  return { box, caption, body: put(table, "tbody") };
+}
+
+/** The cells of one attempt at time `t`. */
+export function cellsOf(store, row, t) {
+  const node = store.node[row];
+  const status = statusAt(store, row, t);
+  const end = store.end[row] < 0 || store.end[row] > t ? t : store.end[row];
+  const waited = store.start[row] - store.ready[row];
+  return [
+    nameOf(store, node), store.nodeWave[node], store.attempt[row], statusWord(status), waited > 0.005 ? formatMs(waited) : "-",
+    formatMs(store.start[row]), formatMs(end - store.start[row]), store.backoff[row] > 0 ? formatMs(store.backoff[row]) : "-",
+  ];
+}
+
+/** The rows of the table: those selected, else those lit, else the newest. */
+export function tabled(view) {
+  const { store, shownTo } = view;
+  const chosen = view.selected.size ? [...view.selected] : view.lit ? [...view.lit] : null;
+  if (chosen) return chosen.filter((row) => row < store.rows && store.start[row] >= 0 && store.start[row] <= shownTo);
+  const rows = [];
+  for (let row = 0; row < store.rows; row++) if (store.start[row] >= 0 && store.start[row] <= shownTo) rows.push(row);
+  return rows;
+}
+
+export function showAttempts(view) {
+  const { box, caption, body } = view.parts.table;
+  const key = `${view.store.seq}/${view.cut}/${view.lit?.size}/${[...view.selected].slice(0, 50).join()}`;
+  if (box.hidden || view.tableKey === key) return;
+  view.tableKey = key;
+  const rows = tabled(view);
+  const last = rows.slice(-TABLED).reverse();
+  write(caption, last.length < rows.length ? `The last ${last.length} of ${formatCount(rows.length)} attempts` : `${rows.length} attempts`);
+  body.replaceChildren(...last.map((row) => {
+    const line = document.createElement("tr");
+    for (const cell of cellsOf(view.store, row, view.shownTo)) put(line, "td", "", String(cell));
+    return line;
+  }));
+}

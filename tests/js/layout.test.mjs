@@ -1,0 +1,113 @@
+// Unit tests of static/layout.mjs and static/density.mjs.
+import assert from "node:assert/strict";
+import test from "node:test";
+import { gridOf, levelOf } from "../../hexviz/widgets/static/density.mjs";
+import * as js from "../../hexviz/widgets/static/layout.mjs";
+import { STATUS_COLORS } from "../../hexviz/widgets/static/palette.mjs";
+import { applyMessage, createStore } from "../../hexviz/widgets/static/store.mjs";
+import { message } from "./made.mjs";
+
+function storeOf(fresh, waves = [[1, 5, 5, 0, -1]]) {
+  const store = createStore();
+  const nodes = Math.max(...fresh.map((row) => row[1])) + 1;
+  const names = Array.from({ length: nodes }, (_, i) => [`n${i}`, 1]);
+  applyMessage(store, ...message(1, { full: true, fresh, names, waves }));
+  return store;
+}
+
+function viewOf(store, more = {}) {
+  const view = { store, width: 474, height: 136, domain: [0, 100], packed: false, focus: null, folded: new Set(), shownTo: 100, packedAt: -1, ...more };
+  view.plan = js.planOf(view);
+  return view;
+}
+
+test("bands follow each other without overlap and fill the height", () => {
+  const waves = [3, 1, 2].map((index) => ({ index, nodes: index * 2, lanes: index }));
+  const { bands, row } = js.layoutBands(waves, 200, (wave) => wave.lanes);
+  const placed = [...bands.values()];
+  assert.deepEqual(placed.map((band) => band.index), [1, 2, 3]);
+  for (let i = 1; i < placed.length; i++) assert.ok(placed[i].y >= placed[i - 1].y + placed[i - 1].h);
+  assert.ok(placed[2].y + placed[2].h <= 200.001 && row > 0);
+});
+
+test("a run in progress keeps lanes for waves to come, a finished one only those that it used", () => {
+  const wave = { nodes: 9, lanes: 3 };
+  const lanes = (nodes, done) => js.reservedLanes({ run: { nodes }, nodes: 0, done }, wave);
+  assert.deepEqual([lanes(20, false), lanes(20, true)], [9, 9]);
+  assert.deepEqual([lanes(100, false), lanes(100, true)], [9, 3]);
+  assert.deepEqual([lanes(5000, false), lanes(5000, true)], [4, 3]);
+});
+
+test("packed lanes hold no two attempts at once and as few lanes as can be", () => {
+  const store = storeOf(Array.from({ length: 200 }, (_, i) => [i, i, 1, i, 3, 0, i * 3, i * 3 + 30]));
+  const { lanes, count } = js.packLanes(store);
+  assert.equal(count, 10);
+  const ends = new Map();
+  for (let row = 0; row < 200; row++) {
+    assert.ok(store.start[row] >= (ends.get(lanes[row]) ?? 0));
+    ends.set(lanes[row], store.end[row]);
+  }
+});
+
+test("a bar is found under its pixels and nowhere else", () => {
+  const view = viewOf(storeOf([[0, 0, 1, 0, 3, 10, 20, 40], [1, 1, 1, 1, 3, 0, 50, 60]]));
+  const place = {};
+  assert.ok(js.placeRow(view, view.plan, 1, place));
+  const at = (ms) => js.rowAt(view, view.plan.x(ms), place.y + 2);
+  assert.deepEqual([at(49), at(55), at(61)], [-1, 1, -1]);
+  js.placeRow(view, view.plan, 0, place);
+  assert.deepEqual([at(12), at(30)], [0, 0], "its wait belongs to it");
+});
+
+test("a folded wave takes one lane, and its attempts lie in it", () => {
+  const fresh = Array.from({ length: 5 }, (_, i) => [i, i, 1, i, 3, 0, 10, 20]);
+  const view = viewOf(storeOf(fresh), { folded: new Set([1]) });
+  const ys = new Set(fresh.map(([row]) => { const place = {}; js.placeRow(view, view.plan, row, place); return place.y; }));
+  assert.deepEqual([view.plan.bands.get(1).folded, ys.size], [true, 1]);
+});
+
+test("concurrency is the mean number of attempts under way in each part of the time", () => {
+  const store = storeOf([[0, 0, 1, 0, 3, 0, 0, 50], [1, 1, 1, 0, 3, 0, 25, 75], [2, 2, 1, 0, 1, 0, 90, -1]]);
+  assert.deepEqual([...js.concurrency(store, 0, 100, 4, 100)].map((n) => Number(n.toFixed(3))), [1, 2, 1, 0.4]);
+  assert.deepEqual([...js.concurrency(store, 0, 100, 4, 40)].map((n) => Number(n.toFixed(3))), [1, 1.2, 0, 0]);
+});
+
+test("concurrency of a sample is scaled to the whole", () => {
+  const store = storeOf([[0, 0, 1, 0, 3, 0, 0, 100]]);
+  store.totals.attempts = 4;
+  assert.deepEqual([...js.concurrency(store, 0, 100, 2, 100)], [4, 4]);
+});
+
+test("few attempts are bars, many are lanes, and lanes thinner than a pixel are density", () => {
+  assert.deepEqual([levelOf(20000, 0.1), levelOf(20001, 1.5), levelOf(20001, 0.5)], ["bars", "lanes", "density"]);
+});
+
+test("the worst of those that meet in one pixel is seen, and a lit row alone where it is asked for", () => {
+  const fresh = Array.from({ length: 20002 }, (_, i) => [i, i % 5, 1, 0, i === 7 ? 4 : 3, 0, 10, 20]);
+  const view = viewOf(storeOf(fresh));
+  const grid = gridOf(view, view.plan, 474, 100, STATUS_COLORS);
+  const inks = new Set(grid);
+  inks.delete(0);
+  assert.deepEqual([...inks], [0xff005ed5]);
+  const lit = gridOf(view, view.plan, 474, 100, STATUS_COLORS, new Set([8]));
+  assert.ok(lit.includes(0xff739e00));
+  assert.ok(!lit.includes(0xff005ed5));
+});
+
+test("density mixes colours and is the stronger the more lanes are busy", () => {
+  const waves = [[1, 2000, 2000, 0, -1]];
+  const fresh = Array.from({ length: 20002 }, (_, i) => [i, i, 1, i % 2000, 3, 0, i < 15000 ? 10 : 60, i < 15000 ? 20 : 70]);
+  const view = viewOf(storeOf(fresh, waves));
+  assert.ok(view.plan.row < 1);
+  const grid = gridOf(view, view.plan, 474, 100, STATUS_COLORS);
+  const alpha = (ms) => grid[50 * 474 + Math.round(view.plan.x(ms))] >>> 24;
+  assert.ok(alpha(15) >= alpha(65) && alpha(65) > 0 && alpha(40) === 0);
+});
+
+test("the decision nearest to the pointer is told, one that interferes before one that does not", () => {
+  const store = storeOf([[0, 0, 1, 0, 3, 0, 0, 50]]);
+  store.decisions = [[50, "proceed"], [50, "retry"], [90, "fail"]];
+  const view = viewOf(store);
+  const at = (ms, y = view.plan.bottom + 4) => js.decisionAt(view, view.plan.x(ms), y)?.[1] ?? null;
+  assert.deepEqual([at(50), at(90), at(70), at(50, 5)], ["retry", "fail", null, null]);
+});
