@@ -465,7 +465,7 @@ def dashboard(source: Any, *, panels: Iterable[str] | None = None) -> Any:
 
 
 def compare_view(before: Any, after: Any, *, most: int = 30) -> Any:
-    """Two runs above each other on one time axis, and below them the ``most`` nodes that differ most.
+    """Two runs above each other on one time axis, and below them the ``most`` largest differences.
 
     Each is a recording, a result, a :class:`RunHandle`, or a run id of the default store. The frame behind it is
     ``.differences`` (see :func:`hexviz.analysis.compare`).

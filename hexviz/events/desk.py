@@ -88,10 +88,8 @@ class Desk:
 
     def forget(self) -> None:
         """A forked child has none of its parent's loops: what was queued stays with the parent."""
-        self._forget_loop()
+        self._let_go()
         self.loop = self._thread = None
-        self._inbox.clear()
-        self._awake = False
 
     def put(self, event: Event, row: Row) -> None:
         """Take ``event`` for the observers of ``row``; from any thread."""
@@ -129,12 +127,22 @@ class Desk:
         return loop
 
     def _forget_loop(self) -> None:
-        """The loop is gone, and with it the tasks of the observers that were waiting on it."""
+        """The loop does not run. Who waits on it goes on when it does again; on a closed one nobody ever does."""
+        for teller in tuple(self._waiting):
+            if teller.is_lost():
+                self._waiting.discard(teller)
+                teller.entry.give_up()
+        self._teller = None
+        self._working = False
+
+    def _let_go(self) -> None:
+        """Nobody waits, and nothing is told any more."""
         for teller in self._waiting:
             teller.entry.set_busy(busy=False)
         self._waiting.clear()
+        self._inbox.clear()
         self._teller = None
-        self._working = False
+        self._awake = self._working = False
         self._event, self._row, self._rest = None, _NOBODY, iter(())
 
     def _call_teller(self) -> None:
@@ -201,8 +209,7 @@ class Desk:
         while True:
             rest, failed = self._rest, None
             for entry, call in rest:
-                if entry.held:
-                    entry.enqueue(event)
+                if entry.held and entry.kept_back(event):
                     entry.counted -= 1
                     continue
                 try:
@@ -230,10 +237,8 @@ class Desk:
             self._event, self._row, self._rest = event, row, iter(row.calls)
 
     async def _work_off_backlog(self, entry: ObserverEntry) -> None:
-        backlog = entry.backlog
         loop = asyncio.get_running_loop()
-        while backlog:
-            event = backlog.popleft()
+        while (event := entry.next_in_line()) is not None:
             entry.now, entry.started = event, loop.time()
             try:
                 await entry.call(event)
@@ -243,8 +248,6 @@ class Desk:
                 self._failed(entry, event, error)
             else:
                 entry.count_success()
-        entry.now = None
-        entry.set_busy(busy=False)
 
     def _failed(self, entry: ObserverEntry, event: Event, error: BaseException) -> None:
         if isinstance(error, asyncio.CancelledError) and not entry.stuck:
@@ -327,13 +330,11 @@ class Desk:
         Returns the tasks that are ending on the loop of the caller.
         """
         loop, self.loop = self.loop, None
-        self._inbox.clear()
-        self._awake = False
-        if loop is None or loop.is_closed():
-            return []
         tellers = [*self._waiting, *([self._teller] if self._teller else [])]
         thread, self._thread = self._thread, None
-        self._forget_loop()
+        self._let_go()
+        if loop is None or loop.is_closed():
+            return []
 
         def end() -> None:
             for teller in tellers:
@@ -343,7 +344,7 @@ class Desk:
 
         if _get_running_loop() is loop:
             end()
-            return [teller.task for teller in tellers]
+            return [teller.task for teller in tellers if teller.task.get_loop() is loop]
         if loop.is_running():
             loop.call_soon_threadsafe(end)
         return []
@@ -452,11 +453,18 @@ class _Teller:
             self.task.uncancel()
             self._timer = self._loop.call_later(self._desk.observer_timeout, self._watch)
 
+    def is_lost(self) -> bool:
+        """Whether its loop will never run again."""
+        return self._loop.is_closed()
+
     def end(self) -> None:
         self._ended = True
         if self._continued is not None:
             self._continued.abandoned = True
-        self.task.cancel()
+        if self._loop is _get_running_loop():
+            self.task.cancel()
+        elif not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self.task.cancel)
 
 
 _desks: weakref.WeakSet[Desk] = weakref.WeakSet()

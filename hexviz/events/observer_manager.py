@@ -149,6 +149,31 @@ class ObserverEntry:
             self.dropped[reason] += 1
         self._manager.dropped(self, lost, reason)
 
+    def kept_back(self, event: Event) -> bool:
+        """Keep ``event`` for later where a call is under way (or nobody is to hear it any more); False where not."""
+        with self._lock:
+            if not self.held:
+                return False
+            self.enqueue(event)
+            return True
+
+    def next_in_line(self) -> Event | None:
+        """What waited behind the call that ended; None, and nobody waits any more."""
+        with self._lock:
+            if self.backlog:
+                return self.backlog.popleft()
+            self.now = None
+            self.set_busy(busy=False)
+            return None
+
+    def give_up(self) -> None:
+        """The event loop of the call under way was closed: it will not end, nor will what waits behind it be heard."""
+        with self._lock:
+            self.dropped["cancelled"] += not self.stuck
+            self.stuck, self.now = False, None
+            self.drop_backlog("cancelled")
+            self.set_busy(busy=False)
+
     def has_room(self, events: int = 1) -> bool:
         """Whether so many more events may wait for it; counted for ``overflow="block"`` alone."""
         ended = self.delivered + self.failed + self.timed_out + sum(self.dropped.values())

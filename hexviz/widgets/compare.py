@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _PANELS = ("progress", "timeline")
 _CELL = "text-align:left;padding:2px 14px 2px 0;border-bottom:1px solid rgba(128,138,150,.3);white-space:nowrap"
-_HEADS = ("node", "wave", "what", "before", "after", "change", "status", "attempts")
+_HEADS = ("what", "node", "measure", "before", "after", "change", "verdict")
 
 
 class CompareView:
@@ -45,7 +45,8 @@ class CompareView:
 
     def differences_html(self) -> str:
         """The table of what differs most, escaped, with inline styles only."""
-        shown = self.differences.head(self._most)
+        facts = self.differences
+        shown = facts[~facts["verdict"].isin(["same", "noise"])].head(self._most)
         head = "".join(f'<th style="{_CELL};font-weight:600">{word}</th>' for word in _HEADS)
         body = "".join(
             "<tr>" + "".join(f'<td style="{_CELL}">{xml_text(cell, 80)}</td>' for cell in _cells(row)) + "</tr>"
@@ -61,9 +62,10 @@ class CompareView:
     def _headline(self) -> str:
         frame = self.differences
         before_ms, after_ms = frame.attrs["run_ms_before"], frame.attrs["run_ms_after"]
-        kinds = [(int((frame["change"] == word).sum()), word) for word in ("added", "removed")]
+        structure = frame[frame["kind"] == "structure"]
+        kinds = [(int((structure["verdict"] == word).sum()), word) for word in ("added", "removed", "rewired")]
         counts = [f"{count} nodes {word}" for count, word in kinds if count]
-        changed = int(frame["status_changed"].sum())
+        changed = int(((frame["kind"] == "status") & ~frame["verdict"].isin(["same", "noise"])).sum())
         counts += [f"{changed} with another status"] if changed else []
         rest = f"; {', '.join(counts)}" if counts else ""
         return f"{format_ms(before_ms)} before, {format_ms(after_ms)} after ({_signed(after_ms - before_ms)}){rest}"
@@ -92,25 +94,20 @@ class CompareView:
 
 
 def _cells(row: dict[Any, Any]) -> tuple[str, ...]:
-    statuses, attempts = ([row[f"{name}_{side}"] for side in ("before", "after")] for name in ("status", "attempts"))
-    times = [row[f"duration_ms_{side}"] for side in ("before", "after")]
+    timed = row["kind"] == "timing"
+    change = row["delta"] if timed and not pd.isna(row["delta"]) else None
     return (
-        str(row["node"]),
-        _whole(row["wave"]),
-        {"both": "in both"}.get(row["change"], row["change"]),
-        *("-" if pd.isna(time) else format_ms(time) for time in times),
-        "-" if pd.isna(row["delta_ms"]) else _signed(row["delta_ms"]),
-        _either(*("-" if pd.isna(status) else str(status) for status in statuses)),
-        _either(*(_whole(count) for count in attempts)),
+        str(row["kind"]),
+        str(row["node"]) or "the run",
+        str(row["measure"]),
+        *(row[f"{side}_words"] or _number(row[side], timed=timed) for side in ("before", "after")),
+        "" if change is None else _signed(change),
+        str(row["verdict"]),
     )
 
 
-def _either(before: str, after: str) -> str:
-    return before if before == after else f"{before} → {after}"
-
-
-def _whole(number: Any) -> str:
-    return "-" if pd.isna(number) else str(int(number))
+def _number(value: float, *, timed: bool) -> str:
+    return "-" if pd.isna(value) else format_ms(value) if timed else f"{value:.4g}"
 
 
 def _signed(ms: float) -> str:

@@ -438,3 +438,42 @@ def test_an_empty_manager_among_the_ports_is_that_manager():
     manager = ObserverManager()
     assert get_observer_manager({"observer_manager": manager}) is manager
     assert len(get_observer_manager(None)) == 0
+
+
+def told_on_a_loop_that_stops(heard):
+    """An observer that waits on a loop which stops before it has heard the first event."""
+
+    async def wait_and_note(event):
+        await asyncio.sleep(0)
+        heard.append(event.seq)
+
+    observers = ObserverManager()
+    observers.register(wait_and_note, observer_id="waits")
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(observers.notify(NodeStarted("a", 1, run_id="r", seq=1)))
+    assert heard == []
+    return observers, loop
+
+
+def test_an_observer_on_a_loop_that_stopped_hears_in_order_when_the_loop_goes_on():
+    heard = []
+    observers, loop = told_on_a_loop_that_stops(heard)
+    observers.notify_nowait(NodeStarted("a", 1, run_id="r", seq=2))
+    assert loop.run_until_complete(observers.flush())
+    assert heard == [1, 2]
+    loop.run_until_complete(observers.close())
+    loop.close()
+
+
+def test_what_an_observer_was_told_on_a_loop_that_was_closed_is_counted_as_lost():
+    heard = []
+    observers, loop = told_on_a_loop_that_stops(heard)
+    loop.close()
+
+    async def go_on():
+        await observers.notify(NodeStarted("a", 1, run_id="r", seq=2))
+        assert await observers.flush()
+
+    asyncio.run(go_on())
+    assert heard == [2]
+    assert observers.statistics()["waits"]["dropped"] == {"cancelled": 1}
