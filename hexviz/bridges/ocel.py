@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
     from hexviz.bridges.source import FramesLike
 
-_EVENT = ("run_id", "seq", "timestamp", "event_type", "node", "wave", "attempt", "duration_ms", "payload")
+_EVENT = (
+    "run_id", "seq", "timestamp", "offset_ms", "event_type", "node", "wave", "attempt", "duration_ms", "payload",
+)  # fmt: skip
 _START = "1970-01-01T00:00:00Z"  # the standard's own mark for a value that an object has from the beginning
 _OBJECTS = {
     "run": {"pipeline": "string", "status": "string", "tags": "string", "schedule": "string", "duration_ms": "float"},
@@ -101,12 +103,13 @@ def _events(
     frames: FramesLike, objects: dict[str, dict[str, Any]], types: dict[str, dict[str, str]]
 ) -> Iterator[dict[str, Any]]:
     taken: dict[str, int] = {}
+    elsewhere = _elsewhere(frames)
     for values in rows(frames.events, *_EVENT):
         facts = dict(zip(_EVENT, values, strict=True))
         run, kind = facts["run_id"], str(facts["event_type"])
         key = f"{_id('run', run)}/{facts['seq']}"
         taken[key] = taken.get(key, 0) + 1
-        own = _own(facts)
+        own = _own(facts, elsewhere)
         known = types.setdefault(kind, {})
         for name, value in own.items():
             known[name] = _joined(known.get(name), _TYPES.get(type(value), "string"))
@@ -119,8 +122,34 @@ def _events(
         }
 
 
-def _own(facts: dict[str, Any]) -> dict[str, Any]:
+def _elsewhere(frames: FramesLike) -> dict[tuple[Any, ...], dict[str, Any]]:
+    """What the frame of events leaves to other frames, by what tells the event there."""
+    found: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for run, seq, checked in rows(frames.decisions, "run_id", "seq", "checked_seq"):
+        found["ControlDecided", run, seq] = {"checked_seq": checked}
+    waits = ("ready_ms", "queued_ms", "backoff_ms")
+    for run, node, attempt, ready, queued, backoff in rows(frames.attempts, "run_id", "node", "attempt", *waits):
+        found["NodeStarted", run, node, attempt] = {"ready_ms": ready, "queued_ms": queued}
+        found["NodeRetrying", run, node, attempt - 1] = {"backoff_ms": backoff}
+    told = ("start_ms", "end_ms", "call_id", "input_tokens", "output_tokens")
+    for run, node, start, end, call_id, sent, received in rows(frames.calls, "run_id", "node", *told):
+        found["call", run, node, start] = {"call_id": call_id}
+        found["call", run, node, end] = {"call_id": call_id, "input_tokens": sent, "output_tokens": received}
+    return found
+
+
+def _key(facts: dict[str, Any]) -> tuple[Any, ...]:
+    kind, run, node = str(facts["event_type"]), facts["run_id"], facts["node"]
+    if kind == "ControlDecided":
+        return kind, run, facts["seq"]
+    if kind.startswith(("Tool", "LLM")):
+        return "call", run, node, facts["offset_ms"]
+    return kind, run, node, facts["attempt"]
+
+
+def _own(facts: dict[str, Any], elsewhere: dict[tuple[Any, ...], dict[str, Any]]) -> dict[str, Any]:
     own = {name: facts[name] for name in ("attempt", "duration_ms")}
+    own |= elsewhere.get(_key(facts), {})
     payload = msgspec.json.decode(facts["payload"] or "{}")
     own |= {name: value for name, value in payload.items() if name not in own}
     return {name: value for name, value in own.items() if value not in (None, "", [], {})}

@@ -146,6 +146,7 @@ class Orchestrator:
         where the run was cancelled. Whatever happens, the last event tells how the run ended.
         """
         ports = {**self.ports, **(additional_ports or {}), **kwargs}
+        _refuse_foreign_loops(graph)
         if validate:
             graph.validate()
         run = self._prepare(graph, initial_input, ports, run_id or new_run_id())
@@ -272,6 +273,17 @@ class Orchestrator:
 
 class OrchestratorSettingError(HexvizError, ValueError):
     """An orchestrator was given a setting that it does not know."""
+
+
+def _refuse_foreign_loops(graph: Graph) -> None:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        msg = (
+            f"graph {graph.name!r} needs a running asyncio loop, and there is none: trio, and anyio on trio, cannot "
+            f"run it. Use asyncio.run(...), or hexviz.run_sync(graph) in a thread"
+        )
+        raise OrchestratorError(msg) from None
 
 
 _plans: weakref.WeakKeyDictionary[Graph, tuple[int, Plan]] = weakref.WeakKeyDictionary()

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 from contextvars import copy_context
 from functools import partial
 from time import monotonic_ns
@@ -51,6 +52,7 @@ _log = logging.getLogger("hexviz.dag")
 _CATCH_UP_EVERY = 31
 _LAG_NS = 100_000_000
 _PAUSE_S = 0.01
+_BEAT_S = 0.2
 
 
 class Run(Outcomes):
@@ -79,6 +81,9 @@ class Run(Outcomes):
         self._burst = 2 * settings.max_concurrent_nodes + 2  # events that nodes under way may yet tell
         self._asking: Place | None = None
         self._finished: asyncio.Future[None] = self.loop.create_future()
+        self._beating: asyncio.TimerHandle | None = None
+        if "ipykernel" in sys.modules:
+            self._beat()
 
     # --- the life of a run
 
@@ -170,6 +175,12 @@ class Run(Outcomes):
     def close(self) -> None:
         """Send the threads of this run home."""
         self._threads.close()
+        if self._beating is not None:
+            self._beating.cancel()
+
+    def _beat(self) -> None:
+        """Turn the loop over: in a loop that sleeps, ipykernel 7 does not notice that the cell was interrupted."""
+        self._beating = self.loop.call_later(_BEAT_S, self._beat)
 
     def _check_finished(self) -> None:
         if not self._finished.done() and (not self.waves.unfinished or self.stopped):

@@ -15,6 +15,7 @@ import threading
 import weakref
 from asyncio import _enter_task, _get_running_loop, _leave_task
 from collections import deque
+from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
 
 from hexviz.events.stepping import AbandonedError, Continued
@@ -31,19 +32,27 @@ _CANCEL_GRACE_S = 0.5
 _DONE: Any = object()
 
 
-class Row:
-    """The async observers of a class of events with what to call, and how many events all of them have been told.
+class Tally:
+    """How many events all observers of a row have been told."""
 
-    One count for the row, because one for each call would cost a quarter of the call. ``shared`` rows are kept by their
-    observers, who sum up (:attr:`ObserverEntry.delivered`); others were made for one event.
+    __slots__ = ("told",)
+
+    def __init__(self) -> None:
+        self.told = 0
+
+
+class Row:
+    """The async observers of a class of events, with what to call.
+
+    They share one tally, because a count for each call would cost a quarter of the call; an observer sums up its
+    tallies (:attr:`ObserverEntry.delivered`). A row that was made for one event has none.
     """
 
-    __slots__ = ("calls", "shared", "told")
+    __slots__ = ("calls", "tally")
 
-    def __init__(self, entries: Iterable[ObserverEntry], *, shared: bool) -> None:
+    def __init__(self, entries: Iterable[ObserverEntry], tally: Tally | None = None) -> None:
         self.calls = tuple([(entry, entry.call) for entry in entries])
-        self.shared = shared
-        self.told = 0
+        self.tally = tally
 
     def count_each(self) -> None:
         """Everybody in it has been told the one event that it was made for."""
@@ -51,7 +60,7 @@ class Row:
             entry.counted += 1
 
 
-_NOBODY = Row((), shared=True)
+_NOBODY = Row(())
 
 
 class Desk:
@@ -97,6 +106,14 @@ class Desk:
         if not self._awake:
             self._awake = True
             self._wake()
+
+    def put_back(self, entry: ObserverEntry) -> None:
+        """Its teller ended for another reason than that all is told: somebody else tells ``entry`` what waits."""
+        waiting = [(event, Row((entry,))) for event in entry.all_in_line()]
+        self._inbox.extendleft(reversed(waiting))
+        if waiting:
+            self._awake = True
+            self._call_teller()
 
     def _wake(self) -> None:
         running = _get_running_loop()
@@ -175,7 +192,7 @@ class Desk:
                 _leave_task(loop, caller)
             _enter_task(loop, teller.task)
             try:
-                suspended = self._step()
+                suspended = teller.context.run(self._step)  # what an observer sets there is not the caller's
             finally:
                 _leave_task(loop, teller.task)
                 if caller is not None:
@@ -225,8 +242,8 @@ class Desk:
                     entry.count_success()
                 await self._work_off_backlog(entry)
                 return
-            if row.shared:
-                row.told += 1
+            if row.tally is not None:
+                row.tally.told += 1
             else:
                 row.count_each()
             try:
@@ -361,7 +378,8 @@ class _Teller:
         self._timer: asyncio.TimerHandle | None = None
         self._ended = False
         self.entry: Any = None
-        self.task = loop.create_task(self._serve(), name="hexviz-teller")
+        self.context = copy_context()
+        self.task = loop.create_task(self._serve(), name="hexviz-teller", context=self.context)
         self.task.add_done_callback(desk.teller_ended)
         self.task._log_destroy_pending = False  # type: ignore[attr-defined]  # noqa: SLF001 - an idle teller holds nothing
 
@@ -423,8 +441,8 @@ class _Teller:
         except GeneratorExit as error:
             if continued.closed:
                 raise
-            self.entry.count_failure(None, error)  # the observer raised it, after it had waited
-            self.entry.set_busy(busy=False)
+            self.entry.count_failure(self.entry.now, error)  # the observer raised it, after it had waited
+            self._desk.put_back(self.entry)
         finally:
             if self._timer is not None:
                 self._timer.cancel()

@@ -22,7 +22,7 @@ from hexviz.events.config import (
     LoggingErrorHandler,
 )
 from hexviz.events.crew import Crew
-from hexviz.events.desk import Desk, Row
+from hexviz.events.desk import Desk, Row, Tally
 from hexviz.events.events import Event, EventsDropped, ObserverFailed, traceback_lines
 from hexviz.events.lag import LAG_S, LagWatch, LoopBlockedError, SlowCall
 from hexviz.events.models import BaseEventManager, ErrorHandler
@@ -36,7 +36,7 @@ _log = logging.getLogger("hexviz.observers")
 _POLL_S = 0.002
 _ENDING_S = 0.5
 _REPORT_EVERY_S = 1.0
-_ROWS_KEPT = 64
+_TALLIES_KEPT = 64
 MAX_BLOCK_MS = 10_000.0
 
 Overflow = Literal["drop_oldest", "drop_newest", "block"]
@@ -65,11 +65,11 @@ class ObserverEntry:
         "overflow",
         "queue_size",
         "removed",
-        "rows",
         "scheduled",
         "slow_call",
         "started",
         "stuck",
+        "tallies",
         "timed_out",
         "topics",
     )
@@ -106,7 +106,7 @@ class ObserverEntry:
         self.stuck = False
         self.removed = False
         self.counted = 0
-        self.rows: list[Row] = []
+        self.tallies: list[Tally] = []
         self.failed = 0
         self.timed_out = 0
         self.dropped: Counter[str] = Counter()
@@ -116,13 +116,13 @@ class ObserverEntry:
     @property
     def delivered(self) -> int:
         """How many events it has heard: those counted one by one, and those counted for all of a row."""
-        told = self.counted + sum(row.told for row in self.rows) + self._manager.is_telling(self)
+        told = self.counted + sum(tally.told for tally in self.tallies) + self._manager.is_telling(self)
         return max(0, told)
 
     def sum_up(self) -> None:
-        """Nothing is on its way: rows that are out of use need not be kept to be counted."""
-        done, self.rows = self.rows[:-_ROWS_KEPT], self.rows[-_ROWS_KEPT:]
-        self.counted += sum(row.told for row in done)
+        """Nothing is on its way: the tallies of rows that are long out of use need not be kept."""
+        done, self.tallies = self.tallies[:-_TALLIES_KEPT], self.tallies[-_TALLIES_KEPT:]
+        self.counted += sum(tally.told for tally in done)
 
     def wants(self, event_class: type[Event]) -> bool:
         """Whether it hears this class of events."""
@@ -165,6 +165,15 @@ class ObserverEntry:
             self.now = None
             self.set_busy(busy=False)
             return None
+
+    def all_in_line(self) -> list[Event]:
+        """Everything that waited behind the call that ended; nobody waits any more."""
+        with self._lock:
+            waiting = list(self.backlog)
+            self.backlog.clear()
+            self.now = None
+            self.set_busy(busy=False)
+            return waiting
 
     def give_up(self) -> None:
         """The event loop of the call under way was closed: it will not end, nor will what waits behind it be heard."""
@@ -418,12 +427,12 @@ class ObserverManager(BaseEventManager):
         wanted = [entry for entry in tuple(self._entries.values()) if entry.wants(event_class)]
         queued = [entry for entry in wanted if entry.id not in self._lossless]
         awaited = [entry for entry in queued if entry.asynchronous]
-        row = Row(awaited, shared=True)
+        tally = Tally()
         for entry in awaited:
-            entry.rows.append(row)
+            entry.tallies.append(tally)
         plan = self._plans[event_class] = _Plan(
             tuple([self._lossless[entry.id][0] for entry in wanted if entry.id in self._lossless]),
-            row if awaited else None,
+            Row(awaited, tally) if awaited else None,
             tuple([entry for entry in queued if not entry.asynchronous]),
             any(entry.topics is not None or entry.overflow == "block" for entry in queued),
         )
@@ -469,7 +478,7 @@ class ObserverManager(BaseEventManager):
 
     def _selected_row(self, event: Event, row: Row | None) -> Row | None:
         selected = self._selected(event, tuple(entry for entry, _ in row.calls)) if row is not None else ()
-        return Row(selected, shared=False) if selected else None
+        return Row(selected) if selected else None
 
     def _selected(self, event: Event, observers: tuple[ObserverEntry, ...]) -> tuple[ObserverEntry, ...]:
         """Those that hear its topic and can take it. On a loop the caller has waited for room before."""

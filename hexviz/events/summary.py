@@ -222,6 +222,8 @@ class _Copier:
         return summarise(value, preview=False)
 
     def _text(self, text: str) -> str:
+        if self._chars <= 0:
+            return ""
         kept = masked_head(text, min(CONTENT_CHARS, self._chars))
         self._chars -= len(kept)
         return kept

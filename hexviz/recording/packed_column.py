@@ -106,14 +106,22 @@ class PackedColumn:
     def numbered(self, texts: Iterable[msgspec.Raw]) -> list[int]:
         """The numbers of values that are JSON already. Raises a MsgspecError for one that is no value of the column."""
         self._make_room()
-        find = self._texts.get
-        numbers = []
-        for text in map(bytes, texts):
-            number = find(text)
-            numbers.append(self._number_of(text) if number is None else number)
+        given = list(texts)
+        written = b"\n".join(given).split(b"\n")
+        if len(written) != len(given):  # one was written over several lines
+            written = list(map(bytes, given))
+        numbers: list[Any] = list(map(self._texts.get, written))
+        if None in numbers:
+            numbers = [
+                self._number_of(text) if number is None else number
+                for text, number in zip(written, numbers, strict=True)
+            ]
         return numbers
 
     def _number_of(self, text: bytes) -> int:
+        number = self._texts.get(text)  # it may have come a moment ago
+        if number is not None:
+            return number
         known, canonical = self._texts, _encode(self._decode(text))
         number = known.get(canonical)
         if number is None:

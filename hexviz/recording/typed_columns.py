@@ -71,14 +71,14 @@ class ArrayColumn:
     def _extend_one_by_one(self, values: Iterable[Any]) -> None:
         for value in values:
             try:
-                self.data.fromlist(self.encoded([value]))
+                self.data.extend(array(self.data.typecode, self.encoded([value])))
             except Exception:  # noqa: BLE001 - as above
                 self.odd[len(self.data)] = value
                 self.data.append(self.absent())
 
-    def encoded(self, values: Sequence[Any]) -> list[Any]:
+    def encoded(self, values: Sequence[Any]) -> Sequence[Any]:
         """The values as the array holds them; TypeError, OverflowError or ValueError where one does not fit."""
-        return list(values)
+        return values
 
     def decoded(self, value: Any) -> Any:
         """The value as it was given."""

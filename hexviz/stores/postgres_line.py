@@ -107,6 +107,7 @@ class Line:
             try:
                 yield connection
             except BaseException:
+                cut.cancel()  # before anything is closed: the number of its socket may soon be another's
                 if connection.closed or connection.broken or connection.info.transaction_status:
                     self.close()
                 raise

@@ -46,7 +46,7 @@ CREATE TABLE segments (
     id INTEGER PRIMARY KEY, run INTEGER NOT NULL, first_seq INTEGER NOT NULL, last_seq INTEGER NOT NULL,
     count INTEGER NOT NULL, crc INTEGER NOT NULL, bytes INTEGER NOT NULL, marks BLOB NOT NULL, page BLOB NOT NULL
 );
-CREATE UNIQUE INDEX segments_by_seq ON segments (run, first_seq, last_seq);
+CREATE UNIQUE INDEX segments_by_seq ON segments (run, first_seq, last_seq, bytes);
 """
 
 

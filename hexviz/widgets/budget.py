@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-RATE = 80_000
+RATE = 65_000
 """Bytes per second, on the average: the limit is 100 kB/s, and frames and headers of the connection come on top."""
 
 BURST = 60_000

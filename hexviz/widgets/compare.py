@@ -5,11 +5,13 @@ from __future__ import annotations
 import uuid
 from typing import TYPE_CHECKING, Any
 
+import ipywidgets
 import pandas as pd
 
 from hexviz.analysis.compare import compare
 from hexviz.display import wanted
 from hexviz.recording.state import RunState
+from hexviz.widgets.cells import adopt
 from hexviz.widgets.dashboard import RecordedView, can_display
 from hexviz.widgets.snapshot import format_ms, frozen_html, plain_text
 from hexviz.widgets.text import xml_text
@@ -31,6 +33,7 @@ class CompareView:
     def __init__(self, before: Recording, after: Recording, *, most: int = 30) -> None:
         self.differences = compare(before.frames, after.frames)
         self._most = most
+        self._around: list[Any] = []
         self._states = [RunState.from_events(recording.events()) for recording in (before, after)]
         axis_ms = max(1.0, *(state.end_ms * 1.01 for state in self._states))
         group = uuid.uuid4().hex
@@ -70,6 +73,16 @@ class CompareView:
         rest = f"; {', '.join(counts)}" if counts else ""
         return f"{format_ms(before_ms)} before, {format_ms(after_ms)} after ({_signed(after_ms - before_ms)}){rest}"
 
+    def close(self) -> None:
+        """Let go of the widgets; closing twice is fine."""
+        for view in self.views:
+            view.close()
+        around, self._around = self._around, []
+        for widget in around:
+            for part in (getattr(widget, "layout", None), widget):
+                if part is not None:
+                    part.close()
+
     def _repr_mimebundle_(self, **options: Any) -> Any:
         if not wanted():
             return {"text/plain": repr(self)}
@@ -84,9 +97,11 @@ class CompareView:
         return {**data, **bundle}, metadata
 
     def _together(self) -> Any:
-        import ipywidgets  # noqa: PLC0415 - loaded by the views already
-
-        return ipywidgets.VBox([*(view.shown() for view in self.views), ipywidgets.HTML(self.differences_html())])
+        table = ipywidgets.HTML(self.differences_html())
+        box = ipywidgets.VBox([*(view.shown() for view in self.views), table])
+        self._around += [box, table, table.style]
+        adopt(self.close)
+        return box
 
     def __repr__(self) -> str:
         lines = [plain_text(state, title=title) for state, title in zip(self._states, self._titles(), strict=True)]

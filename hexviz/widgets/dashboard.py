@@ -15,6 +15,7 @@ from IPython.display import display
 
 from hexviz.display import wanted
 from hexviz.recording.state import RunState
+from hexviz.widgets.cells import adopt
 from hexviz.widgets.feed import Pump, Tap
 from hexviz.widgets.health import health_rows
 from hexviz.widgets.panels import chosen_panels
@@ -144,6 +145,8 @@ class LiveView(Selectable):
                 self.widget.complete = not self._freeze
                 self.widget.channel.on_hello = self._pump.resync
                 self._pump.attach(self.widget)
+                if not self._freeze:
+                    adopt(self.widget.close_channel)
             handle = display(self.widget, display_id=f"hexviz-{uuid.uuid4().hex}")  # type: ignore[no-untyped-call]
             if handle is not None:
                 self._handles.append(handle)
@@ -271,7 +274,14 @@ class RecordedView(Selectable):
             self._pump = Pump(Tap(), self.state, self.widget)
             self.widget.channel.on_hello = self._pump.resync
             self._pump.close()
+            adopt(self.widget.close_channel)
         return self.widget
+
+    def close(self) -> None:
+        """Let go of the widget; the picture and the text stay. Closing twice is fine."""
+        widget, self.widget, self._pump = self.widget, None, None
+        if widget is not None:
+            widget.close_channel()
 
     def __repr__(self) -> str:
         return repr(self._static)

@@ -32,7 +32,8 @@ TABLES: dict[str, tuple[str, ...]] = {
     "backoffs": ("row:u4", "ms:f4"),
     "nodes": ("node:u4", "status:u1", "settled:f4"),
     "waves": ("index:u4", "nodes:u4", "lanes:u4", "start:f4", "end:f4"),
-    "names": ("wave:u4",),
+    "spans": ("first:u4", "count:u4", "wave:u4"),
+    "names": (),
     "edges": ("parent:u4", "child:u4"),
 }
 COLUMNS = tuple(f"{table}.{column}" for table, columns in TABLES.items() for column in columns)
@@ -44,7 +45,7 @@ MAX_LISTED = 2_000
 MOST_EDGES = 2_000
 """The edges of a graph with more nodes than so many stay behind: it is shown by waves."""
 
-_FRESH, _CHANGED, _NODE, _WAVE = 25, 9, 9, 20
+_FRESH, _CHANGED, _NODE, _WAVE, _SPAN = 25, 9, 9, 20, 12
 _LISTED_BYTES = 160
 
 
@@ -60,7 +61,7 @@ class Outbox:
         self._stale = np.zeros(0, bool)
         self._last = np.zeros(0, np.int64)
         self._nodes = np.zeros(0, bool)
-        self._rows = self._first = self._name = self._edge = 0
+        self._rows = self._first = self._name = self._edge = self._span = 0
         self._waves: set[int] = set()
         self._listed = {"decisions": 0, "failures": 0, "calls": 0}
         self._open: set[int] = set()
@@ -95,6 +96,7 @@ class Outbox:
         """The parts of the next message and its buffers, about ``budget`` bytes in all (None: everything)."""
         room = _Room(budget)
         parts, waves = self._take_lists(state, room), self._take_waves(state, room)
+        spans = self._take_spans(state, room)
         changed = self._take_changed(room)
         settled = self._take_nodes(state, room)
         fresh = self._take_fresh(room)
@@ -130,14 +132,17 @@ class Outbox:
             ),
             "waves": tuple(zip(*((w.index, w.nodes, w.lanes, w.start_ms, w.end_ms) for w in waves), strict=True))
             or ((),) * 5,
-            "names": (_view(state.nodes.wave, np.uint32)[names.first : names.first + names.count],),
+            "spans": spans,
+            "names": (),
             "edges": tuple(zip(*edges, strict=True)) or ((), ()),
         }
-        parts["sizes"] = [len(fresh), *(len(tables[name][0]) for name in list(TABLES)[1:])]
+        counts = {"fresh": len(fresh), "names": names.count}
+        parts["sizes"] = [counts[name] if name in counts else len(tables[name][0]) for name in TABLES]
         parts["firstRow"] = int(fresh[0]) if whole else -1
         parts["firstName"] = names.first
         self._left = bool(
             self._waves
+            or self._span < len(state.nodes)
             or self._name < len(state.nodes)
             or not self._sent[self._first : self._rows].all()
             or (self._stale & self._sent).any()
@@ -196,6 +201,17 @@ class Outbox:
         room.spend(_WAVE * len(chosen))
         return [state.waves[index] for index in chosen]
 
+    def _take_spans(self, state: RunState, room: _Room) -> tuple[Numbers, Numbers, Numbers]:
+        """To which wave the nodes belong, as spans of neighbours in one wave: an attempt can be drawn only then."""
+        wave = _view(state.nodes.wave, np.uint32)[self._span :]
+        first = np.flatnonzero(np.concatenate(([True], wave[1:] != wave[:-1]))) if len(wave) else np.zeros(0, np.int64)
+        count = np.diff(np.append(first, len(wave)))
+        most = room.fits(_SPAN, 0.5)
+        first, count = first[:most], count[:most]
+        start, self._span = self._span, self._span + int(count.sum())
+        room.spend(_SPAN * len(first))
+        return first + start, count, wave[first]
+
     def _take_changed(self, room: _Room) -> Numbers:
         waiting = np.flatnonzero(self._stale & self._sent)
         chosen = _spread(waiting, room.fits(_CHANGED, 0.6))
@@ -235,14 +251,14 @@ class Outbox:
         first, most = self._name, room.left()
         text, last, count = bytearray(), self._text, 0
         for name in state.nodes.name[first:]:
-            if most is not None and len(text) + 4 * count >= most:
+            if most is not None and len(text) >= most:
                 break
             whole = clean_text(name, 120).encode("utf-8")
             shared = _shared(last, whole)
             text += bytes((shared, (len(whole) - shared) & 0xFF, (len(whole) - shared) >> 8)) + whole[shared:]
             last, count = whole, count + 1
         self._name, self._text = first + count, last
-        room.spend(len(text) + 4 * count)
+        room.spend(len(text))
         return _Names(first, count, bytes(text) or b"\0")
 
     def _take_edges(self, state: RunState) -> list[tuple[int, int]]:

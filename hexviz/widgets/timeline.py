@@ -227,8 +227,9 @@ class TimelineWidget(anywidget.AnyWidget):
         self.selected = rows
 
     def close_channel(self) -> None:
-        """Let go of both comms."""
+        """Let go of all comms: the channel's, the layout's (which every widget has) and its own."""
         self.channel.close()
+        self.layout.close()
         self.close()
 
     def _is_paused(self) -> bool:

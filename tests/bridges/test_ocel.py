@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 import hexviz
 from hexviz.events import events as ev
 from tests.bridges.made_runs import HOSTILE, broken, exported, hostile, shown, small
-from tests.recording.made_events import numbered, small_run
+from tests.recording.made_events import Run, numbered, small_run
 
 TEXT = {"type": "string"}
 
@@ -109,3 +109,20 @@ def test_any_recording_gives_a_valid_log(events, tmp_path):
 
 def test_a_broken_recording_gives_a_valid_log(tmp_path):
     assert check(exported(broken(), "ocel", tmp_path))
+
+
+def test_what_other_frames_hold_of_an_event_is_among_its_attributes(tmp_path):
+    run = Run().tell(ev.PipelineStarted, "p", 1, 1, (ev.NodeInfo("a", 1),))
+    run.at(2).tell(ev.NodeStarted, "a", 1)
+    run.at(3).tell(ev.LLMPromptSent, "a", ["x"], "c7", "m")
+    run.at(5).tell(ev.LLMResponseReceived, "a", "y", 2.0, "c7", "m", 11, 4)
+    run.at(6).tell(ev.NodeFailed, "a", 1, ValueError("x"), 1, 4.0)
+    run.tell(ev.ControlDecided, "NodeFailed", 5, "retry", "a", 1, 1, "Retry")
+    run.tell(ev.NodeRetrying, "a", 1, 1, 0.001).at(9).tell(ev.NodeStarted, "a", 1, (), 2)
+    document = check(exported(hexviz.Recording(run.events), "ocel", tmp_path))
+    own = [{a["name"]: a["value"] for a in event["attributes"]} for event in document["events"]]
+    assert (own[1]["ready_ms"], own[1]["queued_ms"]) == ("0.0", "2.0")
+    assert (own[2]["call_id"], own[3]["call_id"]) == ("c7", "c7")
+    assert (own[3]["input_tokens"], own[3]["output_tokens"]) == ("11", "4")
+    assert own[5]["checked_seq"] == "5"
+    assert own[6]["backoff_ms"] == "1.0"

@@ -14,6 +14,10 @@ from pathlib import Path
 import nbformat
 import pytest
 
+from hexviz.recording.state import RunState
+from hexviz.widgets.assets import asset
+from hexviz.widgets.wire import base64_buffers, encode
+
 ROOT = Path(__file__).parents[2]
 CHROMIUM = os.environ.get("HEXVIZ_CHROMIUM") or shutil.which("chromium") or "/usr/bin/chromium"
 FLAGS = [
@@ -162,6 +166,54 @@ def shots(tmp_path):
     folder = Path(os.environ.get("HEXVIZ_SHOTS") or tmp_path)
     folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+class Stage:
+    """A bare page with one view: what the widget shows, without a kernel between."""
+
+    def __init__(self, page):
+        self.page, self.complaints = page, []
+        page.on("console", lambda message: message.type == "error" and self.complaints.append(message.text))
+        page.on("pageerror", lambda error: self.complaints.append(f"Uncaught {error}"))
+        page.set_content(f"<body class='hx-page'><style>{asset('report.css')}{asset('timeline.css')}</style></body>")
+        page.add_script_tag(type="module", content=f"{asset('timeline.js')}\nglobalThis.hx = {{ mount, bytesOf }};")
+        page.wait_for_function("() => globalThis.hx")
+
+    def mount(self, **options):
+        script = """options => {
+            globalThis.handle?.destroy();
+            document.querySelector('.hexviz-timeline')?.remove();
+            globalThis.drawn = [];
+            const onDrawn = (seq) => globalThis.drawn.push([seq, performance.now()]);
+            const root = document.body.appendChild(document.createElement('div'));
+            globalThis.handle = hx.mount(root, { ...options, onDrawn });
+        }"""
+        self.page.evaluate(script, options)
+        return self.page.locator(".hexviz-timeline")
+
+    def apply(self, message, buffers):
+        data = [message, base64_buffers(buffer or b"\0" for buffer in buffers)]
+        return self.page.evaluate("([message, buffers]) => handle.apply(message, buffers.map(hx.bytesOf))", data)
+
+    def show(self, events, **options):
+        """A view of ``events``, drawn."""
+        state = RunState.from_events(events)
+        view = self.mount(**options)
+        extra = {"seq": 1, "base": 0, "done": state.done, "paused": False, "cancelling": False}
+        assert self.apply(*encode(state, state.delta(full=True), **extra))
+        self.page.wait_for_function("() => drawn.filter(([seq]) => seq === 1).length > 0", timeout=15_000)
+        return view
+
+
+@pytest.fixture
+def stage(chromium, request):
+    """A bare page; nothing may stand on its console as an error after the test."""
+    scheme = getattr(request, "param", "light")
+    context = chromium.new_context(viewport={"width": 1200, "height": 1000}, color_scheme=scheme, offline=True)
+    made = Stage(context.new_page())
+    yield made
+    context.close()
+    assert made.complaints == []
 
 
 @pytest.fixture

@@ -1,7 +1,9 @@
 """Section C of the fault catalogue: what flush acknowledged is there after every end of the process."""
 
+import contextlib
 import json
 import os
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -276,11 +278,13 @@ def test_c3_killed_while_it_exports_the_old_file_or_the_new_one_stands(in_proces
 
 
 def test_c4_flush_for_the_disk_returns_after_fsync_of_the_log_and_flush_for_the_os_calls_none(tmp_path, monkeypatch):
-    synced = []
+    synced, committed = [], []
     real = os.fsync
 
     def noted(handle):
         synced.append(Path(f"/proc/self/fd/{handle}").readlink())
+        with contextlib.closing(sqlite3.connect(tmp_path / "runs.db")) as other:
+            committed.append(other.execute("SELECT events FROM runs").fetchone()[0])
         real(handle)
 
     monkeypatch.setattr(os, "fsync", noted)
@@ -291,6 +295,7 @@ def test_c4_flush_for_the_disk_returns_after_fsync_of_the_log_and_flush_for_the_
         store.append(contract_run()[5:])
         store.flush("disk")
         assert synced == [tmp_path / "runs.db-wal", tmp_path]
+        assert committed == [17, 17]
         store.flush("disk")
         assert len(synced) == 4
 

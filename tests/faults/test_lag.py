@@ -43,7 +43,7 @@ def outcome(in_process, observer):
     return json.loads(in_process(BLOCKS.format(observer=observer.strip("\n"))))
 
 
-def test_an_async_observer_that_blocks_the_loop_is_named_and_changes_no_result(in_process):
+def test_a4_an_async_observer_that_blocks_the_loop_is_named_and_changes_no_result(in_process):
     results, statistics, told = outcome(
         in_process,
         """
@@ -59,7 +59,7 @@ def test_an_async_observer_that_blocks_the_loop_is_named_and_changes_no_result(i
     assert told == [["blocks", "LoopBlockedError"]]
 
 
-def test_an_observer_that_blocks_after_it_has_waited_is_named_as_well(in_process):
+def test_a4_an_observer_that_blocks_after_it_has_waited_is_named_as_well(in_process):
     _, statistics, told = outcome(
         in_process,
         """
@@ -73,7 +73,7 @@ def test_an_observer_that_blocks_after_it_has_waited_is_named_as_well(in_process
     assert told == [["blocks", "LoopBlockedError"]]
 
 
-def test_a_sync_observer_that_holds_the_interpreter_lock_is_measured_and_named(in_process):
+def test_a3_a_sync_observer_that_holds_the_interpreter_lock_is_measured_and_named(in_process):
     results, statistics, told = outcome(
         in_process,
         """
@@ -90,7 +90,7 @@ def test_a_sync_observer_that_holds_the_interpreter_lock_is_measured_and_named(i
     assert told == [["blocks", "LoopBlockedError"]]
 
 
-def test_observers_that_wait_or_sleep_in_their_thread_are_not_suspected(in_process):
+def test_a4_observers_that_wait_or_sleep_in_their_thread_are_not_suspected(in_process):
     _, statistics, told = outcome(
         in_process,
         """

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 import hexviz
 from hexviz.events import events as ev
+from hexviz.events import secrets
 from hexviz.events.redaction import MOST_STUCK, Redaction, RedactionError
 from hexviz.events.secrets import masked, masked_head, masked_tail
 from hexviz.events.summary import Summariser, Summary, plain
@@ -43,6 +44,12 @@ SENTENCES = [
     f"-----BEGIN RSA PRIVATE KEY-----\n{CANARY}\n-----END RSA PRIVATE KEY-----",
     f"Pwd={CANARY};",
 ]
+
+SHAPES = [
+    "sk-" + "a" * 20, "ghp_" + "a" * 36, "github_pat_" + "a" * 30, "xoxb-" + "1" * 12, "glpat-" + "a" * 20,
+    "hf_" + "a" * 34,
+    "AKIA" + "A" * 16, "ASIA" + "A" * 16, "AIza" + "a" * 35, "eyJhbGciOiJI.eyJzdWIiOiIx.c2lnbmF0dXJl",
+]  # fmt: skip
 
 
 # --- a run leaves nothing behind ----------------------------------------------------------------------------------
@@ -266,6 +273,14 @@ def test_h2_a_limit_never_cuts_a_secret_so_that_the_rest_is_not_recognised(limit
     text = f"could not reach postgresql://me:{CANARY}@db:5432/prod, will try again in a while"
     assert CANARY[:4] not in masked_head(text * 100, limit)
     assert CANARY[-4:] not in masked_tail(f"{'x' * 5000}\npassword = '{CANARY}'\nlast line", limit)
+
+
+@pytest.mark.parametrize("sentence", SENTENCES)
+def test_the_quick_look_never_hides_a_secret_from_the_patterns(sentence):
+    for text in (sentence, sentence.upper(), *SHAPES):
+        found = secrets._TEXT.search(text)
+        assert found is None or any(sign in found[0].lower() for sign in secrets._SIGNS)
+    assert all(masked(shape) == "[redacted]" for shape in SHAPES)
 
 
 @given(st.text() | st.lists(st.sampled_from([*SENTENCES, "a", "\n", "'", "token=", "[redacted]", "://"])).map("".join))

@@ -8,6 +8,10 @@ test("durations are written for people", () => {
   for (const [ms, text] of cases) assert.equal(js.formatMs(ms), text);
 });
 
+test("a moment in a list is short", () => {
+  assert.deepEqual([412, 59999, 187200, 7511000].map(js.formatAt), ["412 ms", "60.0 s", "3:07.2", "2:05:11"]);
+});
+
 test("thousands are set apart", () => {
   assert.deepEqual([7, 1234, 100000, 1234567].map(js.formatCount), ["7", "1,234", "100,000", "1,234,567"]);
 });
@@ -29,7 +33,7 @@ test("the axis ends beyond now and stands still between its steps", () => {
 test("an estimate of the rest is given when there is something to go by, and roughly", () => {
   assert.equal(js.restMs(50, 100, 10000), 10000);
   assert.deepEqual([js.restMs(1, 100, 10000), js.restMs(50, 100, 500), js.restMs(100, 100, 9999)], [-1, -1, -1]);
-  assert.deepEqual([400, 7300, 43000, 247000].map(js.roughly), ["less than 1 s", "7 s", "45 s", "4 min 10 s"]);
+  assert.deepEqual([400, 7300, 43000, 247000].map(js.roughly), ["less than 1 s", "about 7 s", "about 45 s", "about 4 min 10 s"]);
 });
 
 test("a long name keeps both ends", () => {

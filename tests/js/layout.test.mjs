@@ -36,6 +36,8 @@ test("a run in progress keeps lanes for waves to come, a finished one only those
   assert.deepEqual([lanes(20, false), lanes(20, true)], [9, 9]);
   assert.deepEqual([lanes(100, false), lanes(100, true)], [9, 3]);
   assert.deepEqual([lanes(5000, false), lanes(5000, true)], [4, 3]);
+  const ended = [{ nodes: 100, lanes: 20, end: 5 }, { nodes: 100, lanes: 90, end: -1 }];
+  assert.equal(js.reservedLanes({ run: { nodes: 5000 }, done: false }, { nodes: 50, lanes: 0, end: -1 }, js.laneShare(ended)), 10);
 });
 
 test("packed lanes hold no two attempts at once and as few lanes as can be", () => {
@@ -82,21 +84,35 @@ test("few attempts are bars, many are lanes, and lanes thinner than a pixel are 
   assert.deepEqual([levelOf(20000, 0.1), levelOf(20001, 1.5), levelOf(20001, 0.5)], ["bars", "lanes", "density"]);
 });
 
+test("many attempts lie in as few lanes as run at once, however long they waited", () => {
+  const fresh = Array.from({ length: 20002 }, (_, i) => [i, i, 1, i, 3, i, i, i + 9.5]);
+  const store = storeOf(fresh);
+  assert.equal(Math.max(...store.tight.subarray(0, store.rows)), 9);
+  for (let row = 10; row < 100; row++) assert.notEqual(store.tight[row], store.tight[row - 1]);
+});
+
 test("the worst of those that meet in one pixel is seen, and a lit row alone where it is asked for", () => {
-  const fresh = Array.from({ length: 20002 }, (_, i) => [i, i % 5, 1, 0, i === 7 ? 4 : 3, 0, 10, 20]);
+  const fresh = Array.from({ length: 20002 }, (_, i) => [i, i % 5, 1, 0, i % 5 === 2 && i < 50 ? 4 : 3, 0, 10 + (i % 5) * 4, 11 + (i % 5) * 4]);
   const view = viewOf(storeOf(fresh));
   const grid = gridOf(view, view.plan, 474, 100, STATUS_COLORS);
-  const inks = new Set(grid);
-  inks.delete(0);
-  assert.deepEqual([...inks], [0xff005ed5]);
+  const at = (ms) => new Set(grid.filter((_, place) => place % 474 === Math.round(view.plan.x(ms))));
+  assert.ok(at(18.5).has(0xff005ed5));
+  assert.ok(at(14.5).has(0xff739e00) && !at(14.5).has(0xff005ed5));
   const lit = gridOf(view, view.plan, 474, 100, STATUS_COLORS, new Set([8]));
   assert.ok(lit.includes(0xff739e00));
   assert.ok(!lit.includes(0xff005ed5));
 });
 
+test("attempts narrower than a pixel are mixed, so that a few bad ones do not hide the others", () => {
+  const fresh = Array.from({ length: 20002 }, (_, i) => [i, i % 5, 1, 0, i % 20 ? 3 : 2, 0, i * 0.004, i * 0.004 + 0.003]);
+  const view = viewOf(storeOf(fresh));
+  const [ink] = new Set(gridOf(view, view.plan, 474, 100, STATUS_COLORS).filter((pixel) => pixel));
+  assert.ok((ink & 255) < 60 && ((ink >> 8) & 255) > 140, "nearly the colour of those that succeeded");
+});
+
 test("density mixes colours and is the stronger the more lanes are busy", () => {
   const waves = [[1, 2000, 2000, 0, -1]];
-  const fresh = Array.from({ length: 20002 }, (_, i) => [i, i, 1, i % 2000, 3, 0, i < 15000 ? 10 : 60, i < 15000 ? 20 : 70]);
+  const fresh = Array.from({ length: 20002 }, (_, i) => [i, i, 1, i, 3, 0, i < 15000 ? 10 : 60, i < 15000 ? 20 : 70]);
   const view = viewOf(storeOf(fresh, waves));
   assert.ok(view.plan.row < 1);
   const grid = gridOf(view, view.plan, 474, 100, STATUS_COLORS);

@@ -92,6 +92,19 @@ def test_a_stored_run_gives_equal_frames(store):
         pd.testing.assert_frame_equal(getattr(back.frames, name), getattr(recorder.recording.frames, name))
 
 
+def test_beside_a_damaged_record_nothing_is_added_until_it_comes_again_whole(store):
+    run = small_run()
+    kept(store, [event for event in run if event.seq != 12])
+    TestSQLiteStore.damage(store)
+    (damaged,) = store.verify()
+    store.append([run[11]])
+    with pytest.raises(StoreWriteError, match=r"event 12|other events"):
+        store.flush()
+    assert store.verify() == [damaged]
+    kept(store, [run[damaged.seq - 1], run[11]])
+    assert list(store.read("run-1")) == [to_record(event) for event in run]
+
+
 @pytest.mark.parametrize("umask", [0o000, 0o022, 0o077])
 def test_the_files_are_for_their_owner_only_whatever_the_umask(tmp_path, umask):
     before = os.umask(umask)

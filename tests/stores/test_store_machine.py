@@ -149,6 +149,8 @@ class StoreAgainstAList(RuleBasedStateMachine):
         done = salvage(self.path, self.place / f"{self.generation}.db")
         assert [lost.seq for lost in done.lost if lost.run_id == run][:1] == [seq]
         del self.acked[run][seq]
+        if not self.acked[run]:  # nothing tells of the run any more
+            del self.acked[run]
         self.path = done.path
         self.store = SQLiteStore(done.path)
 

@@ -64,13 +64,14 @@ class Browser:
 
     def __init__(self):
         self.rows, self.names, self.nodes, self.last, self.waves = {}, [], {}, {}, {}
+        self.wave_of = {}
 
     def take(self, message, buffers):
         if message["full"]:
             self.__init__()
         tables = unpacked(message, buffers)
         at = 0
-        for _ in range(message["sizes"][5]):
+        for _ in range(message["sizes"][list(TABLES).index("names")]):
             shared, length = buffers[-1][at], buffers[-1][at + 1] | buffers[-1][at + 2] << 8
             before = self.names[-1][:shared] if self.names else b""
             self.names.append(before + buffers[-1][at + 3 : at + 3 + length])
@@ -87,6 +88,8 @@ class Browser:
                 self.nodes[self.rows[row][0]] = status
         self.nodes.update(zip(tables["nodes"]["node"], tables["nodes"]["status"], strict=True))
         self.waves.update(zip(tables["waves"]["index"], tables["waves"]["lanes"], strict=True))
+        for first, count, wave in zip(*tables["spans"].values(), strict=True):
+            self.wave_of.update(dict.fromkeys(range(first, first + count), wave))
         return self
 
 

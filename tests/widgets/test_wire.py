@@ -42,6 +42,7 @@ def assert_same(state, browser):
     assert len(browser.rows) == len(attempts)
     assert [browser.nodes.get(node, 0) for node in range(len(state.nodes))] == list(state.nodes.status)
     assert browser.names == [clean_text(name, 120).encode() for name in state.nodes.name]
+    assert browser.wave_of == dict(enumerate(state.nodes.wave))
     assert browser.waves == {index: wave.lanes for index, wave in state.waves.items()}
 
 

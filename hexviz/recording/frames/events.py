@@ -9,13 +9,15 @@ import numpy as np
 
 from hexviz.events import events as ev
 from hexviz.events.schema import BASE_FIELDS, to_record
-from hexviz.recording.arrays import Words, build, shown
+from hexviz.recording.arrays import Words, build, shown, words_of
 from hexviz.recording.columns import NULL
 from hexviz.recording.frames.topics import topics_of
 from hexviz.recording.packed_column import PackedColumn
 from hexviz.recording.snapshot import factorised
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import pandas as pd
 
     from hexviz.recording.arrays import Array
@@ -45,8 +47,9 @@ def events_frame(snapshot: Snapshot, graphs: Graphs) -> pd.DataFrame:
         if table is None:
             continue
         if cls not in ev.EVENT_CLASSES:
-            topic.put(table.place, *_users_topics(s, table))
-            payload.put(table.place, *_users_payloads(s, table))
+            for texts, gathered in zip(_users_texts(s, table), (topic, payload), strict=True):
+                words = words_of(texts)
+                gathered.put(table.place, words.codes, words.distinct)
             continue
         topic.put(table.place, *topics_of(s, table))
         payload.put(table.place, *_payloads(table))
@@ -70,7 +73,7 @@ class _Gathered:
         self._codes = np.zeros(size, dtype=np.int64)
         self._values: list[str] = []
 
-    def put(self, place: Array, codes: Array, values: list[str]) -> None:
+    def put(self, place: Array, codes: Array, values: Sequence[str]) -> None:
         """The texts of the events at some places, by number."""
         self._codes[place] = codes + len(self._values)
         self._values += values
@@ -132,22 +135,15 @@ def _encoded(value: Any) -> str:
 # --- events of users ----------------------------------------------------------------------------------------------
 
 
-def _users_topics(snapshot: Snapshot, table: ClassTable) -> tuple[Array, list[str]]:
-    known: dict[str, int] = {}
-    codes = [known.setdefault(_topic(event), len(known)) for event in _events(snapshot, table)]
-    return np.array(codes, dtype=np.int64), list(known)
-
-
-def _users_payloads(snapshot: Snapshot, table: ClassTable) -> tuple[Array, list[str]]:
-    known: dict[str, int] = {}
-    codes = [known.setdefault(_payload(event), len(known)) for event in _events(snapshot, table)]
-    return np.array(codes, dtype=np.int64), list(known)
-
-
-def _events(snapshot: Snapshot, table: ClassTable) -> Any:
+def _users_texts(snapshot: Snapshot, table: ClassTable) -> tuple[list[str], list[str]]:
+    """The topics and the payloads of events of a class that is not ours: its own code says the topic."""
+    topics, payloads = [], []
     pipelines = (snapshot.texts_list[code] for code in snapshot.pipeline[table.place].tolist())
     for values, pipeline in zip(table.events(), pipelines, strict=True):
-        yield table.block.cls(**values, pipeline=pipeline)
+        event = table.block.cls(**values, pipeline=pipeline)
+        topics.append(_topic(event))
+        payloads.append(_payload(event))
+    return topics, payloads
 
 
 def _topic(event: ev.Event) -> str:

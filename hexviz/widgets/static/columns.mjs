@@ -7,7 +7,8 @@ const SECTIONS = [
   ["backoffs", [["row", u4], ["ms", f4]]],
   ["nodes", [["node", u4], ["status", u1], ["settled", f4]]],
   ["waves", [["index", u4], ["nodes", u4], ["lanes", u4], ["start", f4], ["end", f4]]],
-  ["names", [["wave", u4]]],
+  ["spans", [["first", u4], ["count", u4], ["wave", u4]]],
+  ["names", []],
   ["edges", [["parent", u4], ["child", u4]]],
 ];
 

@@ -132,20 +132,22 @@ function drawWaits(pen, view, plan, row, { y, end, status, waited }, shade) {
   const start = Math.min(store.start[row], shownTo);
   if (start > store.ready[row]) wait(pen, view, plan, store.ready[row], start, y, view.hatches.queue, PENDING, shade);
   if (status === RETRYING && waited > end) wait(pen, view, plan, end, Math.min(waited, Math.max(shownTo, end)), y, view.hatches.backoff, RETRYING, shade);
-  if (store.before[row] >= 0) drawLink(pen, view, plan, row, y);
+  if (store.before[row] >= 0) drawLink(pen, view, plan, row, y, shade);
 }
 
 /** A thin line from the end of the attempt before to the start of this one. */
-function drawLink(pen, view, plan, row, y) {
+function drawLink(pen, view, plan, row, y, shade) {
   const { store } = view;
   const place = {};
   if (!placeRow(view, plan, store.before[row], place) || plan.bar < 3) return;
   pen.strokeStyle = STATUS_COLORS[RETRYING];
   pen.lineWidth = 1.2;
+  pen.globalAlpha = shade;
   pen.beginPath();
   pen.moveTo(plan.x(store.end[store.before[row]]), place.y + plan.bar / 2);
   pen.lineTo(plan.x(Math.min(store.start[row], view.shownTo)), y + plan.bar / 2);
   pen.stroke();
+  pen.globalAlpha = 1;
 }
 
 function wait(pen, view, plan, from, to, y, pattern, status, shade) {
@@ -188,14 +190,14 @@ function mark(pen, view, plan, status, width) {
   pen.stroke();
 }
 
-function laneKey(store, plan, row) {
+function laneKey(plan, row) {
   return `${plan.bandOf(row)?.index}/${plan.lane[row]}`;
 }
 
 function lastOfLane(store, plan, t) {
   const last = new Map();
   for (let row = 0; row < store.rows; row++) {
-    if (store.start[row] >= 0 && store.start[row] <= t) last.set(laneKey(store, plan, row), row);
+    if (store.start[row] >= 0 && store.start[row] <= t) last.set(laneKey(plan, row), row);
   }
   return last;
 }
@@ -214,7 +216,7 @@ function drawName(pen, view, plan, row, { status, end, y, waited }, last) {
     pen.fillText(name, left + 5, middle);
     return;
   }
-  if (last.get(laneKey(store, plan, row)) !== row) return;
+  if (last.get(laneKey(plan, row)) !== row) return;
   const right = plan.x(Math.max(end, Math.min(waited, view.shownTo))) + 6;
   const before = plan.x(store.ready[row]) - size - 6;
   pen.fillStyle = theme.fg;
@@ -245,25 +247,27 @@ function drawCritical(pen, view, plan) {
   if (!store.critical.length || !store.done || view.cut !== null || view.packed) return;
   const place = {};
   let before = null;
+  const shade = view.lit ? 0.3 : 1;
   pen.strokeStyle = ACCENT;
   pen.fillStyle = ACCENT;
+  pen.globalAlpha = shade;
   for (const node of store.critical) {
     const row = store.lastRow[node] ?? -1;
     if (row < 0 || !placeRow(view, plan, row, place)) continue;
     const [x, right] = [plan.x(store.start[row]), plan.x(place.end)];
     const middle = place.y + plan.bar / 2;
-    pen.fillRect(x, place.y + plan.bar - Math.min(2.5, plan.bar), Math.max(right - x, 1.5), 2.5);
+    const thick = Math.max(1, Math.min(2.5, plan.bar * 0.35));
+    pen.fillRect(x, place.y + plan.bar - thick, Math.max(right - x, 1.5), thick);
     if (before) {
       pen.lineWidth = 1.2;
-      pen.globalAlpha = 0.8;
       pen.beginPath();
       pen.moveTo(before.x, before.y);
       pen.lineTo(x, middle);
       pen.stroke();
-      pen.globalAlpha = 1;
     }
     before = { x: right, y: middle };
   }
+  pen.globalAlpha = 1;
 }
 
 function drawOutlines(pen, view, plan) {
@@ -319,7 +323,7 @@ export function concurrencyStrip(view, canvas, height) {
   const top = 8;
   const y = (n) => height - 1 - (n / most) * (height - 1 - top);
   pen.fillStyle = colorsOf(view)[RUNNING];
-  pen.globalAlpha = 0.65;
+  pen.globalAlpha = 0.8;
   busy.forEach((n, k) => { if (n > 0) pen.fillRect(GUTTER + k * 2, y(n), 2, height - 1 - y(n)); });
   pen.globalAlpha = 1;
   pen.fillStyle = theme.line;

@@ -10,6 +10,14 @@ export function formatMs(ms) {
   return h ? `${h} h ${String(m).padStart(2, "0")} min` : `${m} min ${String(s).padStart(2, "0")} s`;
 }
 
+/** A moment of a run, short enough for a list: 412 ms, 59.8 s, 3:07.2, 2:05:11. */
+export function formatAt(ms) {
+  if (!(ms >= 60000)) return formatMs(ms);
+  const tenths = Math.floor(ms / 100);
+  const [h, m, s] = [Math.floor(tenths / 36000), Math.floor(tenths / 600) % 60, (tenths % 600) / 10];
+  return h ? `${h}:${String(m).padStart(2, "0")}:${String(Math.floor(s)).padStart(2, "0")}` : `${m}:${s.toFixed(1).padStart(4, "0")}`;
+}
+
 /** 1234567 as 1,234,567. */
 export function formatCount(count) {
   return String(count).replace(/\B(?=(\d{3})+$)/g, ",");
@@ -53,7 +61,7 @@ export function restMs(ended, total, elapsedMs) {
 export function roughly(ms) {
   const seconds = ms / 1000;
   if (seconds < 1) return "less than 1 s";
-  if (seconds < 10) return `${Math.round(seconds)} s`;
-  if (seconds < 60) return `${Math.round(seconds / 5) * 5} s`;
-  return formatMs(Math.round(seconds / (seconds < 600 ? 10 : 60)) * (seconds < 600 ? 10000 : 60000)).replace(" 00 s", "");
+  if (seconds < 10) return `about ${Math.round(seconds)} s`;
+  if (seconds < 60) return `about ${Math.round(seconds / 5) * 5} s`;
+  return "about " + formatMs(Math.round(seconds / (seconds < 600 ? 10 : 60)) * (seconds < 600 ? 10000 : 60000)).replace(" 00 s", "");
 }

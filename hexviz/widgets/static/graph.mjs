@@ -2,7 +2,7 @@
 
 import { put, write } from "./dom.mjs";
 import { formatCount, shortened } from "./format.mjs";
-import { RUNNING, STATUSES, statusWord } from "./palette.mjs";
+import { DARK_INK, PENDING, PROGRESS_ORDER, RUNNING, statusWord } from "./palette.mjs";
 import { nameOf, nodesAt } from "./store.mjs";
 import { colorsOf } from "./draw.mjs";
 
@@ -10,6 +10,7 @@ const SVG = "http://www.w3.org/2000/svg";
 export const MOST_NODES = 200;
 const BOXED = 60;
 const MOST_WAVES = 300;
+const SHARES = [...PROGRESS_ORDER, PENDING];
 
 /** The nodes of each layer from top to bottom, by the mean place of their neighbours (barycentre, four sweeps). */
 export function layered(layerOf, edges) {
@@ -55,7 +56,7 @@ function draw(parent, tag, attributes, text) {
   return element;
 }
 
-export function buildGraph(view, parent) {
+export function buildGraph(parent) {
   const section = put(parent, "section", "hx-list hx-graph");
   const head = put(section, "h4", "", "Graph");
   const graph = { note: put(head, "span", "hx-note"), scroll: put(section, "div", "hx-scroller"), nodes: [], made: "", seen: "" };
@@ -130,7 +131,7 @@ function colorNodes(view, graph, statuses) {
   const lit = new Set([...view.selected].map((row) => store.node[row]));
   graph.nodes.forEach(({ group, shape, text, title, boxed }, node) => {
     shape.setAttribute("fill", colors[statuses[node]]);
-    if (boxed) text.setAttribute("fill", statuses[node] === RUNNING ? "#ffffff" : "#0d1117");
+    if (boxed) text.style.fill = statuses[node] === RUNNING ? "#ffffff" : DARK_INK;
     write(title, `${nameOf(store, node)}: ${statusWord(statuses[node])}, wave ${store.nodeWave[node]}`);
     group.classList.toggle("hx-lit", lit.has(node));
     group.classList.toggle("hx-critical", store.done && store.critical.includes(node));
@@ -149,7 +150,7 @@ function buildWaves(view, graph, counts) {
     const total = draw(svg, "text", { x: x + wide, y: y - 5, class: "hx-faint", "text-anchor": "end" });
     if (k % columns < columns - 1 && k < shown.length - 1) draw(svg, "path", { d: `M${x + wide + 3} ${y + 16}h10m-4 -4l4 4l-4 4`, class: "hx-edge" });
     const group = draw(svg, "g", {});
-    const bars = STATUSES.map(() => draw(group, "rect", { y, height: 32 }));
+    const bars = SHARES.map(() => draw(group, "rect", { y, height: 32 }));
     return { wave, x, total, bars, title: draw(group, "title", {}) };
   });
   graph.wide = wide;
@@ -161,7 +162,8 @@ function colorWaves(view, graph, counts) {
     const byStatus = counts.get(wave) ?? [];
     const sum = byStatus.reduce((a, b) => a + b, 0);
     let left = x;
-    bars.forEach((bar, status) => {
+    bars.forEach((bar, place) => {
+      const status = SHARES[place];
       const width = sum ? (graph.wide * byStatus[status]) / sum : 0;
       for (const [name, value] of [["x", left], ["width", width], ["fill", colors[status]]]) bar.setAttribute(name, String(value));
       left += width;

@@ -8,7 +8,7 @@ import { countsAt } from "./store.mjs";
 const ALWAYS_COUNTED = new Set([0, 1, 3, 4]);
 const TOLD_EVERY_MS = 3000;
 
-export function buildHead(view, root, controllable) {
+export function buildHead(root, controllable) {
   const head = put(root, "div", "hx-head");
   const parts = { name: put(head, "span", "hx-name"), state: put(head, "span", "hx-state"), elapsed: put(head, "span", "hx-elapsed") };
   parts.summary = put(head, "span", "hx-summary");
@@ -22,13 +22,13 @@ export function buildHead(view, root, controllable) {
   return parts;
 }
 
-export function buildProgress(view, root) {
+export function buildProgress(root) {
   const bar = put(root, "div", "hx-progress");
   bar.setAttribute("role", "progressbar");
   bar.setAttribute("aria-label", "Nodes ended");
   const segments = PROGRESS_ORDER.map((status) => [status, put(bar, "i")]);
   const counts = put(root, "div", "hx-counts");
-  const numbers = STATUSES.map((word, status) => countOf(counts, status));
+  const numbers = STATUSES.map((_word, status) => countOf(counts, status));
   for (const [kind, word] of [["queue", "waiting"], ["backoff", "back-off"]]) {
     const item = put(counts, "span", "hx-count hx-on");
     item.append(make("i", `hx-swatch hx-${kind}`), word);
@@ -70,7 +70,7 @@ export function showHead(view) {
 function summaryOf(store, ended, total, rest) {
   const { attempts } = store.totals;
   const shown = store.known < attempts ? ` (${formatCount(store.known)} drawn)` : "";
-  const left = rest >= 0 ? ` · about ${roughly(rest)} left` : "";
+  const left = rest >= 0 ? ` · ${roughly(rest)} left` : "";
   return `${formatCount(ended)} of ${formatCount(total)} nodes · ${formatCount(attempts)} attempts${shown} · ${store.waves.size} waves${left}`;
 }
 

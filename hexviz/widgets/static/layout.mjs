@@ -7,6 +7,8 @@ export const GUTTER = 64;
 export const AXIS = 24;
 export const MARKS = 12;
 const FEW = 40;
+/** Of more attempts than this each wave shows only what runs, in as few lanes as that takes: waits would fill it. */
+export const DENSE_ROWS = 20000;
 
 /** A canvas height that fits the size of the run and stays while it goes on. */
 export function canvasHeight(nodes, waves) {
@@ -15,10 +17,18 @@ export function canvasHeight(nodes, waves) {
 }
 
 /** Lanes kept for a wave: all that it may need in a small run, so that nothing moves while it goes on. */
-export function reservedLanes(store, wave) {
+export function reservedLanes(store, wave, share = 0) {
   const nodes = store.run.nodes || store.nodes;
-  const kept = nodes <= FEW ? wave.nodes : store.done ? 2 : nodes <= 120 ? wave.nodes : 4;
+  const likely = Math.max(4, Math.ceil(wave.nodes * (wave.end < 0 ? share : 0)));
+  const kept = nodes <= FEW ? wave.nodes : store.done ? 2 : nodes <= 120 ? wave.nodes : likely;
   return Math.max(1, wave.lanes, Math.min(wave.nodes, kept));
+}
+
+/** How many lanes the waves that have ended took per node: what those to come are likely to take. */
+export function laneShare(waves) {
+  let most = 0;
+  for (const wave of waves) if (wave.end >= 0 && wave.nodes) most = Math.max(most, wave.lanes / wave.nodes);
+  return Math.min(1, most);
 }
 
 /** The bands of the waves from top to bottom; `room(wave)` lanes each. */
@@ -82,19 +92,24 @@ function pop(heap) {
 export function planOf(view) {
   const { store, width, height } = view;
   const bottom = height - AXIS - MARKS;
-  const { bands, row } = view.packed ? packedBands(view, bottom) : waveBands(view, bottom);
+  const dense = store.rows > DENSE_ROWS;
+  const { bands, row } = view.packed ? packedBands(view, bottom) : waveBands(view, bottom, dense);
   const bar = row > 8 ? row - 3 : row > 4 ? row - 1.5 : row > 2 ? row - 0.6 : Math.max(row, 0.9);
   const [from, to] = view.domain;
   const scale = (width - GUTTER - 10) / Math.max(to - from, 1e-6);
-  const lane = view.packed ? view.lanes : store.lane;
+  const lane = view.packed ? view.lanes : dense ? store.tight : store.lane;
   const bandOf = view.packed ? () => bands.get(-1) : (r) => bands.get(store.nodeWave[store.node[r]]);
   return { bottom, bands, row, bar, from, to, scale, bandOf, lane, x: (ms) => GUTTER + (ms - from) * scale };
 }
 
-function waveBands(view, bottom) {
+function waveBands(view, bottom, dense) {
   const { store, folded } = view;
   const waves = view.focus === null ? store.waves.values() : [store.waves.get(view.focus)].filter(Boolean);
-  const placed = layoutBands(waves, bottom, (wave) => (folded.has(wave.index) ? 1 : reservedLanes(store, wave)));
+  const share = laneShare(store.waves.values());
+  const most = Math.max(1, ...[...store.tightWaves.values()].map(({ ends }) => ends.length));
+  const tight = (wave) => (store.done ? store.tightWaves.get(wave.index)?.ends.length || 1 : Math.min(most, Math.max(wave.nodes, 1)));
+  const room = dense ? tight : (wave) => reservedLanes(store, wave, share);
+  const placed = layoutBands(waves, bottom, (wave) => (folded.has(wave.index) ? 1 : room(wave)));
   for (const index of folded) if (placed.bands.has(index)) placed.bands.get(index).folded = true;
   return placed;
 }

@@ -1,7 +1,7 @@
 // The lists beside the timeline: decisions, failures, calls, the health of observers, and what watching costs.
 
 import { make, put, select, write } from "./dom.mjs";
-import { formatCount, formatMs, shortened } from "./format.mjs";
+import { formatAt, formatCount, formatMs, shortened } from "./format.mjs";
 import { SIGNAL_COLORS, STATUS_COLORS } from "./palette.mjs";
 
 const LISTED = 200;
@@ -20,10 +20,10 @@ export function buildList(view, parent, name) {
   const list = { name, number: make("b", "hx-number", "0"), note: make("span", "hx-note"), shown: -1, key: "", signal: "", by: "" };
   head.append(" ", list.number, list.note);
   if (name === "decisions") {
-    const again = (word) => (value) => { list[word] = value; list.key = ""; view.kick(); };
+    const filter = (word) => (value) => { list[word] = value; list.key = ""; view.kick(); };
     const signals = [["", "all signals"], ...Object.keys(SIGNAL_COLORS).map((signal) => [signal, signal])];
-    select(head, "signal", "Only decisions with this signal", signals, again("signal"));
-    list.handlers = select(head, "handler", "Only decisions of this handler", [["", "all handlers"]], again("by"));
+    select(head, "signal", "Only decisions with this signal", signals, filter("signal"));
+    list.handlers = select(head, "handler", "Only decisions of this handler", [["", "all handlers"]], filter("by"));
   }
   list.rows = put(section, "ol");
   list.rows.tabIndex = 0;
@@ -84,7 +84,7 @@ function again(attempt) {
 
 function decisionItem([at, signal, node, , attempt, kind, by, reason, shadow]) {
   const item = make("li");
-  item.append(make("time", "", formatMs(at)), chip(signal, SIGNAL_COLORS[signal] ?? "#999999"));
+  item.append(make("time", "", formatAt(at)), chip(signal, SIGNAL_COLORS[signal] ?? "#999999"));
   item.append(make("span", "hx-node", node ? shortened(node, 20) + again(attempt) : kind));
   item.append(make("span", "hx-by", (shadow ? "shadow " : "") + by), make("span", "hx-why", reason));
   item.title = [node ? node + again(attempt) : kind, `on ${kind}`, by, reason].filter(Boolean).join("\n");
@@ -94,7 +94,7 @@ function decisionItem([at, signal, node, , attempt, kind, by, reason, shadow]) {
 function failureItem([at, node, , attempt, type, message, traceback], open) {
   const item = make("li");
   const where = node ? node + again(attempt) : "the run";
-  item.append(make("time", "", formatMs(at)), make("span", "hx-node", node ? shortened(node, 20) + again(attempt) : where));
+  item.append(make("time", "", formatAt(at)), make("span", "hx-node", node ? shortened(node, 20) + again(attempt) : where));
   const what = message ? `${type}: ${message}` : type;
   item.title = `${where}\n${what}`;
   if (!traceback) {
@@ -113,7 +113,7 @@ const CALL_COLORS = { running: STATUS_COLORS[1], succeeded: STATUS_COLORS[3], fa
 
 function callItem([, start, end, status, kind, name, node, attempt, tokens]) {
   const item = make("li");
-  item.append(make("time", "", formatMs(start)), chip(kind, CALL_COLORS[status] ?? "#999999"), make("span", "hx-node", shortened(name, 24)));
+  item.append(make("time", "", formatAt(start)), chip(kind, CALL_COLORS[status] ?? "#999999"), make("span", "hx-node", shortened(name, 24)));
   item.append(make("span", "hx-by", shortened(node, 20) + again(attempt)));
   const took = end >= 0 ? formatMs(end - start) : "running";
   item.append(make("span", "hx-why", tokens ? `${took} · ${formatCount(tokens)} tokens` : took));

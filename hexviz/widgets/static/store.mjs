@@ -7,7 +7,9 @@ const KEPT = 5000;
 const ROW_COLUMNS = [
   ["node", Uint32Array], ["attempt", Uint16Array], ["lane", Uint16Array], ["status", Uint8Array],
   ["ready", Float32Array], ["start", Float32Array], ["end", Float32Array], ["backoff", Float32Array], ["before", Int32Array],
+  ["tight", Uint16Array],
 ];
+const MOST_LANES = 4096;
 
 export function createStore() {
   const totals = { attempts: 0, decisions: 0, failures: 0, calls: 0 };
@@ -19,7 +21,7 @@ function clear(store) {
   for (const [name, Type] of ROW_COLUMNS) store[name] = new Type(0);
   return Object.assign(store, {
     rows: 0, known: 0, capacity: 0, names: [], nodes: 0, nodeWave: new Uint32Array(0), nodeStatus: new Uint8Array(0), nodeSettled: new Float32Array(0),
-    lastRow: new Int32Array(0), waves: new Map(), decisions: [], failures: [], calls: [], edges: [], critical: [], moments: null,
+    lastRow: new Int32Array(0), waves: new Map(), tightWaves: new Map(), decisions: [], failures: [], calls: [], edges: [], critical: [], moments: null,
   });
 }
 
@@ -34,7 +36,7 @@ export function applyMessage(store, message, buffers) {
   for (const word of ["health", "overhead", "critical"]) if (message[word]) store[word] = message[word];
   const tables = unpack(message.sizes, buffers);
   applyNames(store, message.firstName, tables);
-  applyWaves(store, tables.waves);
+  applyWaves(store, tables);
   applyFresh(store, message.firstRow, tables.fresh);
   applyChanged(store, tables);
   applyNodes(store, tables.nodes);
@@ -46,14 +48,31 @@ function applyNames(store, first, { names, text, edges }) {
   const last = first > 0 && store.names[first - 1] !== undefined ? new TextEncoder().encode(store.names[first - 1]) : undefined;
   readNames(text, names.length, last).forEach((name, k) => { store.names[first + k] = name; });
   if (names.length) nodeRoom(store, first + names.length);
-  for (let k = 0; k < names.length; k++) store.nodeWave[first + k] = names.wave[k];
   for (let k = 0; k < edges.length; k++) store.edges.push([edges.parent[k], edges.child[k]]);
 }
 
-function applyWaves(store, { length, index, nodes, lanes, start, end }) {
-  for (let k = 0; k < length; k++) {
-    store.waves.set(index[k], { index: index[k], nodes: nodes[k], lanes: lanes[k], start: start[k], end: end[k] });
+function applyWaves(store, { waves, spans }) {
+  for (let k = 0; k < waves.length; k++) {
+    const [index, nodes, lanes, start, end] = [waves.index[k], waves.nodes[k], waves.lanes[k], waves.start[k], waves.end[k]];
+    store.waves.set(index, { index, nodes, lanes, start, end });
   }
+  for (let k = 0; k < spans.length; k++) {
+    nodeRoom(store, spans.first[k] + spans.count[k]);
+    store.nodeWave.fill(spans.wave[k], spans.first[k], spans.first[k] + spans.count[k]);
+  }
+}
+
+/** A lane in which the attempt meets no other that runs, whatever waits: what many attempts are drawn in. */
+function tighten(store, row) {
+  const wave = store.nodeWave[store.node[row]];
+  if (!store.tightWaves.has(wave)) store.tightWaves.set(wave, { ends: [], last: -1 });
+  const lanes = store.tightWaves.get(wave);
+  const [start, end] = [store.start[row], store.end[row] < 0 ? Infinity : store.end[row]];
+  let lane = start < lanes.last && lanes.ends.length ? row % lanes.ends.length : lanes.ends.findIndex((at) => at <= start);
+  if (lane < 0) lane = lanes.ends.length < MOST_LANES ? lanes.ends.length : row % MOST_LANES;
+  lanes.last = Math.max(lanes.last, start);
+  lanes.ends[lane] = Math.max(end, lanes.ends[lane] === Infinity ? 0 : lanes.ends[lane] ?? 0);
+  store.tight[row] = lane;
 }
 
 function nodeRoom(store, nodes) {
@@ -89,6 +108,7 @@ function applyFresh(store, first, fresh) {
     store.before[row] = store.lastRow[node] < row ? store.lastRow[node] : -1;
     store.lastRow[node] = Math.max(row, store.lastRow[node]);
     settle(store, row, fresh.status[k], fresh.end[k]);
+    tighten(store, row);
   }
 }
 
@@ -103,7 +123,12 @@ function settle(store, row, status, end) {
 }
 
 function applyChanged(store, { changed, backoffs }) {
-  for (let k = 0; k < changed.length; k++) settle(store, changed.row[k], changed.status[k], changed.end[k]);
+  for (let k = 0; k < changed.length; k++) {
+    const row = changed.row[k];
+    settle(store, row, changed.status[k], changed.end[k]);
+    const lanes = store.tightWaves.get(store.nodeWave[store.node[row]]);
+    if (lanes?.ends[store.tight[row]] === Infinity) lanes.ends[store.tight[row]] = store.end[row];
+  }
   for (let k = 0; k < backoffs.length; k++) if (backoffs.row[k] < store.rows) store.backoff[backoffs.row[k]] = backoffs.ms[k];
 }
 

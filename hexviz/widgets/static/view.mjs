@@ -22,7 +22,7 @@ export function mount(root, { title = "", controllable = false, player = false, 
     hover: -1, hoverDecision: null, selected: new Set(), lit: null, shownByPython: null, words: "", searched: -1, focus: null, folded: new Set(),
     cut: null, frozen: false, packed: false, packedAt: -1, lanes: null, count: 0, contrast: false, width: 0, height: 200, domain: [0, 1000], zoom: null,
     plan: null, moving: false, draws: 0, waiting: false, last: 0, offset: 0, shownTo: 0, drawMs: 0, theme: null, hatches: hatches(), send: () => {},
-    toldState: "", toldAt: -Infinity, echo: false, level: "bars",
+    eased: false, toldState: "", toldAt: -Infinity, echo: false, level: "bars",
   };
   view.kick = () => kick(view);
   view.wholeMs = () => wholeOf(view);
@@ -48,8 +48,8 @@ export function mount(root, { title = "", controllable = false, player = false, 
 function build(view, { controllable, player, live }) {
   const { root, panels } = view;
   const has = (panel) => panels.includes(panel);
-  const parts = { head: buildHead(view, root, controllable), lists: [], tables: [] };
-  if (has("progress")) parts.progress = buildProgress(view, root);
+  const parts = { head: buildHead(root, controllable), lists: [], tables: [] };
+  if (has("progress")) parts.progress = buildProgress(root);
   const bars = put(root, "div", "hx-bars");
   bars.hidden = !has("timeline");
   if (has("timeline")) parts.tools = buildTools(view, parts.progress?.counts ?? bars, { live });
@@ -71,7 +71,7 @@ function build(view, { controllable, player, live }) {
     if (LISTS[panel]) parts.lists.push(buildList(view, lists, panel));
     else if (panel === "health") parts.tables.push([buildTable(lists, "health", "Observers", HEALTH_HEADS), showHealth]);
     else if (panel === "overhead") parts.tables.push([buildTable(lists, "overhead", "Cost of watching", []), showOverhead]);
-    else if (panel === "graph") parts.graph = buildGraph(view, lists);
+    else if (panel === "graph") parts.graph = buildGraph(lists);
   }
   lists.hidden = !lists.children.length;
   return parts;
@@ -83,6 +83,7 @@ function take(view, message, buffers) {
   view.offset = store.nowMs - performance.now();
   view.live = !store.done && store.run.status === "running" && store.nowMs > store.endMs + 0.001;
   view.paused = Boolean(message.paused);
+  if (message.full) view.eased = false;
   if (message.full) view.selected = new Set([...view.selected].filter((row) => row < store.totals.attempts));
   if (view.words && view.searched !== store.seq) searchFor(view, view.words);
   showPlayer(view);
@@ -141,7 +142,7 @@ function frame(view) {
   if (!view.alive) return;
   const { store, root, parts } = view;
   const nodes = store.run.nodes || store.nodes || 8;
-  view.width = parts.stage.clientWidth || parts.strip?.clientWidth || 0;
+  view.width = parts.stage.clientWidth || parts.strip?.clientWidth || root.clientWidth - 30;
   view.height = canvasHeight(nodes, store.run.waves || store.waves.size);
   parts.canvas.style.height = `${view.height}px`;
   const now = view.live ? Math.max(store.endMs, performance.now() + view.offset) : Math.max(store.endMs, store.nowMs);
@@ -172,7 +173,8 @@ function moveDomain(view, now) {
   }
   if (view.frozen) return false;
   const target = wholeOf(view);
-  const at = view.domain[0] === 0 && view.draws > 1 ? view.domain[1] : target;
+  const at = view.domain[0] === 0 && view.eased ? view.domain[1] : target;
+  view.eased = view.store.known > 0;
   const near = Math.abs(target - at) < target * 0.004;
   const least = view.store.done ? 0 : now * 1.02;
   view.domain = [0, near ? target : Math.max(at + (target - at) * 0.3, least)];
