@@ -96,9 +96,9 @@ class SQLiteStore(Store):
     ) -> list[RunInfo]:
         """The runs, newest first; filters combine. ``since <= started_at < until``; a naive time is UTC."""
         infos = self._infos(
-            "WHERE (?1 IS NULL OR pipeline = ?1) AND (?2 IS NULL OR status = ?2)"
-            " AND (?3 IS NULL OR started_us >= ?3) AND (?4 IS NULL OR started_us < ?4) ORDER BY id DESC",
-            (_key(pipeline), _key(status), _us(since), _us(until)),
+            "WHERE (? IS NULL OR pipeline = ?) AND (? IS NULL OR status = ?)"
+            " AND (? IS NULL OR started_us >= ?) AND (? IS NULL OR started_us < ?) ORDER BY id DESC",
+            tuple(value for value in (_key(pipeline), _key(status), _us(since), _us(until)) for _ in range(2)),
         )
         return [info for info in infos if tag is None or tag in info.tags]
 
@@ -156,10 +156,10 @@ class SQLiteStore(Store):
             yield from self._rows(run_id, key, after_seq, backwards=backwards)
         sql = (
             f"SELECT {_SEGMENT} FROM segments WHERE run = ? AND first_seq {sign} ? "  # noqa: S608 - words of ours only
-            f"AND (?3 IS NULL OR last_seq > ?3) ORDER BY first_seq {order} LIMIT 1"
+            f"AND (? IS NULL OR last_seq > ?) ORDER BY first_seq {order} LIMIT 1"
         )
         last = _BEYOND if backwards else -_BEYOND
-        while rows := self._fetch(sql, (key, last, after_seq)):
+        while rows := self._fetch(sql, (key, last, after_seq, after_seq)):
             yield Segment(*rows[0])
             if type(rows[0][0]) is not int:
                 return

@@ -64,7 +64,7 @@ def report_html(state: RunState, *, title: str = "") -> str:
     message, buffers = encode(
         state, state.delta(full=True), seq=max(state.seq, 1), base=0, done=True, paused=False, cancelling=False
     )
-    for rows in ("decisions", "failures"):
+    for rows in ("decisions", "failures", "calls"):
         message[rows] = _last_that_fit(message[rows])  # message["totals"] says how many there were
     data = {"title": clean_text(title, 120), "message": message, "buffers": base64_buffers(buffers)}
     script = f"{_as_script(asset('timeline.js'))}\nmountReport(document);\n"

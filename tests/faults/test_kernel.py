@@ -41,7 +41,7 @@ def run(fn, run_id):
 AFTER = """
 with hexviz.open_store("runs.db") as store:
     kinds = [type(event).__name__ for event in store.recording("{run_id}")]
-    print([info.status for info in store.runs() if info.run_id == "{run_id}"], kinds[-1], "NodeCancelled" in kinds)
+    print([info.status for info in store.list_runs() if info.run_id == "{run_id}"], kinds[-1], "NodeCancelled" in kinds)
 left = [t.get_name() for t in asyncio.all_tasks() if "hexviz" in t.get_name() and "teller" not in t.get_name()]
 print("left", left)
 """

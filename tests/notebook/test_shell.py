@@ -39,7 +39,7 @@ async def by_hand(graph=fine, **options):
 
 @pytest.fixture
 def shell(monkeypatch):
-    monkeypatch.delenv("HEXVIZ_DISPLAY", raising=False)
+    monkeypatch.setenv("HEXVIZ_DISPLAY", "on")
     made = InteractiveShell(
         config=Config({"HistoryManager": {"enabled": False}, "InteractiveShell": {"colors": "nocolor"}})
     )
