@@ -16,9 +16,9 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from hexviz.analysis.palette import SIGNAL_COLORS, STATUS_COLORS
 from hexviz.display import wanted
 from hexviz.events.events import Event, printable
+from hexviz.palette import SIGNAL_COLORS, STATUS_COLORS
 from hexviz.recording.state import STATUSES, RunState
 
 if TYPE_CHECKING:

@@ -13,10 +13,10 @@ from hexviz.analysis.concurrency import concurrency
 from hexviz.analysis.critical_path import critical_path, path_by_clock, slack, wave_barrier
 from hexviz.analysis.decisions import decision_counts, decisions, handler_votes
 from hexviz.analysis.failures import failure_counts, failures, retries
-from hexviz.analysis.palette import SIGNAL_COLORS, STATUS_COLORS
 from hexviz.analysis.timeline import timeline
 from hexviz.analysis.waits import wait_causes, waits
 from hexviz.analysis.what_if import scaling, what_if
+from hexviz.palette import SIGNAL_COLORS, STATUS_COLORS
 
 __all__ = [
     "SIGNAL_COLORS",

@@ -8,7 +8,6 @@ import numpy as np
 import plotly.graph_objects as go
 
 from hexviz.analysis.calls import calls
-from hexviz.analysis.palette import CALL_COLORS
 from hexviz.figures.layout import (
     Unit,
     all_harmless,
@@ -19,6 +18,7 @@ from hexviz.figures.layout import (
     say_nothing_to_show,
     unit_for,
 )
+from hexviz.palette import CALL_COLORS
 
 if TYPE_CHECKING:
     import pandas as pd

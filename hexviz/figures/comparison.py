@@ -8,7 +8,6 @@ import numpy as np
 import plotly.graph_objects as go
 
 from hexviz.analysis.compare import compare
-from hexviz.analysis.palette import NEUTRAL, STATUS_COLORS
 from hexviz.figures.layout import (
     all_harmless,
     duration_text,
@@ -18,6 +17,7 @@ from hexviz.figures.layout import (
     say_nothing_to_show,
     unit_for,
 )
+from hexviz.palette import NEUTRAL, STATUS_COLORS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -9,8 +9,8 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from hexviz.analysis.concurrency import concurrency
-from hexviz.analysis.palette import STATUS_COLORS
 from hexviz.figures.layout import new_figure, run_title, say_nothing_to_show, unit_for
+from hexviz.palette import STATUS_COLORS
 
 if TYPE_CHECKING:
     from hexviz.analysis.source import FramesLike

@@ -8,7 +8,6 @@ import numpy as np
 import plotly.graph_objects as go
 
 from hexviz.analysis.critical_path import critical_path
-from hexviz.analysis.palette import ACCENT, NEUTRAL
 from hexviz.figures.layout import (
     all_harmless,
     duration_text,
@@ -18,6 +17,7 @@ from hexviz.figures.layout import (
     say_nothing_to_show,
     unit_for,
 )
+from hexviz.palette import ACCENT, NEUTRAL
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -8,8 +8,8 @@ import numpy as np
 import plotly.graph_objects as go
 
 from hexviz.analysis.decisions import decisions
-from hexviz.analysis.palette import SIGNAL_COLORS, signal_color
 from hexviz.figures.layout import all_harmless, name_rows, new_figure, run_title, say_nothing_to_show, unit_for
+from hexviz.palette import SIGNAL_COLORS, signal_color
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import pandas as pd
 import plotly.graph_objects as go
 
-from hexviz.analysis.palette import STATUS_COLORS
 from hexviz.analysis.source import table
 from hexviz.figures.layout import all_harmless, new_figure, run_title, say_nothing_to_show, unit_for
+from hexviz.palette import STATUS_COLORS
 
 if TYPE_CHECKING:
     from hexviz.analysis.source import FramesLike

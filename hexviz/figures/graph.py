@@ -9,10 +9,10 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from hexviz.analysis.critical_path import slack
-from hexviz.analysis.palette import ACCENT, NEUTRAL, STATUS_COLORS, status_color
 from hexviz.analysis.shape import shape_of
 from hexviz.analysis.source import table
 from hexviz.figures.layout import all_harmless, duration_text, new_figure, run_title, say_nothing_to_show
+from hexviz.palette import ACCENT, NEUTRAL, STATUS_COLORS, status_color
 
 if TYPE_CHECKING:
     from hexviz.analysis.source import FramesLike

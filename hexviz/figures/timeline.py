@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from hexviz.analysis.palette import STATUS_COLORS, WAIT_COLORS, status_color
 from hexviz.analysis.source import table
 from hexviz.figures.layout import (
     Unit,
@@ -22,6 +21,7 @@ from hexviz.figures.layout import (
     say_nothing_to_show,
     unit_for,
 )
+from hexviz.palette import STATUS_COLORS, WAIT_COLORS, status_color
 
 if TYPE_CHECKING:
     from hexviz.analysis.source import FramesLike

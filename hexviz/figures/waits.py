@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import plotly.graph_objects as go
 
-from hexviz.analysis.palette import WAIT_COLORS
 from hexviz.analysis.waits import waits
 from hexviz.figures.layout import (
     all_harmless,
@@ -18,6 +17,7 @@ from hexviz.figures.layout import (
     say_nothing_to_show,
     unit_for,
 )
+from hexviz.palette import WAIT_COLORS
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import plotly.graph_objects as go
 
-from hexviz.analysis.palette import ACCENT, NEUTRAL, STATUS_COLORS
 from hexviz.analysis.what_if import scaling
 from hexviz.figures.layout import duration_text, new_figure, run_title, say_nothing_to_show, unit_for
+from hexviz.palette import ACCENT, NEUTRAL, STATUS_COLORS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

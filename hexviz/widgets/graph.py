@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hexviz.analysis.palette import STATUS_COLORS
+from hexviz.palette import STATUS_COLORS
 from hexviz.recording.state import RUNNING, STATUSES
 from hexviz.widgets.text import xml_text
 

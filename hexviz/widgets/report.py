@@ -11,7 +11,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from hexviz.analysis.palette import signal_color, status_color
+from hexviz.palette import signal_color, status_color
 from hexviz.recording.state import STATUSES, RunState
 from hexviz.widgets.assets import asset
 from hexviz.widgets.graph import MOST_NODES, graph_svg

@@ -6,7 +6,7 @@ import base64
 import math
 from typing import TYPE_CHECKING
 
-from hexviz.analysis.palette import STATUS_COLORS, signal_color, status_color
+from hexviz.palette import STATUS_COLORS, signal_color, status_color
 from hexviz.recording.state import PENDING, RETRYING, RUNNING, STATUSES
 from hexviz.widgets.text import clean_text, xml_text
 

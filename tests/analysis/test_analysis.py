@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 from hexviz import analysis
-from hexviz.analysis.palette import SIGNAL_COLORS, STATUS_COLORS, signal_color, status_color
 from hexviz.errors import SourceError
+from hexviz.palette import SIGNAL_COLORS, STATUS_COLORS, signal_color, status_color
 from tests.analysis.made_frames import SIGNALS, STATUSES, diamond, random_frames
 
 

@@ -14,7 +14,6 @@ import plotly.graph_objects as go
 import pytest
 
 from hexviz import figures
-from hexviz.analysis.palette import STATUS_COLORS
 from hexviz.errors import SourceError
 from hexviz.figures.calls import calls_info
 from hexviz.figures.comparison import comparison_info
@@ -27,6 +26,7 @@ from hexviz.figures.layout import all_harmless, duration_text, harmless, unit_fo
 from hexviz.figures.timeline import timeline_info
 from hexviz.figures.waits import waits_info
 from hexviz.figures.what_if import what_if_info
+from hexviz.palette import STATUS_COLORS
 from tests.analysis.made_frames import big_frames, diamond
 
 OF_ONE_RUN = [name for name in figures.__all__ if name != "plot_comparison"]
