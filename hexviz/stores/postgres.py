@@ -6,7 +6,6 @@ import hashlib
 import math
 import time
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -20,13 +19,14 @@ from hexviz.stores.errors import (
     StoreWriteError,
 )
 from hexviz.stores.postgres_line import CONNECT_S, WORK_S, Address, Line, driver
-from hexviz.stores.run_info import STATUS, Problem, RunInfo, micros, moment_of
+from hexviz.stores.run_info import STATUS, Problem, RunInfo, info_of, micros
 from hexviz.stores.segment_log import SegmentLog
 from hexviz.stores.segments import MAX_SEQ, Segment
 from hexviz.stores.store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from datetime import datetime
 
     from hexviz.stores.writer import Part, Refusal
 
@@ -116,8 +116,8 @@ class PostgresStore(Store):
         parts = {
             "pipeline = %s": None if pipeline is None else _raw(pipeline),
             "status = %s": status,
-            "started_us >= %s": _us(since),
-            "started_us < %s": _us(until),
+            "started_us >= %s": micros(since),
+            "started_us < %s": micros(until),
         }
         asked = {part: value for part, value in parts.items() if value is not None}
         infos = self._infos(" AND ".join(asked) or "true", tuple(asked.values()))
@@ -129,7 +129,7 @@ class PostgresStore(Store):
     def _infos(self, where: str, parameters: tuple[Any, ...]) -> list[RunInfo]:
         sql = f"SELECT {_INFO} FROM hexviz_runs WHERE {where} ORDER BY id DESC"  # noqa: S608 - words of ours only
         try:
-            return list(map(_info_of, self._line.ask(sql, parameters)))
+            return [info_of(row, _text) for row in self._line.ask(sql, parameters)]
         except (msgspec.MsgspecError, ValueError, OverflowError) as error:
             raise StoreCorruptError(f"{self.where}: the list of runs is damaged: {error}") from error
 
@@ -329,23 +329,3 @@ def _number(value: Any) -> float | None:
     except (TypeError, ValueError, OverflowError):
         return None
     return None if math.isnan(number) else number
-
-
-def _us(moment: datetime | None) -> int | None:
-    return micros(moment.replace(tzinfo=UTC) if moment is not None and moment.tzinfo is None else moment)
-
-
-def _info_of(row: tuple[Any, ...]) -> RunInfo:
-    run_id, pipeline, status, started_us, duration_ms, nodes, events, tags, size, changed_us = row
-    return RunInfo(
-        run_id=_text(run_id),
-        pipeline=_text(pipeline),
-        status=status,
-        started_at=moment_of(started_us),
-        duration_ms=duration_ms,
-        nodes=nodes,
-        events=events,
-        tags=tuple(msgspec.json.decode(tags, type=list[str])),
-        bytes=size,
-        changed_at=moment_of(changed_us),
-    )

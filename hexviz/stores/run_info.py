@@ -10,7 +10,7 @@ import msgspec
 from hexviz.events import events as ev
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
 STATUS: Mapping[type[ev.Event], str] = {
     ev.PipelineStarted: "running",
@@ -64,9 +64,28 @@ def facts_of(events: Iterable[ev.Event]) -> dict[str, Any]:
     return facts
 
 
+def info_of(row: Sequence[Any], text_of: Callable[[Any], str]) -> RunInfo:
+    """What a store keeps of a run, in the order of :class:`RunInfo`: times as microseconds, tags as JSON."""
+    run_id, pipeline, status, started_us, duration_ms, nodes, events, tags, size, changed_us = row
+    return RunInfo(
+        run_id=text_of(run_id),
+        pipeline=text_of(pipeline),
+        status=status,
+        started_at=moment_of(started_us),
+        duration_ms=duration_ms,
+        nodes=nodes,
+        events=events,
+        tags=tuple(msgspec.json.decode(tags, type=list[str])),
+        bytes=size,
+        changed_at=moment_of(changed_us),
+    )
+
+
 def micros(moment: datetime | None) -> int | None:
-    """Microseconds since 1970."""
-    return None if moment is None else (moment - _EPOCH) // timedelta(microseconds=1)
+    """Microseconds since 1970; a naive time is UTC."""
+    if moment is None:
+        return None
+    return ((moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment) - _EPOCH) // timedelta(microseconds=1)
 
 
 def moment_of(us: int | None) -> datetime | None:

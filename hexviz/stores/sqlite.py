@@ -9,7 +9,6 @@ import threading
 import time
 import weakref
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,9 +22,9 @@ from hexviz.stores.segments import Segment
 from hexviz.stores.sqlite_layout import (
     INFO,
     check_layout,
+    checked_info_of,
     connect,
     default_path,
-    info_of,
     key_of,
     prepare,
     segment_of_rows,
@@ -36,6 +35,7 @@ from hexviz.stores.store import Store
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Iterator, Sequence
+    from datetime import datetime
 
     from hexviz.stores.writer import Part
 
@@ -98,7 +98,7 @@ class SQLiteStore(Store):
         infos = self._infos(
             "WHERE (? IS NULL OR pipeline = ?) AND (? IS NULL OR status = ?)"
             " AND (? IS NULL OR started_us >= ?) AND (? IS NULL OR started_us < ?) ORDER BY id DESC",
-            tuple(value for value in (_key(pipeline), _key(status), _us(since), _us(until)) for _ in range(2)),
+            tuple(value for value in (_key(pipeline), _key(status), micros(since), micros(until)) for _ in range(2)),
         )
         return [info for info in infos if tag is None or tag in info.tags]
 
@@ -108,7 +108,7 @@ class SQLiteStore(Store):
     def _infos(self, where: str, parameters: tuple[Any, ...]) -> list[RunInfo]:
         rows = self._fetch(f"SELECT {INFO} FROM runs {where}", parameters)  # noqa: S608 - words of ours only
         try:
-            return list(map(info_of, rows))
+            return list(map(checked_info_of, rows))
         except (msgspec.MsgspecError, ValueError, TypeError, OverflowError) as error:
             raise StoreCorruptError(f"{self.path}: the list of runs is damaged: {error}") from error
 
@@ -210,10 +210,6 @@ def _identity(path: Path) -> tuple[int, int] | None:
     except OSError:
         return None
     return found.st_dev, found.st_ino
-
-
-def _us(moment: datetime | None) -> int | None:
-    return micros(moment.replace(tzinfo=UTC) if moment is not None and moment.tzinfo is None else moment)
 
 
 class _Log(SegmentLog):

@@ -15,11 +15,10 @@ import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import msgspec
 from platformdirs import user_data_path
 
 from hexviz.stores.errors import NewerStoreError, NotAStoreError, StoreCorruptError, StoreError, StoreReadOnlyError
-from hexviz.stores.run_info import RunInfo, moment_of
+from hexviz.stores.run_info import RunInfo, info_of
 from hexviz.stores.segments import Segment, pack_marked
 
 if TYPE_CHECKING:
@@ -189,23 +188,12 @@ INFO = (
 )
 
 
-def info_of(row: tuple[Any, ...]) -> RunInfo:
+def checked_info_of(row: tuple[Any, ...]) -> RunInfo:
     """A row of :data:`INFO`. Raises what a damaged file brings about."""
-    run_id, pipeline, status, started_us, duration_ms, nodes, events, tags, size, changed_us = row
+    _, _, _, _, _, nodes, events, *_ = row
     if type(events) is not int or type(nodes) is not int:
-        raise TypeError(f"the numbers of run {text_of(run_id)!r} are none")
-    return RunInfo(
-        run_id=text_of(run_id),
-        pipeline=text_of(pipeline),
-        status=text_of(status),
-        started_at=moment_of(started_us),
-        duration_ms=duration_ms,
-        nodes=nodes,
-        events=events,
-        tags=tuple(msgspec.json.decode(tags, type=list[str])),
-        bytes=size,
-        changed_at=moment_of(changed_us),
-    )
+        raise TypeError(f"the numbers of run {text_of(row[0])!r} are none")
+    return info_of(row, text_of)
 
 
 # --- layout 1 -----------------------------------------------------------------------------------------------------
