@@ -11,6 +11,7 @@ import errno
 import os
 import sqlite3
 import stat
+import time
 import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +30,7 @@ LAYOUT_VERSION = 2
 BUSY_S = 30.0
 
 _ELSEWHERE = "Set HEXVIZ_STORE to another place."
+_POLL_S = 0.01
 _PAGE_BYTES = 16_384
 """Segments are large: with SQLite's own 4,096 bytes a page, writing them costs half as much again."""
 _RUNS = """
@@ -114,7 +116,7 @@ def check_layout(connection: sqlite3.Connection, path: Path) -> None:
         if known_version(connection, path) == LAYOUT_VERSION:
             return
         connection.execute(f"PRAGMA page_size = {_PAGE_BYTES}")  # counts for a new file only
-        connection.execute("PRAGMA journal_mode = WAL")
+        _use_log(connection)
         connection.execute("BEGIN IMMEDIATE")
         try:
             _bring_up(connection, known_version(connection, path))  # another process may have been quicker
@@ -125,6 +127,20 @@ def check_layout(connection: sqlite3.Connection, path: Path) -> None:
             raise
     except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
         raise _opening_error(error, path) from error
+
+
+def _use_log(connection: sqlite3.Connection) -> None:
+    """Keep a write-ahead log. SQLite does not wait by itself where several make a new file at once."""
+    deadline = time.monotonic() + BUSY_S
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(_POLL_S)
+        else:
+            return
 
 
 def _bring_up(connection: sqlite3.Connection, version: int) -> None:
@@ -148,9 +164,7 @@ def _opening_error(error: Exception, path: Path) -> StoreError:
 
 def known_version(connection: sqlite3.Connection, path: Path) -> int:
     """The layout; 0 for an empty file."""
-    application = connection.execute("PRAGMA application_id").fetchone()[0]
-    version = int(connection.execute("PRAGMA user_version").fetchone()[0])
-    tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+    application, version, tables = _marks_of(connection)
     if application != APPLICATION_ID and (application or tables):
         raise NotAStoreError(f"{path} is the database of another application")
     if version > LAYOUT_VERSION:
@@ -158,6 +172,20 @@ def known_version(connection: sqlite3.Connection, path: Path) -> int:
             f"{path} has layout {version}, this hexviz knows up to {LAYOUT_VERSION}: it was written by a newer one"
         )
     return version if application == APPLICATION_ID else 0
+
+
+def _marks_of(connection: sqlite3.Connection) -> tuple[int, int, int]:
+    """Whose file it is, its layout, and how many tables it has, at one moment: another process may be making it."""
+    alone = not connection.in_transaction
+    if alone:
+        connection.execute("BEGIN")
+    try:
+        words = ("PRAGMA application_id", "PRAGMA user_version", "SELECT count(*) FROM sqlite_master")
+        application, version, tables = (int(connection.execute(word).fetchone()[0]) for word in words)
+    finally:
+        if alone and connection.in_transaction:
+            connection.execute("ROLLBACK")
+    return application, version, tables
 
 
 def _execute_all(connection: sqlite3.Connection, script: str) -> None:

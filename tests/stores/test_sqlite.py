@@ -8,6 +8,7 @@ import stat
 import subprocess
 import sys
 import tempfile
+import threading
 from pathlib import Path
 
 import msgspec
@@ -16,6 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hexviz.errors import HexvizError
 from hexviz.events import events as ev
 from hexviz.events.schema import to_record
 from hexviz.recording.frames import COLUMNS
@@ -280,3 +282,23 @@ def test_a_flipped_byte_anywhere_gives_right_records_or_a_named_error(place, byt
                 assert {*store.read("run-1")} <= whole
         except (NotAStoreError, NewerStoreError, StoreCorruptError, RunNotFoundError):
             pass
+
+
+def test_a_new_store_may_be_opened_by_many_at_once(tmp_path):
+    failures = []
+
+    def open_it(path, barrier):
+        barrier.wait()
+        try:
+            SQLiteStore(path).close()
+        except HexvizError as error:
+            failures.append(error)
+
+    for round_ in range(10):
+        barrier = threading.Barrier(8)
+        threads = [threading.Thread(target=open_it, args=(tmp_path / f"{round_}.db", barrier)) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(timeout=60)
+    assert failures == []
