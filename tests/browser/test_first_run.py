@@ -26,6 +26,7 @@ def test_the_first_notebook_shows_its_run_while_the_cell_still_runs(notebook, sh
         notebook.run(index)
         notebook.wait(index)
 
+    page.set_viewport_size({"width": 1300, "height": 1150})  # the whole view in one picture
     notebook.run(live)
     page.wait_for_function(ROWS, arg=20, timeout=30_000)
     before = int(page.locator(".hexviz-timeline").get_attribute("data-rows"))

@@ -12,10 +12,11 @@ export function buildHead(root, controllable) {
   const head = put(root, "div", "hx-head");
   const parts = { name: put(head, "span", "hx-name"), state: put(head, "span", "hx-state"), elapsed: put(head, "span", "hx-elapsed") };
   parts.summary = put(head, "span", "hx-summary");
-  parts.link = put(head, "span", "hx-link");
+  const steering = put(head, "span", "hx-steering"); // wraps as one where the view is narrow
+  parts.link = put(steering, "span", "hx-link");
   if (controllable) {
-    parts.hold = button(head, "hold", "Hold", "Start no new nodes until released");
-    parts.cancel = button(head, "cancel", "Cancel", "Cancel this run");
+    parts.hold = button(steering, "hold", "Hold", "Start no new nodes until released");
+    parts.cancel = button(steering, "cancel", "Cancel", "Cancel this run");
   }
   parts.told = put(root, "div", "hx-told");
   parts.told.setAttribute("role", "status");
