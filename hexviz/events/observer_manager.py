@@ -116,7 +116,7 @@ class ObserverEntry:
     @property
     def delivered(self) -> int:
         """How many events it has heard: those counted one by one, and those counted for all of a row."""
-        told = self.counted + sum(tally.told for tally in self.tallies) + self._manager.is_telling(self)
+        told = self.counted + sum(tally.told for tally in self.tallies) + self._manager.told_of_batch(self)
         return max(0, told)
 
     def sum_up(self) -> None:
@@ -312,6 +312,7 @@ class ObserverManager(BaseEventManager):
         """Whether anybody is registered: an emitter may save itself the events otherwise."""
         self._lossless: dict[str, tuple[Callable[[Event], Any], ObserverEntry]] = {}
         self._plans: dict[type[Event], _Plan] = {}
+        self._rows: dict[tuple[ObserverEntry, ...], Row] = {}
         self._crew = Crew(max_workers=max_sync_workers, call_timeout_s=observer_timeout)
         self._desk = Desk(self)
         self._lag = LagWatch(self)
@@ -392,7 +393,7 @@ class ObserverManager(BaseEventManager):
         entries = tuple(self._entries.values())
         self.active = bool(entries)
         self.blocking = tuple(e for e in entries if e.overflow == "block" and e.id not in self._lossless)
-        self._plans = {}
+        self._plans, self._rows = {}, {}
         if self._desk.idle():
             for entry in entries:
                 entry.sum_up()
@@ -426,17 +427,24 @@ class ObserverManager(BaseEventManager):
     def _plan(self, event_class: type[Event]) -> _Plan:
         wanted = [entry for entry in tuple(self._entries.values()) if entry.wants(event_class)]
         queued = [entry for entry in wanted if entry.id not in self._lossless]
-        awaited = [entry for entry in queued if entry.asynchronous]
-        tally = Tally()
-        for entry in awaited:
-            entry.tallies.append(tally)
+        awaited = tuple([entry for entry in queued if entry.asynchronous])
         plan = self._plans[event_class] = _Plan(
             tuple([self._lossless[entry.id][0] for entry in wanted if entry.id in self._lossless]),
-            Row(awaited, tally) if awaited else None,
+            self._row_of(awaited) if awaited else None,
             tuple([entry for entry in queued if not entry.asynchronous]),
             any(entry.topics is not None or entry.overflow == "block" for entry in queued),
         )
         return plan
+
+    def _row_of(self, entries: tuple[ObserverEntry, ...]) -> Row:
+        """One row for all classes of events that the same observers hear: so they can be told in batches."""
+        row = self._rows.get(entries)
+        if row is None:
+            tally = Tally()
+            row = self._rows[entries] = Row(entries, tally)
+            for entry in entries:
+                entry.tallies.append(tally)
+        return row
 
     # --- telling
 
@@ -574,9 +582,9 @@ class ObserverManager(BaseEventManager):
         """Everybody who is registered: for the watch on the loop."""
         return tuple(self._entries.values())
 
-    def is_telling(self, entry: ObserverEntry) -> bool:
-        """Whether ``entry`` has heard the event that is being told to others now."""
-        return self._desk.has_told(entry)
+    def told_of_batch(self, entry: ObserverEntry) -> int:
+        """How many of the events that are being told now ``entry`` has heard."""
+        return self._desk.told_of_batch(entry)
 
     def on_the_loop(self) -> ObserverEntry | None:
         """The observer whose code runs on the loop now."""
