@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from hexviz.dag.graph import Graph, NodeSpec
-    from hexviz.events.control_manager import Decision
+    from hexviz.events.asking import Decision
 
 Schedule = Literal["ready", "wave"]
 OnError = Literal["fail_fast", "continue"]

@@ -25,7 +25,7 @@ from hexviz.dag.outcomes import Freed, Outcomes
 from hexviz.dag.place import DONE, Place
 from hexviz.dag.signals import delay_of, mapping_of, veto
 from hexviz.dag.waves import CANCELLED, FAILED, OPEN, RUNNING, SUCCEEDED, WAITING
-from hexviz.events.control_manager import NO_OBJECTION, Decision
+from hexviz.events.asking import NO_OBJECTION, Decision
 from hexviz.events.events import (
     Event,
     NodeCancelled,
@@ -222,6 +222,7 @@ class Run(Outcomes):
         left, unmet, children, barrier = self.waves.left, self._unmet, plan.children, self._barrier
         run_id, pipeline, all_votes, contexts = self.run_id, plan.name, self._all_votes, self._contexts
         notify, take_turn, end_turn = observers.notify_nowait, self._lock.acquire, self._lock.release
+        starts = ends = check_start = check_end = None  # who is asked, and the checks of them that this worker holds
         step = place.new_step()
         while ready and not self._held:
             index = ready.popleft()
@@ -266,11 +267,14 @@ class Run(Outcomes):
                         where = contexts[index] = ExecutionContext(pipeline, name, wave, attempt, {}, run_id)
                     elif where.attempt != attempt:
                         where = self.context_of(index)
-                    decision = control.begin(started, where, all_votes=all_votes)
-                    if decision is not NO_OBJECTION and not await self._may_start(
-                        index, place, started, times, decision
-                    ):
-                        continue
+                    if starts is not control.rows[NodeStarted]:
+                        starts = control.rows[NodeStarted]
+                        check_start = starts.check(all_votes=all_votes)
+                    outcome = check_start.ask((started, where))
+                    if outcome is not NO_OBJECTION:
+                        decision, starts = check_start.begun(outcome), None
+                        if not await self._may_start(index, place, started, times, decision):
+                            continue
 
             # Its code runs up to its first wait, in a context of its own; where it waits, so does this worker.
             context = copy_context()
@@ -323,9 +327,14 @@ class Run(Outcomes):
                 finally:
                     end_turn()
                 if control.active:
-                    decision = control.begin(completed, where or self.context_of(index), all_votes=all_votes)
-                    if decision is not NO_OBJECTION and not await self._may_stand(index, place, completed, decision):
-                        continue
+                    if ends is not control.rows[NodeCompleted]:
+                        ends = control.rows[NodeCompleted]
+                        check_end = ends.check(all_votes=all_votes)
+                    outcome = check_end.ask((completed, where or self.context_of(index)))
+                    if outcome is not NO_OBJECTION:
+                        decision, ends = check_end.begun(outcome), None
+                        if not await self._may_stand(index, place, completed, decision):
+                            continue
                     contexts[index] = None
             results[index] = result
             if barrier or self.stopped:

@@ -13,6 +13,7 @@ from collections import Counter, deque
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self, get_args
 
 from hexviz.errors import RegistrationError, RegistrationTypeError
+from hexviz.events.by_class import ByClass
 from hexviz.events.config import (
     DEFAULT_BLOCK_MS,
     DEFAULT_MAX_CONCURRENT_OBSERVERS,
@@ -264,9 +265,18 @@ class ObserverEntry:
 
 
 class _Plan(NamedTuple):
-    """Who hears a class of events, found in one step."""
+    """Who hears a class of events, found in one step. What is usual comes first; ``others`` is None where it is all."""
 
-    lossless: tuple[Callable[[Event], Any], ...]
+    keep: Callable[[Event], Any] | None
+    keeper: ObserverEntry | None
+    row: Row | None
+    others: _Others | None
+
+
+class _Others(NamedTuple):
+    """Whoever else hears a class of events: more than one lossless observer, sync ones, and those that select."""
+
+    lossless: tuple[tuple[Callable[[Event], Any], ObserverEntry], ...]
     awaited: Row | None
     threaded: tuple[ObserverEntry, ...]
     selective: bool
@@ -310,8 +320,8 @@ class ObserverManager(BaseEventManager):
         self._entries: dict[str, ObserverEntry] = {}
         self.active = False
         """Whether anybody is registered: an emitter may save itself the events otherwise."""
-        self._lossless: dict[str, tuple[Callable[[Event], Any], ObserverEntry]] = {}
-        self._plans: dict[type[Event], _Plan] = {}
+        self._lossless: dict[str, ObserverEntry] = {}
+        self._plans = ByClass(self._plan)
         self._rows: dict[tuple[ObserverEntry, ...], Row] = {}
         self._crew = Crew(max_workers=max_sync_workers, call_timeout_s=observer_timeout)
         self._desk = Desk(self)
@@ -384,7 +394,7 @@ class ObserverManager(BaseEventManager):
         )
         self._entries[observer_id] = entry
         if lossless:
-            self._lossless[observer_id] = (self._guarded(entry) if patterns else call, entry)
+            self._lossless[observer_id] = entry
         self._plan_anew()
         return observer_id
 
@@ -393,13 +403,10 @@ class ObserverManager(BaseEventManager):
         entries = tuple(self._entries.values())
         self.active = bool(entries)
         self.blocking = tuple(e for e in entries if e.overflow == "block" and e.id not in self._lossless)
-        self._plans, self._rows = {}, {}
+        self._plans, self._rows = ByClass(self._plan), {}
         if self._desk.idle():
             for entry in entries:
                 entry.sum_up()
-
-    def _guarded(self, entry: ObserverEntry) -> Callable[[Event], Any]:
-        return lambda event: entry.call(event) if entry.hears(event) else None
 
     def _vanished(self, observer_id: str) -> None:
         if self.unregister(observer_id):
@@ -427,14 +434,22 @@ class ObserverManager(BaseEventManager):
     def _plan(self, event_class: type[Event]) -> _Plan:
         wanted = [entry for entry in tuple(self._entries.values()) if entry.wants(event_class)]
         queued = [entry for entry in wanted if entry.id not in self._lossless]
+        lossless = [(self._keeper(e, event_class), e) for e in wanted if e.id in self._lossless]
+        (keep, keeper), *more = lossless or [(None, None)]
         awaited = tuple([entry for entry in queued if entry.asynchronous])
-        plan = self._plans[event_class] = _Plan(
-            tuple([self._lossless[entry.id][0] for entry in wanted if entry.id in self._lossless]),
-            self._row_of(awaited) if awaited else None,
-            tuple([entry for entry in queued if not entry.asynchronous]),
-            any(entry.topics is not None or entry.overflow == "block" for entry in queued),
-        )
-        return plan
+        row = self._row_of(awaited) if awaited else None
+        threaded = tuple([entry for entry in queued if not entry.asynchronous])
+        selective = any(entry.topics is not None or entry.overflow == "block" for entry in queued)
+        if selective:
+            return _Plan(keep, keeper, None, _Others(tuple(more), row, threaded, selective))
+        return _Plan(keep, keeper, row, _Others(tuple(more), None, threaded, selective) if more or threaded else None)
+
+    def _keeper(self, entry: ObserverEntry, event_class: type[Event]) -> Callable[[Event], Any]:
+        """What to call in line: a lossless observer may have a function of its own for each class of events."""
+        if entry.topics is not None:
+            return lambda event: entry.call(event) if entry.hears(event) else None
+        special = getattr(entry.call, "keeper_of", None)
+        return entry.call if special is None else special(event_class)
 
     def _row_of(self, entries: tuple[ObserverEntry, ...]) -> Row:
         """One row for all classes of events that the same observers hear: so they can be told in batches."""
@@ -458,26 +473,37 @@ class ObserverManager(BaseEventManager):
     # The hot path: written once, kept whole.
     def notify_nowait(self, event: Event) -> None:
         """Tell the observers of ``event``; async ones hear it when the loop comes round. From any thread."""
-        try:
-            plan = self._plans[type(event)]
-        except KeyError:
-            plan = self._plan(type(event))
-        lossless, awaited, threaded, selective = plan
-        faults: list[tuple[Any, BaseException]] | None = None
-        for put in lossless:
+        keep, keeper, row, others = self._plans[type(event)]
+        fault = None
+        if keep is not None:
             try:
-                put(event)
+                keep(event)
             except BaseException as error:  # noqa: BLE001 - a recorder's fault must not end the run
-                faults = [*(faults or ()), (put, error)]
-        if faults:
-            self._lossless_failed(faults, event)  # once every recorder has the event itself
+                fault = error
+        if row is not None:
+            self._desk.put(event, row)
+        if others is not None:
+            self._tell_others(event, others)
+        if fault is not None:
+            self._lossless_failed(keeper, event, fault)  # once every recorder has the event itself
+
+    def _tell_others(self, event: Event, others: _Others) -> None:
+        lossless, awaited, threaded, selective = others
+        faults = []
+        for keep, entry in lossless:
+            try:
+                keep(event)
+            except BaseException as error:  # noqa: BLE001 - as above
+                faults.append((entry, error))
         if selective:
             awaited, threaded = self._selected_row(event, awaited), self._selected(event, threaded)
+        if awaited is not None:
+            self._desk.put(event, awaited)
         if threaded:
             self.watch()
             self._crew.put(event, threaded)
-        if awaited is not None:
-            self._desk.put(event, awaited)
+        for entry, error in faults:
+            self._lossless_failed(entry, event, error)
 
     def watch(self) -> None:
         """Observers are about to be called: look whether one of them holds up the others."""
@@ -504,12 +530,9 @@ class ObserverManager(BaseEventManager):
         """Tell async observers what has gathered, if that is a burst: for emitters that seldom let the loop run."""
         self._desk.catch_up()
 
-    def _lossless_failed(self, faults: list[tuple[Any, BaseException]], event: Event) -> None:
-        for put, error in faults:
-            for call, entry in tuple(self._lossless.values()):
-                if call is put:
-                    entry.failed += 1
-                    self.failed(entry, event, error)
+    def _lossless_failed(self, entry: ObserverEntry, event: Event, error: BaseException) -> None:
+        entry.failed += 1
+        self.failed(entry, event, error)
 
     def await_elsewhere(self, awaitable: Any) -> None:
         """Wait, in the calling thread, for what a sync observer returned: on the async observers' loop, if it runs."""

@@ -125,7 +125,7 @@ def test_a_handler_that_never_answers_overruns_and_the_next_is_asked():
 
 
 def test_a_handler_that_swallows_its_cancellation_is_abandoned(monkeypatch):
-    monkeypatch.setattr("hexviz.events.control_manager._CANCEL_GRACE_S", 0.02)
+    monkeypatch.setattr("hexviz.events.asking._CANCEL_GRACE_S", 0.02)
 
     async def stubborn(event, context):
         while True:
