@@ -75,11 +75,9 @@ class Desk:
 
     __slots__ = (
         "__weakref__",
-        "_awake",
         "_batch",
         "_batches",
         "_events",
-        "_inbox",
         "_manager",
         "_rest",
         "_row",
@@ -87,6 +85,8 @@ class Desk:
         "_thread",
         "_waiting",
         "_working",
+        "awake",
+        "inbox",
         "loop",
     )
 
@@ -94,7 +94,8 @@ class Desk:
         self._manager = manager
         self.loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
-        self._inbox: list[tuple[Event, Row]] = []  # emitters append, the teller takes from the front
+        self.inbox: list[tuple[Event, Row]] = []
+        """What is to be told: emitters append, from any thread, and wake the teller unless it is ``awake``."""
         self._batches: deque[tuple[Row, list[Event]]] = deque()
         self._row, self._rest = _NOBODY, iter(_NOBODY.calls)
         self._batch: list[Event] = []
@@ -102,7 +103,7 @@ class Desk:
         self._teller: _Teller | None = None
         self._waiting: set[_Teller] = set()
         self._working = False
-        self._awake = False
+        self.awake = False
         _desks.add(self)
 
     def forget(self) -> None:
@@ -110,22 +111,17 @@ class Desk:
         self._let_go()
         self.loop = self._thread = None
 
-    def put(self, event: Event, row: Row) -> None:
-        """Take ``event`` for the observers of ``row``; from any thread."""
-        self._inbox.append((event, row))
-        if not self._awake:
-            self._awake = True
-            self._wake()
-
     def put_back(self, entry: ObserverEntry) -> None:
         """Its teller ended for another reason than that all is told: somebody else tells ``entry`` what waits."""
         waiting = entry.all_in_line()
         if waiting:
             self._batches.appendleft((Row((entry,)), waiting))
-            self._awake = True
+            self.awake = True
             self._call_teller()
 
-    def _wake(self) -> None:
+    def wake(self) -> None:
+        """Something came into an inbox that nobody was about to look into; from any thread."""
+        self.awake = True
         running = _get_running_loop()
         if running is not None and running is self.loop:
             self._call_teller()
@@ -167,15 +163,15 @@ class Desk:
         for teller in self._waiting:
             teller.entry.set_busy(busy=False)
         self._waiting.clear()
-        self._inbox.clear()
+        self.inbox.clear()
         self._batches.clear()
         self._teller = None
-        self._awake = self._working = False
+        self.awake = self._working = False
         self._begin_batch(_NOBODY, [])
 
     def _call_teller(self) -> None:
         if not self._has_work():
-            self._awake = False
+            self.awake = False
             return
         self._ready_teller().call()
 
@@ -188,7 +184,7 @@ class Desk:
 
     def catch_up(self) -> None:
         """Work off the inbox where a burst has gathered: no observer falls behind a loop that never idles."""
-        if len(self._inbox) > _BURST:
+        if len(self.inbox) > _BURST:
             self.work_off()
 
     def work_off(self) -> None:
@@ -238,8 +234,8 @@ class Desk:
     def _next_batch(self) -> bool:
         """Take the next events that the same observers hear; False where there are none."""
         if not self._batches:
-            taken = self._inbox[:_BATCH]
-            del self._inbox[:_BATCH]
+            taken = self.inbox[:_BATCH]
+            del self.inbox[:_BATCH]
             self._batches.extend((row, [event for event, _ in pairs]) for row, pairs in groupby(taken, _ROW))
         self._begin_batch(*(self._batches.popleft() if self._batches else (_NOBODY, [])))
         return bool(self._batch)
@@ -338,7 +334,7 @@ class Desk:
         if len(self._waiting) == self._manager.max_concurrent_observers + 1:
             _log.warning("more than %d async observers are waiting at once", self._manager.max_concurrent_observers)
         if self._has_work():
-            self._awake = True
+            self.awake = True
             self._ready_teller().call()
 
     def release(self, teller: _Teller) -> None:
@@ -349,7 +345,7 @@ class Desk:
         """A teller was cancelled, or is done with its observer: the next event wakes another one."""
         if self._teller is not None and self._teller.task is task:
             self._teller = None
-            self._awake = False
+            self.awake = False
 
     def on_the_loop(self) -> ObserverEntry | None:
         """The observer whose code runs on the loop now; may be asked from any thread."""
@@ -383,9 +379,9 @@ class Desk:
 
     def rest(self) -> None:
         """The teller found nothing more to do."""
-        self._awake = False
+        self.awake = False
         if self._has_work():  # put by another thread in between
-            self._awake = True
+            self.awake = True
             self._call_teller()
 
     def idle(self) -> bool:
@@ -393,7 +389,7 @@ class Desk:
         return not self._has_work() and all(t.entry.stuck for t in tuple(self._waiting))
 
     def _has_work(self) -> bool:
-        return bool(self._inbox or self._batches or self._batch)
+        return bool(self.inbox or self._batches or self._batch)
 
     def close(self) -> list[asyncio.Task[None]]:
         """End the tellers, abandoning observers that still wait, and the loop where it is our own.

@@ -10,7 +10,7 @@ import time
 import uuid
 from asyncio import _get_running_loop
 from collections import Counter, deque
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self, get_args
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self, TypeAlias, get_args
 
 from hexviz.errors import RegistrationError, RegistrationTypeError
 from hexviz.events.by_class import ByClass
@@ -264,15 +264,6 @@ class ObserverEntry:
         }
 
 
-class _Plan(NamedTuple):
-    """Who hears a class of events, found in one step. What is usual comes first; ``others`` is None where it is all."""
-
-    keep: Callable[[Event], Any] | None
-    keeper: ObserverEntry | None
-    row: Row | None
-    others: _Others | None
-
-
 class _Others(NamedTuple):
     """Whoever else hears a class of events: more than one lossless observer, sync ones, and those that select."""
 
@@ -281,6 +272,11 @@ class _Others(NamedTuple):
     threaded: tuple[ObserverEntry, ...]
     selective: bool
     """Whether each event has to be looked at: topics matter, or whether there is room."""
+
+
+_Plan: TypeAlias = "tuple[Callable[[Event], Any], ObserverEntry, Row | None, _Others | None]"
+"""Who hears a class of events, found in one step: the first lossless observer as what to call in line, and as itself;
+the async ones; whoever else there is."""
 
 
 class ObserverManager(BaseEventManager):
@@ -325,6 +321,7 @@ class ObserverManager(BaseEventManager):
         self._rows: dict[tuple[ObserverEntry, ...], Row] = {}
         self._crew = Crew(max_workers=max_sync_workers, call_timeout_s=observer_timeout)
         self._desk = Desk(self)
+        self._inbox = self._desk.inbox
         self._lag = LagWatch(self)
         self.blocking: tuple[ObserverEntry, ...] = ()
         """Those with ``overflow="block"``: an emitter on an event loop calls :meth:`make_room` before it goes on."""
@@ -435,14 +432,14 @@ class ObserverManager(BaseEventManager):
         wanted = [entry for entry in tuple(self._entries.values()) if entry.wants(event_class)]
         queued = [entry for entry in wanted if entry.id not in self._lossless]
         lossless = [(self._keeper(e, event_class), e) for e in wanted if e.id in self._lossless]
-        (keep, keeper), *more = lossless or [(None, None)]
+        (keep, keeper), *more = lossless or [(_keep_nothing, _NOBODY)]
         awaited = tuple([entry for entry in queued if entry.asynchronous])
         row = self._row_of(awaited) if awaited else None
         threaded = tuple([entry for entry in queued if not entry.asynchronous])
         selective = any(entry.topics is not None or entry.overflow == "block" for entry in queued)
         if selective:
-            return _Plan(keep, keeper, None, _Others(tuple(more), row, threaded, selective))
-        return _Plan(keep, keeper, row, _Others(tuple(more), None, threaded, selective) if more or threaded else None)
+            return keep, keeper, None, _Others(tuple(more), row, threaded, selective)
+        return keep, keeper, row, _Others(tuple(more), None, threaded, selective) if more or threaded else None
 
     def _keeper(self, entry: ObserverEntry, event_class: type[Event]) -> Callable[[Event], Any]:
         """What to call in line: a lossless observer may have a function of its own for each class of events."""
@@ -475,13 +472,14 @@ class ObserverManager(BaseEventManager):
         """Tell the observers of ``event``; async ones hear it when the loop comes round. From any thread."""
         keep, keeper, row, others = self._plans[type(event)]
         fault = None
-        if keep is not None:
-            try:
-                keep(event)
-            except BaseException as error:  # noqa: BLE001 - a recorder's fault must not end the run
-                fault = error
+        try:
+            keep(event)
+        except BaseException as error:  # noqa: BLE001 - a recorder's fault must not end the run
+            fault = error
         if row is not None:
-            self._desk.put(event, row)
+            self._inbox.append((event, row))
+            if not self._desk.awake:
+                self._desk.wake()
         if others is not None:
             self._tell_others(event, others)
         if fault is not None:
@@ -498,12 +496,14 @@ class ObserverManager(BaseEventManager):
         if selective:
             awaited, threaded = self._selected_row(event, awaited), self._selected(event, threaded)
         if awaited is not None:
-            self._desk.put(event, awaited)
+            self._inbox.append((event, awaited))
+            if not self._desk.awake:
+                self._desk.wake()
         if threaded:
             self.watch()
             self._crew.put(event, threaded)
-        for entry, error in faults:
-            self._lossless_failed(entry, event, error)
+        for entry, fault in faults:
+            self._lossless_failed(entry, event, fault)
 
     def watch(self) -> None:
         """Observers are about to be called: look whether one of them holds up the others."""
@@ -692,3 +692,10 @@ class ObserverManager(BaseEventManager):
 
     def __repr__(self) -> str:
         return f"<ObserverManager: {len(self._entries)} observers>"
+
+
+def _keep_nothing(_: Event) -> None:
+    """In the place of a lossless observer where there is none."""
+
+
+_NOBODY: Any = None
