@@ -15,7 +15,7 @@ import sys
 from contextvars import copy_context
 from functools import partial
 from time import monotonic_ns
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hexviz.dag.binding import MISSING
 from hexviz.dag.current import CURRENT, CurrentNode
@@ -25,7 +25,7 @@ from hexviz.dag.outcomes import Freed, Outcomes
 from hexviz.dag.place import DONE, Place
 from hexviz.dag.signals import delay_of, mapping_of, veto
 from hexviz.dag.waves import CANCELLED, FAILED, OPEN, RUNNING, SUCCEEDED, WAITING
-from hexviz.events.asking import NO_OBJECTION, Decision
+from hexviz.events.asking import NO_OBJECTION, Begun, Decision
 from hexviz.events.events import (
     Event,
     NodeCancelled,
@@ -183,7 +183,7 @@ class Run(Outcomes):
         self._beating = self.loop.call_later(_BEAT_S, self._beat)
 
     def _check_finished(self) -> None:
-        if not self._finished.done() and (not self.waves.unfinished or self.stopped):
+        if not self._finished.done() and (self.stopped or not (self.waves.unfinished or self._workers)):
             self._finished.set_result(None)
 
     # --- workers
@@ -233,8 +233,11 @@ class Run(Outcomes):
             if observers.blocking:
                 await observers.make_room(self._burst)
             gate = gates[waves[index]]
-            if gate is not OPEN and not await self._pass_gate(index, gate, place):
-                continue
+            if gate is not OPEN:
+                gate = gate or self._open(waves[index])
+                if gate is not OPEN:
+                    await self._pass_gate(index, gate, place)
+                    continue
             status[index] = RUNNING
             attempt = attempts[index]
             name, wave, parents, worker = facts[index]
@@ -353,8 +356,6 @@ class Run(Outcomes):
                 else:
                     freed_by[child] = completed
                     ready.append(child)
-        if not self.waves.unfinished:
-            self._check_finished()
 
     def _launcher(self, index: int) -> Launcher:
         return self.plan.launcher(index) if self.plan.asynchronous[index] else self._in_thread
@@ -455,29 +456,34 @@ class Run(Outcomes):
 
     # --- waves
 
-    async def _pass_gate(self, index: int, gate: Any, place: Place) -> bool:
-        """A node of a wave that is not simply open: the first one tells and asks for all, the others wait."""
+    def _open(self, wave: int) -> Any:
+        """The first node of ``wave`` may start, so tell, and ask for all: OPEN, or the question that was begun."""
+        now, run_id, pipeline = monotonic_ns(), self.run_id, self.plan.name
+        names = self.waves.start(wave, now)
+        if self.observers.active or self.control.active:
+            with self._lock:
+                started = WaveStarted(
+                    wave, names, run_id=run_id, seq=next(self._seq), monotonic_ns=now, pipeline=pipeline
+                )
+                self.observers.notify_nowait(started)
+            if self.control.active:
+                context = ExecutionContext(pipeline, None, wave, 1, self.context.metadata, run_id)
+                begun = self.control.begin(started, context, all_votes=self._all_votes)
+                if begun is not NO_OBJECTION:
+                    return _Question(started, context, begun)
+        self.waves.gates[wave] = OPEN
+        return OPEN
+
+    async def _pass_gate(self, index: int, gate: Any, place: Place) -> None:
+        """A node of a wave that is not simply open: the first one asks for all, the others wait for the answer."""
         if isinstance(gate, list):
             gate.append(index)
-            return False
-        if gate is not None:
+        elif isinstance(gate, _Question):
+            wave = self.plan.waves[index]
+            self.waves.gates[wave] = [index]
+            await self._open_later(wave, place, self._ask_for_wave(*gate))
+        else:
             self._apply_wave(gate, index)
-            return False
-        wave, gates = self.plan.waves[index], self.waves.gates
-        names = self.waves.start(wave)
-        if not (self.observers.active or self.control.active):
-            gates[wave] = OPEN
-            return True
-        started = self.emit(WaveStarted, wave, names)
-        if self.control.active:
-            context = ExecutionContext(self.plan.name, None, wave, 1, self.context.metadata, self.run_id)
-            decision = self.control.begin(started, context, all_votes=self._all_votes)
-            if decision is not NO_OBJECTION:
-                gates[wave] = [index]
-                await self._open_later(wave, place, self._ask_for_wave(started, context, decision))
-                return False
-        gates[wave] = OPEN
-        return True
 
     async def _open_later(self, wave: int, place: Place, asking: Coroutine[Any, Any, Decision | None]) -> None:
         waiting = self.waves.gates[wave]
@@ -496,7 +502,7 @@ class Run(Outcomes):
         self.waves.gates[wave] = OPEN if decision is None else decision
         self.ready.extendleft(reversed(waiting))
 
-    async def _ask_for_wave(self, started: WaveStarted, context: ExecutionContext, begun: Any) -> Decision | None:
+    async def _ask_for_wave(self, started: WaveStarted, context: ExecutionContext, begun: Begun) -> Decision | None:
         """What became of a first question that is under way; a RETRY waits, and asks again."""
         decision = self.note(started, context, begun if type(begun) is Decision else await begun)
         if decision is None or decision.response.signal is not ControlSignal.RETRY:
@@ -528,9 +534,17 @@ class Run(Outcomes):
             self._skip(index, decision, data.get(name))
 
     def _complete_wave(self, wave: int) -> None:
-        duration_ms = self.waves.end(wave)
+        now = monotonic_ns()
+        duration_ms = self.waves.end(wave, now)
         if self.observers.active:
-            self.emit(WaveCompleted, wave, duration_ms, *self.waves.counts(wave, self.status))
+            counts = self.waves.counts(wave, self.status)
+            with self._lock:
+                self.observers.notify_nowait(
+                    WaveCompleted(
+                        wave, duration_ms, *counts,
+                        run_id=self.run_id, seq=next(self._seq), monotonic_ns=now, pipeline=self.plan.name,
+                    )
+                )  # fmt: skip
 
     def results_by_name(self) -> dict[str, Any]:
         """The results so far; nodes without one are left out."""
@@ -538,6 +552,14 @@ class Run(Outcomes):
         if self.status.count(SUCCEEDED) == len(self.status):
             return dict(pairs)
         return {name: result for name, result in pairs if result is not MISSING}
+
+
+class _Question(NamedTuple):
+    """What was asked about the start of a wave, and what came of it so far."""
+
+    started: WaveStarted
+    context: ExecutionContext
+    begun: Begun
 
 
 def _warn_of_lag(node: str, pipeline: str, held_ns: int) -> None:

@@ -279,6 +279,9 @@ _Plan: TypeAlias = "tuple[Callable[[Event], Any], ObserverEntry, Row | None, _Ot
 the async ones; whoever else there is."""
 
 
+_Audience: TypeAlias = "tuple[tuple[ObserverEntry, ...], Row | None, _Others | None]"
+
+
 class ObserverManager(BaseEventManager):
     """Fire and forget: tells every observer that wants an event, and waits for none.
 
@@ -318,6 +321,7 @@ class ObserverManager(BaseEventManager):
         """Whether anybody is registered: an emitter may save itself the events otherwise."""
         self._lossless: dict[str, ObserverEntry] = {}
         self._plans = ByClass(self._plan)
+        self._audiences: dict[tuple[ObserverEntry, ...], _Audience] = {}
         self._rows: dict[tuple[ObserverEntry, ...], Row] = {}
         self._crew = Crew(max_workers=max_sync_workers, call_timeout_s=observer_timeout)
         self._desk = Desk(self)
@@ -401,9 +405,11 @@ class ObserverManager(BaseEventManager):
         self.active = bool(entries)
         self.blocking = tuple(e for e in entries if e.overflow == "block" and e.id not in self._lossless)
         self._plans, self._rows = ByClass(self._plan), {}
+        self._audiences = {}
         if self._desk.idle():
             for entry in entries:
-                entry.sum_up()
+                if len(entry.tallies) > _TALLIES_KEPT:
+                    entry.sum_up()
 
     def _vanished(self, observer_id: str) -> None:
         if self.unregister(observer_id):
@@ -429,17 +435,27 @@ class ObserverManager(BaseEventManager):
         return len(self._entries)
 
     def _plan(self, event_class: type[Event]) -> _Plan:
-        wanted = [entry for entry in tuple(self._entries.values()) if entry.wants(event_class)]
+        wanted = tuple([entry for entry in self.observers() if entry.wants(event_class)])
+        lossless, row, others = self._audiences.get(wanted) or self._audience(wanted)
+        if not lossless:
+            return _keep_nothing, _NO_ENTRY, row, others
+        first, *more = lossless
+        if more:
+            kept = tuple([(self._keeper(entry, event_class), entry) for entry in more])
+            others = _Others(kept, None, (), selective=False) if others is None else others._replace(lossless=kept)
+        return self._keeper(first, event_class), first, row, others
+
+    def _audience(self, wanted: tuple[ObserverEntry, ...]) -> _Audience:
+        """The same for all classes of events that the same observers hear; so they can be told in batches."""
         queued = [entry for entry in wanted if entry.id not in self._lossless]
-        lossless = [(self._keeper(e, event_class), e) for e in wanted if e.id in self._lossless]
-        (keep, keeper), *more = lossless or [(_keep_nothing, _NOBODY)]
         awaited = tuple([entry for entry in queued if entry.asynchronous])
-        row = self._row_of(awaited) if awaited else None
         threaded = tuple([entry for entry in queued if not entry.asynchronous])
         selective = any(entry.topics is not None or entry.overflow == "block" for entry in queued)
-        if selective:
-            return keep, keeper, None, _Others(tuple(more), row, threaded, selective)
-        return keep, keeper, row, _Others(tuple(more), None, threaded, selective) if more or threaded else None
+        row = self._row_of(awaited) if awaited else None
+        others = _Others((), row if selective else None, threaded, selective) if selective or threaded else None
+        lossless = tuple([entry for entry in wanted if entry.id in self._lossless])
+        audience = self._audiences[wanted] = lossless, None if selective else row, others
+        return audience
 
     def _keeper(self, entry: ObserverEntry, event_class: type[Event]) -> Callable[[Event], Any]:
         """What to call in line: a lossless observer may have a function of its own for each class of events."""
@@ -449,7 +465,6 @@ class ObserverManager(BaseEventManager):
         return entry.call if special is None else special(event_class)
 
     def _row_of(self, entries: tuple[ObserverEntry, ...]) -> Row:
-        """One row for all classes of events that the same observers hear: so they can be told in batches."""
         row = self._rows.get(entries)
         if row is None:
             tally = Tally()
@@ -698,4 +713,4 @@ def _keep_nothing(_: Event) -> None:
     """In the place of a lossless observer where there is none."""
 
 
-_NOBODY: Any = None
+_NO_ENTRY: Any = None
