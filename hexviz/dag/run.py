@@ -34,6 +34,7 @@ from hexviz.events.events import (
     NodeStarted,
     WaveCompleted,
     WaveStarted,
+    utc_now,
 )
 from hexviz.events.models import ControlSignal, ExecutionContext
 from hexviz.events.stepping import AbandonedError, Continued
@@ -51,6 +52,8 @@ if TYPE_CHECKING:
 _log = logging.getLogger("hexviz.dag")
 _CATCH_UP_EVERY = 31
 _LAG_NS = 100_000_000
+_FRESH_NS = 10_000
+"""For so long a reading of the wall clock is good for the next event too: it costs as much as the event itself."""
 _PAUSE_S = 0.01
 _BEAT_S = 0.2
 
@@ -80,6 +83,8 @@ class Run(Outcomes):
         self._held = False
         self._burst = 2 * settings.max_concurrent_nodes + 2  # events that nodes under way may yet tell
         self._asking: Place | None = None
+        self._timestamp = utc_now()
+        self._fresh_until = 0
         self._finished: asyncio.Future[None] = self.loop.create_future()
         self._beating: asyncio.TimerHandle | None = None
         if "ipykernel" in sys.modules:
@@ -222,7 +227,9 @@ class Run(Outcomes):
         left, unmet, children, barrier = self.waves.left, self._unmet, plan.children, self._barrier
         run_id, pipeline, all_votes, contexts = self.run_id, plan.name, self._all_votes, self._contexts
         notify, take_turn, end_turn = observers.notify_nowait, self._lock.acquire, self._lock.release
-        starts = ends = check_start = check_end = None  # who is asked, and the checks of them that this worker holds
+        starts = ends = None  # who is asked, and this worker's checks of them
+        check_start: Any = None
+        check_end: Any = None
         step = place.new_step()
         while ready and not self._held:
             index = ready.popleft()
@@ -253,12 +260,14 @@ class Run(Outcomes):
                     if freed is not None:
                         ready_at, queued_ms = freed.timestamp, (now - freed.monotonic_ns) / 1e6
                         freed_by[index] = None
+                    if now > self._fresh_until:
+                        self._look_at_clock(now)
                     take_turn()  # half the price of a with statement
                     try:
                         seq = next(seqs)
                         started = NodeStarted(
                             name, wave, parents, attempt, ready_at, queued_ms, worker,
-                            run_id=run_id, seq=seq, monotonic_ns=now, pipeline=pipeline,
+                            timestamp=self._timestamp, run_id=run_id, seq=seq, monotonic_ns=now, pipeline=pipeline,
                         )  # fmt: skip
                         if observers.active:
                             notify(started)
@@ -317,13 +326,15 @@ class Run(Outcomes):
             # It ended well: tell, ask control, and free its children.
             completed = None
             if observers.active or control.active:
+                if ended_ns > self._fresh_until:
+                    self._look_at_clock(ended_ns)
                 shown = result if type(result) not in CONTAINERS else detached(result)
                 take_turn()
                 try:
                     seq = next(seqs)
                     completed = NodeCompleted(
                         name, wave, shown, duration_ms, attempt,
-                        run_id=run_id, seq=seq, monotonic_ns=ended_ns, pipeline=pipeline,
+                        timestamp=self._timestamp, run_id=run_id, seq=seq, monotonic_ns=ended_ns, pipeline=pipeline,
                     )  # fmt: skip
                     if observers.active:
                         notify(completed)
@@ -356,6 +367,9 @@ class Run(Outcomes):
                 else:
                     freed_by[child] = completed
                     ready.append(child)
+
+    def _look_at_clock(self, now: int) -> None:
+        self._timestamp, self._fresh_until = utc_now(), now + _FRESH_NS
 
     def _launcher(self, index: int) -> Launcher:
         return self.plan.launcher(index) if self.plan.asynchronous[index] else self._in_thread
@@ -456,23 +470,50 @@ class Run(Outcomes):
 
     # --- waves
 
+    # Events of waves are written out like those of nodes: there may be as many.
     def _open(self, wave: int) -> Any:
         """The first node of ``wave`` may start, so tell, and ask for all: OPEN, or the question that was begun."""
         now, run_id, pipeline = monotonic_ns(), self.run_id, self.plan.name
         names = self.waves.start(wave, now)
         if self.observers.active or self.control.active:
-            with self._lock:
+            if now > self._fresh_until:
+                self._look_at_clock(now)
+            self._lock.acquire()
+            try:
+                seq = next(self._seq)
                 started = WaveStarted(
-                    wave, names, run_id=run_id, seq=next(self._seq), monotonic_ns=now, pipeline=pipeline
-                )
+                    wave, names,
+                    timestamp=self._timestamp, run_id=run_id, seq=seq, monotonic_ns=now, pipeline=pipeline,
+                )  # fmt: skip
                 self.observers.notify_nowait(started)
+            finally:
+                self._lock.release()
             if self.control.active:
                 context = ExecutionContext(pipeline, None, wave, 1, self.context.metadata, run_id)
-                begun = self.control.begin(started, context, all_votes=self._all_votes)
+                begun = self.control.rows[WaveStarted].begin(started, context, all_votes=self._all_votes)
                 if begun is not NO_OBJECTION:
                     return _Question(started, context, begun)
         self.waves.gates[wave] = OPEN
         return OPEN
+
+    def _complete_wave(self, wave: int) -> None:
+        now, run_id, pipeline = monotonic_ns(), self.run_id, self.plan.name
+        duration_ms = self.waves.end(wave, now)
+        if not self.observers.active:
+            return
+        succeeded, failed, skipped, fell_back, cancelled = self.waves.counts(wave, self.status)
+        if now > self._fresh_until:
+            self._look_at_clock(now)
+        self._lock.acquire()
+        try:
+            seq = next(self._seq)
+            completed = WaveCompleted(
+                wave, duration_ms, succeeded, failed, skipped, fell_back, cancelled,
+                timestamp=self._timestamp, run_id=run_id, seq=seq, monotonic_ns=now, pipeline=pipeline,
+            )  # fmt: skip
+            self.observers.notify_nowait(completed)
+        finally:
+            self._lock.release()
 
     async def _pass_gate(self, index: int, gate: Any, place: Place) -> None:
         """A node of a wave that is not simply open: the first one asks for all, the others wait for the answer."""
@@ -504,7 +545,7 @@ class Run(Outcomes):
 
     async def _ask_for_wave(self, started: WaveStarted, context: ExecutionContext, begun: Begun) -> Decision | None:
         """What became of a first question that is under way; a RETRY waits, and asks again."""
-        decision = self.note(started, context, begun if type(begun) is Decision else await begun)
+        decision = self.note(started, context, begun if isinstance(begun, Decision) else await begun)
         if decision is None or decision.response.signal is not ControlSignal.RETRY:
             return decision
         delay_s = delay_of(decision)
@@ -532,19 +573,6 @@ class Run(Outcomes):
             self._fall_back(index, decision, data[name])
         else:
             self._skip(index, decision, data.get(name))
-
-    def _complete_wave(self, wave: int) -> None:
-        now = monotonic_ns()
-        duration_ms = self.waves.end(wave, now)
-        if self.observers.active:
-            counts = self.waves.counts(wave, self.status)
-            with self._lock:
-                self.observers.notify_nowait(
-                    WaveCompleted(
-                        wave, duration_ms, *counts,
-                        run_id=self.run_id, seq=next(self._seq), monotonic_ns=now, pipeline=self.plan.name,
-                    )
-                )  # fmt: skip
 
     def results_by_name(self) -> dict[str, Any]:
         """The results so far; nodes without one are left out."""

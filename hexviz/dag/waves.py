@@ -51,14 +51,11 @@ class Waves:
         return duration_ms
 
     def counts(self, wave: int, status: bytearray) -> Sequence[int]:
-        """How many nodes of ``wave`` ended in each of the final statuses; ``status`` is that of every node.
-
-        Where all of them succeeded, that number alone.
-        """
+        """How many nodes of ``wave`` ended in each of the final statuses; ``status`` is that of every node."""
         first, last = self._ends[wave - 1], self._ends[wave]
         succeeded = status.count(SUCCEEDED, first, last)
         if succeeded == last - first:
-            return (succeeded,)
+            return succeeded, 0, 0, 0, 0
         return [status.count(code, first, last) for code in _FINAL]
 
     def unended(self) -> Iterator[int]:

@@ -183,6 +183,8 @@ def _asking(check: Check) -> Generator[Any, tuple[Event, ExecutionContext], None
         else:
             if check.noteworthy or check.all_votes:
                 check.decide(PROCEED, None)
+            elif check.answers:
+                check.answers.clear()
         if check.waited:
             return
 

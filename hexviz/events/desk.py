@@ -266,7 +266,7 @@ class Desk:
                     continue
                 try:
                     await call(event)
-                except BaseException as error:
+                except BaseException as error:  # noqa: BLE001 - an observer may raise anything
                     failed = self._failed_in_row(entry, event, error, rest)
             if self._rest is not rest:
                 return self._own(entry, failed=failed)
@@ -281,7 +281,7 @@ class Desk:
                 continue
             try:
                 await call(event)
-            except BaseException as error:
+            except BaseException as error:  # noqa: BLE001 - as above
                 failed = self._failed_in_row(entry, event, error, rest)
         return None if self._rest is rest else self._own(entry, failed=failed)
 

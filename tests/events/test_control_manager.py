@@ -334,3 +334,13 @@ def test_handlers_registered_from_several_threads_are_all_there():
     for thread in threads:
         thread.join()
     assert len(manager) == 800
+
+
+def test_what_a_handler_said_with_one_proceed_is_not_said_again_in_a_later_check():
+    manager = ControlManager()
+    reasons = iter(["looked at it", "", ""])
+    manager.register(lambda event, context: ControlResponse(reason=next(reasons)), name="h")
+    asyncio.run(manager.check(STARTED, CONTEXT))
+    asyncio.run(manager.check(STARTED, CONTEXT))
+    decision = asyncio.run(manager.decide(STARTED, CONTEXT, all_votes=True))
+    assert [vote.reason for vote in decision.votes] == [""]
