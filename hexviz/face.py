@@ -251,12 +251,10 @@ class _Launch:
             await self._close()
 
     async def _close(self) -> None:
-        try:
-            if self.view is not None:
-                await asyncio.to_thread(self.view.close)
-        finally:
-            await self.observers.close()
-            await asyncio.to_thread(self._close_store)
+        if self.view is not None:
+            self.view.finish()
+        await self.observers.close()
+        await asyncio.to_thread(self._close_store)
 
     def _close_store(self) -> None:
         """Keep what there is to keep; a store that fails is told aloud and does not change how the run ended."""
@@ -269,10 +267,13 @@ class _Launch:
 
 
 def live_view(observers: ObserverManager, title: str, controls: RunControls) -> Any:
-    """Show under the cell how the next run of ``observers`` goes; whoever asked for the view closes it."""
-    from hexviz.widgets.dashboard import LiveView  # noqa: PLC0415 - loads ipywidgets, so only on request
+    """Show under the cell how the next run of ``observers`` goes; whoever asked for the view ends it.
 
-    return LiveView(observers, title=title, controls=controls).display()
+    None where there is no notebook.
+    """
+    from hexviz.widgets.dashboard import LiveView, can_display  # noqa: PLC0415 - loads ipywidgets, so only on request
+
+    return LiveView(observers, title=title, controls=controls).display() if can_display() else None
 
 
 def _several(given: Any) -> Iterable[Any]:
