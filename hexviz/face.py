@@ -422,11 +422,12 @@ class RunHandle:
         return f"<RunHandle {self.run_id} {self.status}>"
 
 
-def open_store(path: str | Path | None = None) -> Store:
+def open_store(path: str | Path | None = None, *, spool: str | Path | None = None) -> Store:
     """Open the store at ``path``; by default ``$HEXVIZ_STORE``, or ``runs.db`` in the user's data directory.
 
     ``postgresql://USER@HOST/DATABASE`` is a store in PostgreSQL (docs/postgres.md), which is reached within seconds or
-    not at all: :class:`~hexviz.stores.errors.StoreUnreachableError`.
+    not at all: :class:`~hexviz.stores.errors.StoreUnreachableError`. With ``spool``, a directory for this process, it
+    may be away: records wait there until it is back. Other stores take no spool: :class:`WrongCallError`.
 
     ``store.runs()`` gives the runs as a frame, newest first (filters: ``pipeline``, ``status``, ``since``, ``until``,
     ``tag``), ``store.recording(run_id)`` gives one back. See docs/stores.md.
@@ -434,7 +435,9 @@ def open_store(path: str | Path | None = None) -> Store:
     chosen = os.environ.get("HEXVIZ_STORE") if path is None else path
     made: dict[str, Any] = {"make_recording": Recording.from_pages, "make_frame": _frame_of_runs}
     if isinstance(chosen, str) and chosen.startswith(PREFIXES):
-        return PostgresStore(chosen, **made)
+        return PostgresStore(chosen, spool=spool, **made)
+    if spool is not None:
+        raise WrongCallError("spool= is for a store on a server (postgresql://...); this one is a file")
     return SQLiteStore(chosen or default_path(), **made)
 
 
