@@ -97,7 +97,7 @@ class Row:
         idle = self._idle
         check = idle.pop() if idle else Check(self)
         check.all_votes = all_votes
-        outcome: Any = check.ask((event, context))
+        outcome: object = check.ask((event, context))
         if outcome is NO_OBJECTION:
             idle.append(check)
             return NO_OBJECTION
@@ -158,7 +158,7 @@ def _ask_nobody(_: Any) -> Decision:
 
 # The hot loop: written once, kept whole.
 @coroutine
-def _asking(check: Check) -> Generator[Any, tuple[Event, ExecutionContext], None]:
+def _asking(check: Check) -> Generator[Any, tuple[Event, ExecutionContext], None]:  # noqa: C901 - see above
     """Ask in turn until somebody decides; yields the decision, or what a handler waits for."""
     calls, now, proceed = check.row.calls, perf_counter, PROCEED
     while True:

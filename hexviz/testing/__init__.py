@@ -1,6 +1,7 @@
 """For tests, yours and ours: hear every event of a run, a clock that obeys, tests made of recorded failures.
 
-``StoreContract``, which tests any store, needs pytest and is imported when it is first asked for.
+``StoreContract``, ``SinkContract`` and ``SourceContract``, which test any store, sink and source, need pytest and are
+imported when they are first asked for.
 """
 
 from __future__ import annotations
@@ -13,20 +14,31 @@ from hexviz.testing.policy_tests import assert_decides, policy_test_from
 
 if TYPE_CHECKING:
     from hexviz.testing.store_contract import StoreContract
+    from hexviz.testing.stream_contracts import SinkContract, SourceContract, collected
 
 __all__ = [
     "CapturedEvents",
     "FakeClock",
+    "SinkContract",
+    "SourceContract",
     "StoreContract",
     "assert_decides",
     "capture_events",
+    "collected",
     "policy_test_from",
     "sample_graph",
     "sample_run",
 ]
 
+_CONTRACTS = {
+    "SinkContract": "hexviz.testing.stream_contracts",
+    "SourceContract": "hexviz.testing.stream_contracts",
+    "StoreContract": "hexviz.testing.store_contract",
+    "collected": "hexviz.testing.stream_contracts",
+}
+
 
 def __getattr__(name: str) -> Any:
-    if name == "StoreContract":
-        return importlib.import_module("hexviz.testing.store_contract").StoreContract
+    if name in _CONTRACTS:
+        return getattr(importlib.import_module(_CONTRACTS[name]), name)
     raise AttributeError(f"module 'hexviz.testing' has no attribute {name!r}")

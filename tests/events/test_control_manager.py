@@ -338,9 +338,8 @@ def test_handlers_registered_from_several_threads_are_all_there():
 
 def test_what_a_handler_said_with_one_proceed_is_not_said_again_in_a_later_check():
     manager = ControlManager()
-    reasons = iter(["looked at it", "", ""])
-    manager.register(lambda event, context: ControlResponse(reason=next(reasons)), name="h")
-    asyncio.run(manager.check(STARTED, CONTEXT))
+    answers = iter([ControlResponse(reason="looked at it"), PROCEED])
+    manager.register(lambda event, context: next(answers), name="h")
     asyncio.run(manager.check(STARTED, CONTEXT))
     decision = asyncio.run(manager.decide(STARTED, CONTEXT, all_votes=True))
     assert [vote.reason for vote in decision.votes] == [""]
