@@ -54,10 +54,6 @@ class Outbox:
     """What waits to be sent to one view. Not thread-safe: its owner holds the lock of the pump."""
 
     def __init__(self) -> None:
-        self.restart()
-
-    def restart(self) -> None:
-        """Forget what was sent: the view is a new one."""
         self._sent = np.zeros(0, bool)
         self._stale = np.zeros(0, bool)
         self._last = np.zeros(0, np.int64)
