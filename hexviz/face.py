@@ -255,12 +255,10 @@ class _Launch:
             await self._close()
 
     async def _close(self) -> None:
-        try:
-            if self.view is not None:
-                await asyncio.to_thread(self.view.close)
-        finally:
-            await self.observers.close()
-            await asyncio.to_thread(self._close_store)
+        if self.view is not None:
+            self.view.finish()
+        await self.observers.close()
+        await asyncio.to_thread(self._close_store)
 
     def _close_store(self) -> None:
         """Keep what there is to keep; a store that fails is told aloud and does not change how the run ended."""
@@ -273,10 +271,13 @@ class _Launch:
 
 
 def live_view(observers: ObserverManager, title: str, controls: RunControls) -> Any:
-    """Show under the cell how the next run of ``observers`` goes; whoever asked for the view closes it."""
-    from hexviz.widgets.dashboard import LiveView  # noqa: PLC0415 - loads ipywidgets, so only on request
+    """Show under the cell how the next run of ``observers`` goes; whoever asked for the view ends it.
 
-    return LiveView(observers, title=title, controls=controls).display()
+    None where there is no notebook.
+    """
+    from hexviz.widgets.dashboard import LiveView, can_display  # noqa: PLC0415 - loads ipywidgets, so only on request
+
+    return LiveView(observers, title=title, controls=controls).display() if can_display() else None
 
 
 def _several(given: Any) -> Iterable[Any]:
@@ -426,11 +427,12 @@ class RunHandle:
         return f"<RunHandle {self.run_id} {self.status}>"
 
 
-def open_store(path: str | Path | None = None) -> Store:
+def open_store(path: str | Path | None = None, *, spool: str | Path | None = None) -> Store:
     """Open the store at ``path``; by default ``$HEXVIZ_STORE``, or ``runs.db`` in the user's data directory.
 
     ``postgresql://USER@HOST/DATABASE`` is a store in PostgreSQL (docs/postgres.md), which is reached within seconds or
-    not at all: :class:`~hexviz.stores.errors.StoreUnreachableError`.
+    not at all: :class:`~hexviz.stores.errors.StoreUnreachableError`. With ``spool``, a directory for this process, it
+    may be away: records wait there until it is back. Other stores take no spool: :class:`WrongCallError`.
 
     ``store.runs()`` gives the runs as a frame, newest first (filters: ``pipeline``, ``status``, ``since``, ``until``,
     ``tag``), ``store.recording(run_id)`` gives one back. See docs/stores.md.
@@ -438,7 +440,9 @@ def open_store(path: str | Path | None = None) -> Store:
     chosen = os.environ.get("HEXVIZ_STORE") if path is None else path
     made: dict[str, Any] = {"make_recording": Recording.from_pages, "make_frame": _frame_of_runs}
     if isinstance(chosen, str) and chosen.startswith(PREFIXES):
-        return PostgresStore(chosen, **made)
+        return PostgresStore(chosen, spool=spool, **made)
+    if spool is not None:
+        raise WrongCallError("spool= is for a store on a server (postgresql://...); this one is a file")
     return SQLiteStore(chosen or default_path(), **made)
 
 
