@@ -38,6 +38,10 @@ class RunList:
         elif type(event) in _ENDS:
             run["status"] = _ENDS[type(event)]
 
+    def last(self) -> str | None:
+        """The run that was heard of last; None where there is none."""
+        return next(reversed(self._runs), None)
+
     def newest_first(self) -> list[dict[str, Any]]:
         """``run_id``, ``pipeline``, ``status``, ``events`` of each run, texts that JSON can hold."""
         return [

@@ -90,5 +90,5 @@ def page_answer(asked: Asked, access: Access, files: Mapping[str, tuple[str, byt
     if cookie:
         return answer(HTTPStatus.SEE_OTHER, "", Location="/", Set_Cookie=cookie)
     kind, body = found
-    sockets = " ".join(sorted(f"ws://{host}" for host in access.hosts))
+    sockets = " ".join(sorted(f"ws://{host}" for host in access.hosts if "[" not in host))  # CSP has no word for IPv6
     return answer(HTTPStatus.OK, body, kind, Content_Security_Policy=_POLICY.format(sockets=sockets))

@@ -26,8 +26,9 @@ class PageView(Protocol):
 class Page(Protocol):
     """A page that shows runs as they go on (:class:`hexviz.widgets.page.LivePage`)."""
 
-    files: Mapping[str, tuple[str, bytes]]
-    """Content type and bytes by path; ``/`` is the page itself."""
+    @property
+    def files(self) -> Mapping[str, tuple[str, bytes]]:
+        """Content type and bytes by path; ``/`` is the page itself."""
 
     def take(self, events: Sequence[Event]) -> None:
         """Take in what happened; called by the server's thread only."""

@@ -26,6 +26,7 @@ from hexviz.streams.web_client import BadQueryError, Client, Connection, EventCl
 
 if TYPE_CHECKING:
     import socket
+
     from websockets.asyncio.server import ServerConnection
     from websockets.http11 import Request, Response
 
@@ -243,6 +244,8 @@ class WebServer:
 
     def _client_of(self, connection: Any, asked: Asked) -> Client | None:
         wanted = wanted_by(asked.query)
+        if wanted.run_id == "last":
+            wanted = wanted._replace(run_id=self._runs.last())
         if asked.path == "/view":
             return None if self._page is None else PageClient(connection, self._page.view(wanted.run_id))
         position = self.log.position_of((asked.query.get("cursor") or [""])[0])

@@ -76,6 +76,12 @@ class WebSocketSource:
         self._connection: Any = None
         self.connections = self.dropped = 0
 
+    def connect(self) -> Self:
+        """Make the first connection now, so that what is wrong with it is raised here; returns itself."""
+        if self._connection is None:
+            self._connection = self._connected()
+        return self
+
     def __iter__(self) -> Iterator[bytes]:
         wait_s, away_since = _FIRST_WAIT_S, time.monotonic()
         while not self._closed.is_set():
@@ -84,9 +90,10 @@ class WebSocketSource:
                 yield from self._bodies()
             except SourceRefusedError:
                 raise
-            except Exception as error:
+            except Exception:
                 if not self.connections:
-                    raise StreamError(f"{self.url} cannot be reached: {error}") from error
+                    raise
+            self._connection = None
             now = time.monotonic()
             if self._cursor != before:
                 wait_s, away_since = _FIRST_WAIT_S, now
@@ -97,9 +104,9 @@ class WebSocketSource:
 
     def _bodies(self) -> Iterator[bytes]:
         """What comes over one connection, until it breaks."""
-        with self._connected() as connection:
+        self.connect()
+        with self._connection as connection:
             self.connections += 1
-            self._connection = connection
             if self._closed.is_set():
                 return
             for message in connection:
@@ -127,7 +134,7 @@ class WebSocketSource:
             if response is not None and 400 <= response.status_code < 500:  # noqa: PLR2004 - what HTTP calls our fault
                 text = bytes(response.body or b"").decode("utf-8", "replace")[:300]
                 raise SourceRefusedError(f"{self.url} answers {response.status_code}: {text}") from None
-            raise
+            raise StreamError(f"{self.url} cannot be reached: {error}") from error
 
     def commit(self) -> None:
         """Nothing: the server keeps no account of who has read what."""
