@@ -121,7 +121,9 @@ class Access:
             return None if known else Refusal(HTTPStatus.FORBIDDEN, "That is not the token of this server.")
         if self._has_session(headers):
             return None
-        return Refusal(HTTPStatus.UNAUTHORIZED, "Open the address that `hexviz serve` printed, with its token.")
+        return Refusal(
+            HTTPStatus.UNAUTHORIZED, "This server asks for its token: open the address that it printed, or give token=."
+        )
 
     def _has_session(self, headers: Fields) -> bool:
         pairs = (part.strip().partition("=") for text in headers.get_all("Cookie") for part in text.split(";"))

@@ -124,6 +124,7 @@ class WebSocketBroadcaster:
             return 0
         mark = threading.Event()
         self._append(mark)
+        self._server.wake()
         return 0 if mark.wait(timeout) else max(len(self._inbox) + self._server.behind(), 1)
 
     def close(self, timeout: float | None = 10.0) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from hexviz.events.topics import compile_pattern
 from hexviz.streams.event_log import Wanted
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Mapping
 
     from hexviz.streams.event_log import EventLog
@@ -23,6 +25,7 @@ MOST_QUEUED = 256 * 1024
 """While more bytes than so many wait for a client to read them it gets no more; with one frame on top this is all
 that a client can hold."""
 MOST_FRAME = 256 * 1024
+_KERNEL_BYTES = 256 * 1024
 _HEARD_BURST, _HEARD_RATE = 256 * 1024, 16 * 1024
 _MOST_PATTERNS, _MOST_PATTERN, _MOST_STARS = 20, 300, 4
 
@@ -40,6 +43,11 @@ class Connection(ServerConnection):
 
     client: Client | None = None
     _allowed, _since = float(_HEARD_BURST), 0.0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Let the kernel keep little for a client too, so that a slow one shows early."""
+        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _KERNEL_BYTES)
+        super().connection_made(transport)
 
     def data_received(self, data: bytes) -> None:
         """Count what comes in, then take it in."""

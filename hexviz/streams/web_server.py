@@ -11,6 +11,7 @@ import logging
 import threading
 import time
 from collections import deque
+from contextlib import suppress
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
@@ -79,6 +80,8 @@ class WebServer:
         self._marks: list[tuple[int, threading.Event]] = []
         self._dropped = 0
         self._stopping = threading.Event()
+        self._awake = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._closing: set[asyncio.Task[None]] = set()
         self._quiet = _quiet_logger(self._fault)
         self._next_log_s = 0.0
@@ -90,6 +93,13 @@ class WebServer:
     def stop(self) -> None:
         """Say good-bye to the clients and end the thread; from any thread."""
         self._stopping.set()
+        self.wake()
+
+    def wake(self) -> None:
+        """Look at the inbox now and not at the next tick; from any thread."""
+        with suppress(RuntimeError):  # the loop has ended meanwhile
+            if self._loop is not None:
+                self._loop.call_soon_threadsafe(self._awake.set)
 
     def dropped(self, events: int) -> None:
         """So many events were lost before they came to the inbox; from any thread."""
@@ -115,9 +125,12 @@ class WebServer:
             server_header=None,
             logger=self._quiet,
         ):
+            self._loop = asyncio.get_running_loop()
             while not self._stopping.is_set():
+                self._awake.clear()
                 busy = self._tick()
-                await asyncio.sleep(BUSY_TICK_S if busy else TICK_S)
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._awake.wait(), BUSY_TICK_S if busy else TICK_S)
 
     # --- the pump
 
