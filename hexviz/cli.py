@@ -125,7 +125,7 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("--format", choices=_FORMATS, help="the format, where the suffix does not say it")
     export.add_argument("--frame", choices=FRAMES, help="CSV: write this frame to one file, not all to a directory")
     export.add_argument("--exact", action="store_true", help="CSV: write texts as they are, even formulas")
-    schema = add("schema", _schema, "write JSON Schema and AsyncAPI of every event that hexviz sends")
+    schema = add("schema", _schema, "describe what hexviz sends: JSON Schema, AsyncAPI and OpenAPI documents")
     schema.add_argument(
         "output", type=Path, nargs="?", default=Path("schema"), metavar="DIRECTORY", help="default: %(default)s"
     )
