@@ -441,7 +441,7 @@ def open_store(path: str | Path | None = None, *, spool: str | Path | None = Non
     ``tag``), ``store.recording(run_id)`` gives one back. See docs/stores.md.
     """
     chosen = os.environ.get("HEXVIZ_STORE") if path is None else path
-    made: dict[str, Any] = {"make_recording": Recording.from_pages, "make_frame": _frame_of_runs}
+    made: dict[str, Any] = {"recordings": Recording, "make_frame": _frame_of_runs}
     if isinstance(chosen, str) and chosen.startswith(PREFIXES):
         return PostgresStore(chosen, spool=spool, **made)
     if spool is not None:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from datetime import datetime
 
+    from hexviz.stores.store import Recordings
     from hexviz.stores.writer import Part, Refusal
 
 LAYOUT_VERSION = 1
@@ -93,7 +94,7 @@ class PostgresStore(Store):
         work_s: float = WORK_S,
         spool: str | os.PathLike[str] | None = None,
         spool_bytes: int = MAX_BYTES,
-        make_recording: Callable[[Any], Any] | None = None,
+        recordings: Recordings | None = None,
         make_frame: Callable[[list[RunInfo]], Any] | None = None,
     ) -> None:
         address = Address(url)
@@ -106,7 +107,7 @@ class PostgresStore(Store):
             except BaseException:
                 self._line.close()
                 raise
-        super().__init__(str(address), self._spooled or log, make_recording=make_recording, make_frame=make_frame)
+        super().__init__(str(address), self._spooled or log, recordings=recordings, make_frame=make_frame)
         if spool is not None:
             self._writer.wake()  # an earlier process may have left something
 
