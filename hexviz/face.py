@@ -38,8 +38,11 @@ if TYPE_CHECKING:
     from hexviz.dag.orchestrator import OnError, Schedule
     from hexviz.dag.result import RunResult
     from hexviz.events.models import BaseEventManager
+    from hexviz.serving import StoreServer
     from hexviz.stores.run_info import RunInfo
+    from hexviz.streams.broadcast import WebSocketBroadcaster
     from hexviz.streams.models import Sink
+    from hexviz.watching import Watch
 
     StoreLike: TypeAlias = Store | str | Path | bool | None
     Live: TypeAlias = bool | str | Iterable[str]
@@ -466,6 +469,60 @@ def _frame_of_runs(infos: list[RunInfo]) -> pd.DataFrame:
     from hexviz.recording.run_list import frame_of_runs  # noqa: PLC0415 - loads pandas, so only on request
 
     return frame_of_runs(infos)
+
+
+def watch(
+    source: Any,
+    *,
+    run: str | None = None,
+    topics: str | Iterable[str] | None = None,
+    token: str | None = None,
+    observers: Iterable[Any] = (),
+) -> Watch:
+    """Watch a run that goes on elsewhere: ``watch("ws://host:port")`` gives its recording, frames and dashboard, live.
+
+    ``source`` is the address of a server (``hexviz serve``, :func:`serve`), a store (``postgresql://...`` or a file),
+    or a :class:`hexviz.streams.Source`. ``run`` is a run id (of a server also "last"; of a store by default the last
+    one), ``topics`` patterns such as ``pipeline.etl.**.failed``, ``observers`` hear each event. ``token`` is the
+    server's, by default ``$HEXVIZ_TOKEN``. Raises :class:`~hexviz.streams.StreamError` where a server cannot be reached
+    or refuses. See docs/streams.md.
+    """
+    from hexviz.watching import StoreSource, Watch, source_of  # noqa: PLC0415 - loads what streams need, on request
+
+    if not isinstance(source, str | os.PathLike):
+        return Watch(source, run=run, topics=topics, observers=_several(observers))
+    place = str(source)
+    found = source_of(place, run=run, topics=topics, token=token)
+    if found is not None:
+        return Watch(found, topics=topics, observers=_several(observers), where=place.partition("?")[0])
+    store = open_store(place)
+    tail = StoreSource(store, store.find(run) if run else None)
+    return Watch(tail, topics=topics, observers=_several(observers), where=store.where, let_go=store.close)
+
+
+def serve(
+    source: Any = None, *, run: str | None = None, follow: bool = False, **options: Any
+) -> WebSocketBroadcaster | StoreServer:
+    """Let others watch, in a browser or with :func:`watch`; returns at once, ``close()`` ends it.
+
+    ``source`` is an :class:`ObserverManager` or a :class:`Recorder`, whose next events are shown, or a store, a path,
+    or None for the default store, of which ``run`` (an id, by default the last) is shown, or with ``follow`` the last
+    run and each that begins. ``options`` are those of :class:`hexviz.streams.WebSocketBroadcaster`.
+    """
+    from hexviz.serving import StoreServer, broadcaster  # noqa: PLC0415 - loads what streams need, on request
+
+    if isinstance(source, Recorder):
+        source = source.observers
+    if isinstance(source, ObserverManager):
+        return broadcaster(source, **options)
+    store = source if isinstance(source, Store) else open_store(source)
+    try:
+        run_id = store.find(run) if run else None if follow else store.last_run_id()
+        return StoreServer(store, run_id=run_id, follow=follow, owned=store is not source, **options)
+    except BaseException:
+        if store is not source:
+            store.close()
+        raise
 
 
 def dashboard(source: Any, *, panels: Iterable[str] | None = None) -> Any:
