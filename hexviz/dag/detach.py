@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-CONTAINERS = (dict, list, set)
+CONTAINERS = frozenset((dict, list, set))
 """What is copied; anything else is handed on as it is."""
 _MOST_ITEMS = 1000
 _DEEPEST = 50

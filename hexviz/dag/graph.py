@@ -83,6 +83,7 @@ class Graph:
         self._waves: list[list[str]] | None = None
         self.revision = 0
         """Counts the changes: what was compiled from another revision is stale."""
+        self._compatible = -1
         self.add_many(nodes or ())
 
     # --- building
@@ -219,11 +220,12 @@ class Graph:
         the only parent of a node declares an ``out_model`` that is no subclass of the node's ``in_model``.
         """
         self.waves()
-        if not check_type_compatibility:
+        if not check_type_compatibility or self._compatible == self.revision:
             return
         for node in self:
             if len(tuple(node.deps)) == 1:
                 self._check_types(self._nodes[next(iter(node.deps))], node)
+        self._compatible = self.revision
 
     def _check_types(self, parent: NodeSpec, child: NodeSpec) -> None:
         given, taken = parent.out_model, child.in_model

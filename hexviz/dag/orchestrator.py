@@ -286,7 +286,6 @@ def _refuse_foreign_loops(graph: Graph) -> None:
         raise OrchestratorError(msg) from None
 
 
-_CONTAINERS = frozenset(CONTAINERS)
 _plans: weakref.WeakKeyDictionary[Graph, tuple[int, Plan]] = weakref.WeakKeyDictionary()
 
 
@@ -319,7 +318,7 @@ def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
 
 
 def _detached(results: Mapping[str, Any]) -> dict[str, Any]:
-    if _CONTAINERS.isdisjoint(map(type, results.values())):
+    if CONTAINERS.isdisjoint(map(type, results.values())):
         return dict(results)
     return {name: detached(value) for name, value in results.items()}
 

@@ -70,7 +70,7 @@ class Outcomes(ABC):
         self.stopped = ""
         self._seq = itertools.count(1)
         self._lock = threading.RLock()
-        self._unmet = [len(parents) for parents in plan.parents]
+        self._unmet = plan.unmet.copy()
         self._lost = [0] * size
         self._freed_by: list[Event | Freed | None] = [None] * size
         self._held_starts: dict[int, tuple[NodeStarted, int]] = {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from itertools import accumulate
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -52,6 +53,10 @@ class Plan:
             for name, wave, deps, asynchronous in zip(self.names, self.waves, self.deps, self.asynchronous, strict=True)
         ]
         """What the events of each node say of it: name, wave, parents, and where it runs."""
+        self.unmet: list[int] = [len(parents) for parents in self.parents]
+        self.roots: list[int] = [i for i, count in enumerate(self.unmet) if not count]
+        self.wave_sizes: list[int] = [0, *(len(names) for names in self.wave_names)]
+        self.wave_ends: list[int] = list(accumulate(self.wave_sizes))
         self._infos: tuple[NodeInfo, ...] | None = None
 
     def __len__(self) -> int:

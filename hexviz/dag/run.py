@@ -96,7 +96,7 @@ class Run(Outcomes):
         """Run every node that can run; ``failures``, ``fatal``, ``stopped`` and ``results`` say what came of it."""
         if not self.waves.unfinished or self.stopped:
             return
-        self.ready.extend(i for i, parents in enumerate(self.plan.parents) if not parents)
+        self.ready.extend(self.plan.roots)
         self._add_worker()
         try:
             await self._finished
@@ -165,10 +165,11 @@ class Run(Outcomes):
                 for place in tuple(self._workers.values()):
                     place.abandon()
                 await asyncio.sleep(_PAUSE_S)
-        for index, status in enumerate(self.status):
-            if status in (RUNNING, WAITING):
-                self._cancelled(index, 0.0)
-        for wave in tuple(self.waves.unended()):
+        if RUNNING in self.status or WAITING in self.status:
+            for index, status in enumerate(self.status):
+                if status in (RUNNING, WAITING):
+                    self._cancelled(index, 0.0)
+        for wave in self.waves.unended():
             self._complete_wave(wave)
 
     def hold(self, held: bool) -> None:  # noqa: FBT001 - a switch
@@ -225,11 +226,9 @@ class Run(Outcomes):
         observers, control, held_starts, freed_by = self.observers, self.control, self._held_starts, self._freed_by
         gates, waves, lost, seqs = self.waves.gates, plan.waves, self._lost, self._seq
         left, unmet, children, barrier = self.waves.left, self._unmet, plan.children, self._barrier
-        run_id, pipeline, all_votes, contexts = self.run_id, plan.name, self._all_votes, self._contexts
+        run_id, pipeline, contexts = self.run_id, plan.name, self._contexts
         notify, take_turn, end_turn = observers.notify_nowait, self._lock.acquire, self._lock.release
-        starts = ends = None  # who is asked, and this worker's checks of them
-        check_start: Any = None
-        check_end: Any = None
+        rows, check_start, check_end = self._checks()
         step = place.new_step()
         while ready and not self._held:
             index = ready.popleft()
@@ -279,12 +278,11 @@ class Run(Outcomes):
                         where = contexts[index] = ExecutionContext(pipeline, name, wave, attempt, {}, run_id)
                     elif where.attempt != attempt:
                         where = self.context_of(index)
-                    if starts is not control.rows[NodeStarted]:
-                        starts = control.rows[NodeStarted]
-                        check_start = starts.check(all_votes=all_votes)
+                    if control.rows is not rows:  # somebody was registered, or left
+                        rows, check_start, check_end = self._checks()
                     outcome = check_start.ask((started, where))
                     if outcome is not NO_OBJECTION:
-                        decision, starts = check_start.begun(outcome), None
+                        decision, rows = check_start.begun(outcome), None
                         if not await self._may_start(index, place, started, times, decision):
                             continue
 
@@ -341,12 +339,11 @@ class Run(Outcomes):
                 finally:
                     end_turn()
                 if control.active:
-                    if ends is not control.rows[NodeCompleted]:
-                        ends = control.rows[NodeCompleted]
-                        check_end = ends.check(all_votes=all_votes)
+                    if control.rows is not rows:
+                        rows, check_start, check_end = self._checks()
                     outcome = check_end.ask((completed, where or self.context_of(index)))
                     if outcome is not NO_OBJECTION:
-                        decision, ends = check_end.begun(outcome), None
+                        decision, rows = check_end.begun(outcome), None
                         if not await self._may_stand(index, place, completed, decision):
                             continue
                     contexts[index] = None
@@ -367,6 +364,11 @@ class Run(Outcomes):
                 else:
                     freed_by[child] = completed
                     ready.append(child)
+
+    def _checks(self) -> tuple[Any, Any, Any]:
+        """Who is asked, and checks of them about nodes for one worker to hold."""
+        rows, all_votes = self.control.rows, self._all_votes
+        return rows, rows[NodeStarted].check(all_votes=all_votes), rows[NodeCompleted].check(all_votes=all_votes)
 
     def _look_at_clock(self, now: int) -> None:
         self._timestamp, self._fresh_until = utc_now(), now + _FRESH_NS

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from hexviz.dag.plan import Plan
 
@@ -29,9 +28,9 @@ class Waves:
         self._names = plan.wave_names
         count = len(plan.wave_names)
         self.gates: list[Any] = [None] * (count + 1)
-        self.left = [0, *(len(names) for names in plan.wave_names)]
+        self.left = plan.wave_sizes.copy()
         self.unfinished = count
-        self._ends = list(accumulate(self.left))
+        self._ends = plan.wave_ends
         self._started_ns = [0] * (count + 1)
         self._released = (1, 0)
 
@@ -58,9 +57,9 @@ class Waves:
             return succeeded, 0, 0, 0, 0
         return [status.count(code, first, last) for code in _FINAL]
 
-    def unended(self) -> Iterator[int]:
+    def unended(self) -> list[int]:
         """The waves that have started and have nodes left: a stopped run ends them too."""
-        return (wave for wave, started in enumerate(self._started_ns) if started)
+        return [wave for wave, started in enumerate(self._started_ns) if started] if any(self._started_ns) else []
 
     def release(self) -> range:
         """With ``schedule="wave"``: the nodes that may start now because the waves before theirs have ended."""

@@ -96,7 +96,7 @@ class Row:
             return NO_OBJECTION
         idle = self._idle
         check = idle.pop() if idle else Check(self)
-        check.all_votes = all_votes
+        check.all_votes = check.eventful = all_votes
         outcome: object = check.ask((event, context))
         if outcome is NO_OBJECTION:
             idle.append(check)
@@ -109,7 +109,7 @@ class Row:
         Then it is used up.
         """
         check = Check(self)
-        check.all_votes = all_votes
+        check.all_votes = check.eventful = all_votes
         if not self.calls:
             check.ask = _ask_nobody
         return check
@@ -158,7 +158,7 @@ def _ask_nobody(_: Any) -> Decision:
 
 # The hot loop: written once, kept whole.
 @coroutine
-def _asking(check: Check) -> Generator[Any, tuple[Event, ExecutionContext], None]:  # noqa: C901 - see above
+def _asking(check: Check) -> Generator[Any, tuple[Event, ExecutionContext], None]:
     """Ask in turn until somebody decides; yields the decision, or what a handler waits for."""
     calls, now, proceed = check.row.calls, perf_counter, PROCEED
     while True:
@@ -181,10 +181,8 @@ def _asking(check: Check) -> Generator[Any, tuple[Event, ExecutionContext], None
             if response is not proceed and check.objects(response):
                 break
         else:
-            if check.noteworthy or check.all_votes:
-                check.decide(PROCEED, None)
-            elif check.answers:
-                check.answers.clear()
+            if check.eventful:
+                check.nobody_decided()
         if check.waited:
             return
 
@@ -196,8 +194,8 @@ class Check:
     """
 
     __slots__ = (
-        "all_votes", "answers", "ask", "asking", "decision", "facts", "noteworthy", "overrun", "row", "started",
-        "times", "waited",
+        "all_votes", "answers", "ask", "asking", "decision", "eventful", "facts", "noteworthy", "overrun", "row",
+        "started", "times", "waited",
     )  # fmt: skip
 
     def __init__(self, row: Row) -> None:
@@ -207,6 +205,7 @@ class Check:
         self.times: list[float] = []
         self.started = 0.0
         self.noteworthy = False
+        self.eventful = False  # there is more to look at than plain PROCEEDs
         self.waited = False
         self.overrun: Any = None
         self.answers: dict[HandlerEntry, tuple[ControlResponse, str]] = {}
@@ -270,6 +269,7 @@ class Check:
             self.times.pop()
             return self._failed(entry, TypeError(f"control handler {entry.name!r} {problem}"))
         self.answers[entry] = (response, "")
+        self.eventful = True
         if response.signal is ControlSignal.PROCEED:
             return False
         self.noteworthy = True
@@ -300,7 +300,7 @@ class Check:
         reason = f"{type(error).__name__} in control handler {entry.name!r}"
         response = ControlResponse(ControlSignal.ERROR, error, reason) if critical else PROCEED
         self.answers[entry] = (response, _message(error))
-        self.noteworthy = True
+        self.noteworthy = self.eventful = True
         if critical:
             self.decide(response, entry)
         return critical
@@ -308,6 +308,14 @@ class Check:
     def decide(self, response: ControlResponse, entry: HandlerEntry | None) -> None:
         """The check is over: ``entry`` decided, or nobody."""
         self.decision = Decision(response, entry, self._votes(), self.noteworthy)
+
+    def nobody_decided(self) -> None:
+        """Everybody was asked, and the step goes on."""
+        if self.noteworthy or self.all_votes:
+            self.decide(PROCEED, None)
+            return
+        self.answers.clear()
+        self.eventful = False
 
     def _votes(self) -> tuple[Vote, ...]:
         """What each handler answered, with its own time, in the order in which they were asked."""
