@@ -1,6 +1,7 @@
 """For tests, yours and ours: hear every event of a run, a clock that obeys, tests made of recorded failures.
 
-``StoreContract``, which tests any store, needs pytest and is imported when it is first asked for.
+``StoreContract`` and ``RunnerContract``, which test any store and any runner, need pytest and are imported when they
+are first asked for.
 """
 
 from __future__ import annotations
@@ -12,11 +13,13 @@ from hexviz.testing.capture import CapturedEvents, FakeClock, capture_events, sa
 from hexviz.testing.policy_tests import assert_decides, policy_test_from
 
 if TYPE_CHECKING:
+    from hexviz.testing.runner_contract import RunnerContract
     from hexviz.testing.store_contract import StoreContract
 
 __all__ = [
     "CapturedEvents",
     "FakeClock",
+    "RunnerContract",
     "StoreContract",
     "assert_decides",
     "capture_events",
@@ -26,7 +29,10 @@ __all__ = [
 ]
 
 
+_CONTRACTS = {"RunnerContract": "runner_contract", "StoreContract": "store_contract"}
+
+
 def __getattr__(name: str) -> Any:
-    if name == "StoreContract":
-        return importlib.import_module("hexviz.testing.store_contract").StoreContract
+    if name in _CONTRACTS:
+        return getattr(importlib.import_module(f"hexviz.testing.{_CONTRACTS[name]}"), name)
     raise AttributeError(f"module 'hexviz.testing' has no attribute {name!r}")
