@@ -1,4 +1,4 @@
-"""The command line: ``hexviz demo | runs | show | watch | report | export | verify | salvage | prune``."""
+"""The command line: ``hexviz demo | runs | show | watch | report | export | schema | verify | ...``."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from hexviz.events.schema import from_record
 from hexviz.exports import FORMATS
 from hexviz.quantities import age, moment, size
 from hexviz.recording.run_list import STATUSES
+from hexviz.schemas import write_schemas
 from hexviz.stores.parquet import FRAMES
 from hexviz.stores.salvage import salvage
 from hexviz.terminal import RunView, plain, safe, signal_text, status_text, table
@@ -117,6 +118,18 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("--format", choices=_FORMATS, help="the format, where the suffix does not say it")
     export.add_argument("--frame", choices=FRAMES, help="CSV: write this frame to one file, not all to a directory")
     export.add_argument("--exact", action="store_true", help="CSV: write texts as they are, even formulas")
+    schema = add("schema", _schema, "write JSON Schema and AsyncAPI of every event that hexviz sends")
+    schema.add_argument(
+        "output", type=Path, nargs="?", default=Path("schema"), metavar="DIRECTORY", help="default: %(default)s"
+    )
+    schema.add_argument(
+        "--import",
+        dest="modules",
+        action="append",
+        default=[],
+        metavar="MODULE",
+        help="also its own event classes; may be repeated",
+    )
     for command in (show, watch, report, export):
         command.add_argument("run", metavar="RUN", help="the run's id, its beginning, or 'last'")
     export.add_argument("output", type=Path, metavar="PATH", help=f"such as run{', run'.join(_SUFFIXES)}")
@@ -248,6 +261,11 @@ def _export(arguments: argparse.Namespace, console: Console) -> None:
     recording, target = _recording(arguments), arguments.output
     written = face.export(recording, target, format=arguments.format, safe=not arguments.exact, frame=arguments.frame)
     console.print(plain(f"Written: {written}"))
+
+
+def _schema(arguments: argparse.Namespace, console: Console) -> None:
+    for path in write_schemas(arguments.output, arguments.modules):
+        console.print(plain(f"Written: {path}"))
 
 
 def _recording(arguments: argparse.Namespace) -> Any:

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from hexviz.dag.result import RunResult
     from hexviz.events.models import BaseEventManager
     from hexviz.stores.run_info import RunInfo
+    from hexviz.streams.models import Sink
 
     StoreLike: TypeAlias = Store | str | Path | bool | None
 
@@ -61,6 +62,7 @@ def run(
     observers: Iterable[Any] = (),
     live: bool = False,
     store: StoreLike = None,
+    sinks: Iterable[Sink] = (),
     schedule: Schedule = "ready",
     on_error: OnError = "fail_fast",
     max_concurrent_nodes: int = 10,
@@ -72,7 +74,8 @@ def run(
 
     ``policies`` are control handlers, asked in the order of their ``priority``; ``observers`` hear every event.
     ``live=True`` shows the dashboard under the cell. Each run is kept in the default store (see :func:`open_store`)
-    unless ``store`` is another one, a path, or False. Further options are those of :class:`hexviz.Orchestrator`
+    unless ``store`` is another one, a path, or False. Each of ``sinks`` (see :mod:`hexviz.streams`) gets its events
+    too, and stays yours to close. Further options are those of :class:`hexviz.Orchestrator`
     (``decisions``, ``max_attempts``, ``cancel_grace_s``, ``runner``); any other keyword argument reaches the nodes that
     take it, and is refused with a :class:`WrongCallError` where none does.
 
@@ -80,7 +83,7 @@ def run(
     :class:`hexviz.PipelineError` for a run that failed; it carries ``run_id``, ``results`` and ``recording`` too.
     """
     options |= {"schedule": schedule, "on_error": on_error, "max_concurrent_nodes": max_concurrent_nodes}
-    options |= {"policies": policies, "observers": observers, "live": live, "store": store}
+    options |= {"policies": policies, "observers": observers, "live": live, "store": store, "sinks": sinks}
     return PendingRun(lambda: _Launch(graph, initial_input, tags=tags, run_id=run_id, **options).execute())
 
 
@@ -195,6 +198,7 @@ class _Launch:
         observers: Any = (),
         live: bool = False,
         store: StoreLike = None,
+        sinks: Iterable[Sink] = (),
         tags: Sequence[str] = (),
         run_id: str | None = None,
         **options: Any,
@@ -219,7 +223,7 @@ class _Launch:
         self.controls = RunControls(self.orchestrator, self.run_id)
         self._own_store = not isinstance(store, Store)
         self.store = _store_of(cell.store if store is None and cell is not None else store)
-        self.recorder = Recorder(store=self.store)
+        self.recorder = Recorder(store=self.store, sinks=sinks)
         self.recorder.attach(self.observers)
         if cell is not None:
             cell.took(self.run_id, self.recorder.recording)
@@ -251,12 +255,10 @@ class _Launch:
             await self._close()
 
     async def _close(self) -> None:
-        try:
-            if self.view is not None:
-                await asyncio.to_thread(self.view.close)
-        finally:
-            await self.observers.close()
-            await asyncio.to_thread(self._close_store)
+        if self.view is not None:
+            self.view.finish()
+        await self.observers.close()
+        await asyncio.to_thread(self._close_store)
 
     def _close_store(self) -> None:
         """Keep what there is to keep; a store that fails is told aloud and does not change how the run ended."""
@@ -269,10 +271,13 @@ class _Launch:
 
 
 def live_view(observers: ObserverManager, title: str, controls: RunControls) -> Any:
-    """Show under the cell how the next run of ``observers`` goes; whoever asked for the view closes it."""
-    from hexviz.widgets.dashboard import LiveView  # noqa: PLC0415 - loads ipywidgets, so only on request
+    """Show under the cell how the next run of ``observers`` goes; whoever asked for the view ends it.
 
-    return LiveView(observers, title=title, controls=controls).display()
+    None where there is no notebook.
+    """
+    from hexviz.widgets.dashboard import LiveView, can_display  # noqa: PLC0415 - loads ipywidgets, so only on request
+
+    return LiveView(observers, title=title, controls=controls).display() if can_display() else None
 
 
 def _several(given: Any) -> Iterable[Any]:
@@ -284,7 +289,7 @@ def _checked_ports(graph: Graph, ports: dict[str, Any]) -> dict[str, Any]:
     """``ports``, each of which some node takes; a misspelt option is not taken for one in silence."""
     for name in ports:
         if not any(takes_argument(node.fn, name) for node in graph):
-            known = ", ".join(("policies", "observers", "live", "store", "tags", "run_id", *_SETTINGS))
+            known = ", ".join(("policies", "observers", "live", "store", "sinks", "tags", "run_id", *_SETTINGS))
             raise WrongCallError(
                 f"{name!r} is neither an option of a run nor an argument of any node of {graph.name!r}. "
                 f"Options: {known}"
@@ -422,11 +427,12 @@ class RunHandle:
         return f"<RunHandle {self.run_id} {self.status}>"
 
 
-def open_store(path: str | Path | None = None) -> Store:
+def open_store(path: str | Path | None = None, *, spool: str | Path | None = None) -> Store:
     """Open the store at ``path``; by default ``$HEXVIZ_STORE``, or ``runs.db`` in the user's data directory.
 
     ``postgresql://USER@HOST/DATABASE`` is a store in PostgreSQL (docs/postgres.md), which is reached within seconds or
-    not at all: :class:`~hexviz.stores.errors.StoreUnreachableError`.
+    not at all: :class:`~hexviz.stores.errors.StoreUnreachableError`. With ``spool``, a directory for this process, it
+    may be away: records wait there until it is back. Other stores take no spool: :class:`WrongCallError`.
 
     ``store.runs()`` gives the runs as a frame, newest first (filters: ``pipeline``, ``status``, ``since``, ``until``,
     ``tag``), ``store.recording(run_id)`` gives one back. See docs/stores.md.
@@ -434,7 +440,9 @@ def open_store(path: str | Path | None = None) -> Store:
     chosen = os.environ.get("HEXVIZ_STORE") if path is None else path
     made: dict[str, Any] = {"make_recording": Recording.from_pages, "make_frame": _frame_of_runs}
     if isinstance(chosen, str) and chosen.startswith(PREFIXES):
-        return PostgresStore(chosen, **made)
+        return PostgresStore(chosen, spool=spool, **made)
+    if spool is not None:
+        raise WrongCallError("spool= is for a store on a server (postgresql://...); this one is a file")
     return SQLiteStore(chosen or default_path(), **made)
 
 

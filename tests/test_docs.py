@@ -48,6 +48,7 @@ async def follow(page, blocks, names):
         "docs/replay.md",
         "docs/analysis.md",
         "docs/stores.md",
+        "docs/extending.md",
     ],
 )
 def test_the_examples_of_a_page_run(page, tmp_path, monkeypatch):
@@ -67,6 +68,7 @@ def test_the_examples_of_a_page_run(page, tmp_path, monkeypatch):
         "docs/replay.md": ("count", 3),
         "docs/analysis.md": ("train", 12),
         "docs/stores.md": ("count", 4),
+        "docs/extending.md": ("count", 3),
     }
     node, value = expected.get(page, ("flaky", "fine"))
     assert result[node] == value

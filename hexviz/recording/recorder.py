@@ -13,6 +13,7 @@ import msgspec
 
 from hexviz.events.summary import Capture, Redactor, Summariser
 from hexviz.recording.columns import EventColumns
+from hexviz.recording.fan_out import put_to
 from hexviz.recording.recording import Recording
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from hexviz.events.events import Event
     from hexviz.events.models import BaseEventManager
+    from hexviz.recording.fan_out import EventSink
 
 _PENDING = 16_384
 """Events that wait, as they are, to become columns: a run of some thousand nodes pays for that when it is over."""
@@ -47,16 +49,23 @@ class Recorder:
     memory only, no store ever gets them. ``redact``: functions that take a value and return what may be kept of it,
     called before anything is queued or written; with ``"value"`` they get the object itself, so they return a new one.
 
-    With a ``store`` every event is also queued to the store's writer thread; the store stays its owner's to close. An
-    event told by hand (``seq`` 0) gets this recorder's ``run_id`` and the next ``seq``.
+    With a ``store`` every event is also queued to the store's writer thread, and each of ``sinks`` (see
+    :class:`hexviz.streams.Sink`) gets it too, as it is kept: summarised and redacted. Store and sinks stay their
+    owner's to close. An event told by hand (``seq`` 0) gets this recorder's ``run_id`` and the next ``seq``.
     """
 
     def __init__(
-        self, store: RecordStore | None = None, *, capture: Capture = "summary", redact: Iterable[Redactor] = ()
+        self,
+        store: RecordStore | None = None,
+        *,
+        sinks: Iterable[EventSink] = (),
+        capture: Capture = "summary",
+        redact: Iterable[Redactor] = (),
     ) -> None:
         self.run_id = f"{time.time_ns() // 1_000_000:012x}-{uuid.uuid4().hex[:12]}"
         self._store = store
-        self._put = None if store is None else store.put
+        self._sinks = tuple(sinks)
+        self._put = put_to(store, self._sinks)
         self._summariser = Summariser(capture, redact)
         self._columns = EventColumns()
         self._pending: list[Event] = []

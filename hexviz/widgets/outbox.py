@@ -15,7 +15,7 @@ import numpy as np
 from hexviz.recording.state_tables import RETRYING
 from hexviz.widgets.critical import critical_nodes
 from hexviz.widgets.lists import call_rows, decision_rows, failure_rows
-from hexviz.widgets.text import clean_text
+from hexviz.widgets.names import packed_names
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -47,6 +47,7 @@ MOST_EDGES = 2_000
 
 _FRESH, _CHANGED, _NODE, _WAVE, _SPAN = 25, 9, 9, 20, 12
 _LISTED_BYTES = 160
+_NAMES = 4_096
 
 
 class Outbox:
@@ -249,17 +250,16 @@ class Outbox:
 
     def _take_names(self, state: RunState, room: _Room) -> _Names:
         first, most = self._name, room.left()
-        text, last, count = bytearray(), self._text, 0
-        for name in state.nodes.name[first:]:
-            if most is not None and len(text) >= most:
-                break
-            whole = clean_text(name, 120).encode("utf-8")
-            shared = _shared(last, whole)
-            text += bytes((shared, (len(whole) - shared) & 0xFF, (len(whole) - shared) >> 8)) + whole[shared:]
-            last, count = whole, count + 1
-        self._name, self._text = first + count, last
-        room.spend(len(text))
-        return _Names(first, count, bytes(text) or b"\0")
+        pieces: list[bytes] = []
+        size = 0
+        while self._name < len(state.nodes) and (most is None or size < most):
+            names = state.nodes.name[self._name : self._name + _NAMES]
+            packed, self._text = packed_names(names, self._text, None if most is None else most - size)
+            pieces += packed
+            size += sum(map(len, packed))
+            self._name += len(packed)
+        room.spend(size)
+        return _Names(first, self._name - first, b"".join(pieces) or b"\0")
 
     def _take_edges(self, state: RunState) -> list[tuple[int, int]]:
         first, self._edge = self._edge, self._name
@@ -322,14 +322,6 @@ def _fitting(rows: list[list[Any]], share: int) -> list[list[Any]]:
 
 def _size(rows: list[list[Any]]) -> int:
     return sum(len(json.dumps(row)) + 1 for row in rows)
-
-
-def _shared(one: bytes, other: bytes) -> int:
-    """How many bytes two names have in common at their beginning, at most 255."""
-    most = min(len(one), len(other), 255)
-    if one[:most] == other[:most]:
-        return most
-    return next(place for place in range(most) if one[place] != other[place])
 
 
 def _spread(waiting: Numbers, most: int) -> Numbers:

@@ -1,0 +1,59 @@
+"""Send and receive runs: sinks take a run's events to where others watch, sources bring them back as events.
+
+Every message is one CloudEvent (:mod:`hexviz.events.cloud_events`). :class:`SpooledSink` takes them off the run's path
+to any :class:`Transport`; :class:`Reader` makes events of what a :class:`Source` brings. Kafka (``hexviz[kafka]``) is
+loaded when it is first asked for.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+_HOME = {
+    "Message": "hexviz.streams.models",
+    "MessageRefusedError": "hexviz.streams.models",
+    "Sink": "hexviz.streams.models",
+    "Source": "hexviz.streams.models",
+    "StreamError": "hexviz.streams.models",
+    "Transport": "hexviz.streams.models",
+    "TransportDownError": "hexviz.streams.models",
+    "Reader": "hexviz.streams.reader",
+    "SpooledSink": "hexviz.streams.sink",
+}
+
+__all__ = [
+    "Message",
+    "MessageRefusedError",
+    "Reader",
+    "Sink",
+    "Source",
+    "SpooledSink",
+    "StreamError",
+    "Transport",
+    "TransportDownError",
+]
+
+if TYPE_CHECKING:
+    from hexviz.streams.models import (
+        Message,
+        MessageRefusedError,
+        Sink,
+        Source,
+        StreamError,
+        Transport,
+        TransportDownError,
+    )
+    from hexviz.streams.reader import Reader
+    from hexviz.streams.sink import SpooledSink
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'hexviz.streams' has no attribute {name!r}")
+    value = globals()[name] = getattr(importlib.import_module(_HOME[name]), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,322 @@
+"""A sink for any transport: off the run's path, bounded in memory, spooled on disk, in order, sent again."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import threading
+import time
+import weakref
+from collections import deque
+from typing import TYPE_CHECKING, Self
+
+from hexviz.events.cloud_events import to_cloud_event, topic_of
+from hexviz.spool import Spool
+from hexviz.streams.backlog import Backlog
+from hexviz.streams.models import Message, MessageRefusedError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from types import TracebackType
+
+    from hexviz.events.events import Event
+    from hexviz.streams.models import Transport
+
+MAX_QUEUED = 500_000
+"""Events that may wait to become messages."""
+GROUP_S = 0.02
+_ENCODE_AT_ONCE = 100
+_SEND_AT_ONCE = 2_000
+_FIRST_WAIT_S, _LONGEST_WAIT_S = 0.1, 5.0
+_LOG_EVERY_S = 30.0
+
+_log = logging.getLogger("hexviz.streams")
+
+
+class SpooledSink:
+    """Sends events by a :class:`~hexviz.streams.models.Transport`, and never holds up the run.
+
+    ``put`` only queues. One thread makes messages of the events, another connects and sends them, oldest first, and
+    after a failure again, with waits that grow to five seconds. Messages wait in memory (``max_bytes``); while the
+    other side is away, or where that is not enough, they wait in ``spool``, which also keeps what was not sent before
+    the process ended: the next sink with the same spool (a directory, or a :class:`hexviz.spool.Spool` with a limit of
+    its own, which is closed with the sink) begins with it. What finds no room is dropped, the newest,
+    and counted. Receivers may get a message twice, and know it by its run id and ``seq``.
+
+    Trouble is told by one line in the log ``hexviz.streams`` at most every half minute, in :attr:`error`, and counted
+    in :meth:`statistics`.
+    """
+
+    def __init__(
+        self,
+        transport: Transport,
+        *,
+        spool: Spool | str | os.PathLike[str] | None = None,
+        max_bytes: int = 64 << 20,
+        name: str = "",
+    ) -> None:
+        self.name = name or type(transport).__name__
+        if spool is not None and not isinstance(spool, Spool):
+            spool = Spool(spool)
+        self._pump = _Pump(transport, Backlog(spool, max_bytes), self.name)
+        self.put = self._pump.put
+        """Queue one summarised event: the run's path. Never waits, never raises."""
+        self._finalizer = weakref.finalize(self, self._pump.close, 5.0)
+
+    @property
+    def error(self) -> Exception | None:
+        """The last trouble; None after something was sent again."""
+        return self._pump.error
+
+    def flush(self, timeout: float | None = 30.0) -> int:
+        """Wait until all that was put before is acknowledged; the number of events that are not after ``timeout`` s."""
+        return self._pump.flush(timeout)
+
+    def close(self, timeout: float | None = 10.0) -> int:
+        """Send what waits, for ``timeout`` seconds at most, and keep the rest in the spool; its number.
+
+        Twice is fine. Events put afterwards are counted as dropped.
+        """
+        self._finalizer.detach()
+        return self._pump.close(timeout)
+
+    def statistics(self) -> dict[str, int]:
+        """Counts of events: ``sent`` (acknowledged), ``queued``, ``dropped`` (no room, or closed), ``refused``.
+
+        ``spooled`` are those of ``queued`` that wait on disk, ``failures`` the times that connecting or sending
+        failed.
+        """
+        return self._pump.statistics()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        counts = ", ".join(f"{count} {name}" for name, count in self.statistics().items() if count)
+        return f"<{type(self).__name__} {self.name}{': ' if counts else ''}{counts}>"
+
+
+class _Barrier:
+    """Stands in the queue behind what was put before it; then knows how many messages must be gone."""
+
+    goal: int | None = None
+
+
+class _Pump:
+    """The queue and the two threads of a sink; they do not hold the sink itself, so that it can be forgotten."""
+
+    def __init__(self, transport: Transport, backlog: Backlog, name: str) -> None:
+        self.error: Exception | None = None
+        self._transport = transport
+        self._backlog = backlog
+        self._name = name
+        self._queue: deque[Event | _Barrier] = deque()
+        self._awake: list[bool] = []
+        self._wake = threading.Event()
+        self._lock = threading.Lock()
+        self._threads: list[threading.Thread] = []
+        self._pid = os.getpid()
+        self._closing = self._ended = self._connected = self._gave_up = False
+        self._in_hand = self._sent = self._refused = self._failures = self._overflown = 0
+        self._next_log = 0.0
+        self.put = self._putter()
+        if not backlog.is_empty:
+            self._rouse()
+
+    def _putter(self) -> Callable[[Event], None]:
+        queue, append, awake, rouse = self._queue, self._queue.append, self._awake, self._rouse
+
+        def put(event: Event) -> None:
+            if len(queue) >= MAX_QUEUED or self._closing:
+                self._overflown += 1
+                return
+            append(event)  # first, so that no event is left behind by a thread that goes to sleep just now
+            if not awake:
+                rouse()
+
+        return put
+
+    def _rouse(self) -> None:
+        self._awake.append(True)
+        if not self._threads:
+            with self._lock:
+                if not self._threads and os.getpid() == self._pid:  # a forked child sends nothing of its parent
+                    self._threads = [
+                        threading.Thread(target=work, name=f"hexviz {self._name} {what}", daemon=True)
+                        for work, what in ((self._make_messages, "encodes"), (self._send_messages, "sends"))
+                    ]
+                    for thread in self._threads:
+                        thread.start()
+        self._wake.set()
+
+    # --- the thread that makes messages ---
+
+    def _make_messages(self) -> None:
+        self._backlog.begin()
+        while True:
+            self._wake.wait()
+            self._wake.clear()
+            if not self._closing:
+                time.sleep(GROUP_S)
+            self._awake.clear()
+            ended = self._closing
+            while self._queue and not self._gave_up:
+                self._take_some()
+                time.sleep(0)  # the run's thread goes first
+            if ended:
+                self._ended = True
+                self._backlog.rouse()
+                return
+
+    def _take_some(self) -> None:
+        messages: list[Message] = []
+        for _ in range(min(_ENCODE_AT_ONCE, len(self._queue))):
+            item = self._queue.popleft()
+            if isinstance(item, _Barrier):
+                self._keep(messages)
+                messages = []
+                item.goal = self._backlog.added
+                self._backlog.rouse()
+                continue
+            self._in_hand += 1
+            try:
+                body = to_cloud_event(item)
+                messages.append(Message(item.run_id, item.seq, topic_of(body), body))
+            except Exception as error:  # noqa: BLE001 - some event of a user costs itself only
+                self._refuse(item, error)
+        self._keep(messages)
+
+    def _keep(self, messages: list[Message]) -> None:
+        self._backlog.add(messages)
+        self._in_hand = 0
+
+    # --- the thread that sends ---
+
+    def _send_messages(self) -> None:
+        backlog, wait_s = self._backlog, _FIRST_WAIT_S
+        backlog.begin()
+        try:
+            while backlog.wait_for(lambda: not backlog.is_empty or self._ended, None) and not backlog.is_empty:
+                if self._try_once():
+                    wait_s = _FIRST_WAIT_S
+                else:
+                    backlog.to_disk()
+                    if self._pause(wait_s):
+                        return
+                    wait_s = min(wait_s * 2, _LONGEST_WAIT_S)
+        finally:
+            self._disconnect()
+
+    def _pause(self, wait_s: float) -> bool:
+        """Wait before trying again, and bring what comes meanwhile to disk; whether there is no sense in going on."""
+        until = time.monotonic() + wait_s
+        while (left := until - time.monotonic()) > 0 and not self._gave_up:
+            self._backlog.wait_for(lambda: self._gave_up, min(left, 0.1))
+            self._backlog.to_disk()
+        return self._gave_up
+
+    def _try_once(self) -> bool:
+        try:
+            if not self._connected:
+                self._transport.connect()
+                self._connected = True
+            self._send(self._backlog.peek(_SEND_AT_ONCE))
+        except Exception as error:  # noqa: BLE001 - whatever a transport raises, its thread goes on
+            self._failures += 1
+            self._tell(error)
+            self._disconnect()
+            return False
+        if self.error is not None:
+            self.error = None
+            _log.info("%s: sending again", self._name)
+        return True
+
+    def _send(self, messages: Sequence[Message]) -> None:
+        try:
+            self._transport.send(messages)
+        except MessageRefusedError as error:
+            if len(messages) > 1:  # find the one: halve
+                middle = len(messages) // 2
+                self._send(messages[:middle])
+                self._send(messages[middle:])
+                return
+            self._refuse(messages[0], error)
+        else:
+            self._sent += len(messages)
+        self._backlog.done(len(messages))
+
+    def _refuse(self, item: Event | Message, error: Exception) -> None:
+        self._refused += 1
+        self._next_log = 0.0  # each of these is told
+        self._tell(MessageRefusedError(f"event {item.seq} of run {item.run_id!r} cannot be sent: {error}"))
+
+    def _tell(self, error: Exception) -> None:
+        self.error = error
+        if time.monotonic() >= self._next_log:
+            self._next_log = time.monotonic() + _LOG_EVERY_S
+            again = "" if isinstance(error, MessageRefusedError) else f"; {self.queued} events wait and are sent again"
+            _log.warning("%s: %s%s", self._name, error, again)
+
+    def _disconnect(self) -> None:
+        self._connected = False
+        with contextlib.suppress(Exception):
+            self._transport.close()
+
+    # --- for the owner ---
+
+    @property
+    def queued(self) -> int:
+        """Events put and neither sent, nor refused, nor dropped."""
+        return len(self._backlog) + self._in_hand + sum(not isinstance(item, _Barrier) for item in list(self._queue))
+
+    def flush(self, timeout: float | None) -> int:
+        """See :meth:`SpooledSink.flush`."""
+        if os.getpid() != self._pid or not (self._threads or self._queue) or self._gave_up:
+            return self.queued
+        barrier = _Barrier()
+        self._queue.append(barrier)
+        self._rouse()
+        backlog = self._backlog
+        backlog.wait_for(
+            lambda: (
+                self._gave_up or (barrier.goal is not None and (backlog.removed >= barrier.goal or backlog.is_empty))
+            ),
+            timeout,
+        )
+        if barrier.goal is None:
+            return self.queued
+        return 0 if backlog.is_empty else max(0, barrier.goal - backlog.removed)
+
+    def close(self, timeout: float | None) -> int:
+        """See :meth:`SpooledSink.close`."""
+        self._closing = True
+        if os.getpid() != self._pid or self._gave_up:
+            return 0
+        until = None if timeout is None else time.monotonic() + timeout
+        if self._queue and not self._threads:
+            self._rouse()
+        self._wake.set()
+        for thread in self._threads:
+            if thread is not threading.current_thread():
+                thread.join(None if until is None else max(0.0, until - time.monotonic()))
+        self._gave_up = True
+        self._backlog.rouse()
+        behind = self._in_hand + len(self._queue)
+        return self._backlog.close() + behind
+
+    def statistics(self) -> dict[str, int]:
+        """See :meth:`SpooledSink.statistics`."""
+        return {
+            "sent": self._sent,
+            "queued": self.queued,
+            "spooled": self._backlog.on_disk,
+            "dropped": self._overflown + self._backlog.dropped,
+            "refused": self._refused,
+            "failures": self._failures,
+        }
