@@ -31,6 +31,7 @@ _log = logging.getLogger("hexviz.dag")
 _LOOK_EVERY_S = 0.2
 _PING_EVERY_S = 2.0
 _MESSAGES_S = 2.0
+_LONG_S = 86_400.0
 _CLOSING_S = 3.0
 
 
@@ -140,10 +141,13 @@ class DaskSession:
         self._attempts[token] = attempt, future
         try:
             value = await attempt.ended()
+            if value is not None:
+                return unpacked(value)
+            await self._in_memory(attempt, future)
             if self._runner.keeps_results:
                 self._kept.add(token)
                 return future
-            return await self._fetched(attempt, future) if value is None else unpacked(value)
+            return await self._fetched(attempt, future)
         except BaseException:
             self._stop(attempt, token, future)
             raise
@@ -166,10 +170,15 @@ class DaskSession:
             named = culprit(attempt.node, attempt.fn, attempt.args, attempt.kwargs)
             raise named or NodeTransferError(f"node {attempt.node!r} cannot be sent to a worker: {error}") from error
 
+    async def _in_memory(self, attempt: Attempt, future: Any) -> None:
+        """The message of the end comes before the scheduler knows it, and until then its worker may die with it."""
+        if await self._on_client(future.exception, _LONG_S) is not None:
+            raise self._named(attempt, future)
+
     async def _fetched(self, attempt: Attempt, future: Any) -> Any:
         """A result that is too large to come with the message of its end."""
         gather = self._run.loop.create_task(
-            self._on_client(lambda: self._client.gather(future, asynchronous=True), 86_400.0)
+            self._on_client(lambda: self._client.gather(future, asynchronous=True), _LONG_S)
         )
         lost = self._run.loop.create_task(attempt.again.wait())
         try:
