@@ -31,11 +31,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from datetime import datetime
 
+    from hexviz.stores.store import Recordings
     from hexviz.stores.writer import Part, Refusal
 
 LAYOUT_VERSION = 1
-PREFIXES = ("postgresql://", "postgres://")
-"""What the address of such a store begins with."""
 
 _LOCK = 0x48455856  # "HEXV": held while the tables are made
 _SOME = 4
@@ -93,7 +92,7 @@ class PostgresStore(Store):
         work_s: float = WORK_S,
         spool: str | os.PathLike[str] | None = None,
         spool_bytes: int = MAX_BYTES,
-        make_recording: Callable[[Any], Any] | None = None,
+        recordings: Recordings | None = None,
         make_frame: Callable[[list[RunInfo]], Any] | None = None,
     ) -> None:
         address = Address(url)
@@ -106,7 +105,7 @@ class PostgresStore(Store):
             except BaseException:
                 self._line.close()
                 raise
-        super().__init__(str(address), self._spooled or log, make_recording=make_recording, make_frame=make_frame)
+        super().__init__(str(address), self._spooled or log, recordings=recordings, make_frame=make_frame)
         if spool is not None:
             self._writer.wake()  # an earlier process may have left something
 
