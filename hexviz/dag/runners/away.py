@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from hexviz.dag.checking import checked_result
 from hexviz.dag.current import CURRENT, CurrentNode
 from hexviz.dag.runners.packing import packed_error, packed_event, unpacked
-from hexviz.events.control_manager import NO_OBJECTION, Decision
+from hexviz.events.asking import NO_OBJECTION, Decision
 from hexviz.events.models import ControlResponse
 
 if TYPE_CHECKING:
