@@ -13,6 +13,7 @@ from hexviz.errors import SourceError
 from hexviz.events.async_api import async_api
 from hexviz.events.events import EVENT_CLASSES
 from hexviz.events.json_schema import event_schema, user_event_classes
+from hexviz.streams.open_api import open_api
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -37,10 +38,11 @@ def write_schemas(directory: str | Path, modules: Iterable[str] = ()) -> list[Pa
 
 
 def documents() -> Iterator[tuple[str, dict[str, Any]]]:
-    """File names and documents: JSON Schema of every event known now, and AsyncAPI."""
+    """File names and documents: JSON Schema of every event known now, AsyncAPI, and OpenAPI of the server."""
     classes = (*EVENT_CLASSES, *user_event_classes())
     yield "events.schema.json", event_schema(classes)
     yield "asyncapi.json", async_api(classes, version=hexviz.__version__)
+    yield "openapi.json", open_api(version=hexviz.__version__)
 
 
 def _written(path: Path, document: dict[str, Any]) -> Path:

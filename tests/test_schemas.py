@@ -7,6 +7,7 @@ import sys
 
 import pytest
 from hypothesis import given, settings
+from openapi_spec_validator import validate
 
 from hexviz.cli import main
 from hexviz.events import EVENT_CLASSES
@@ -14,6 +15,7 @@ from hexviz.events.async_api import async_api
 from hexviz.events.cloud_events import to_cloud_event, topic_of
 from hexviz.events.events import NodeStarted
 from hexviz.events.topics import compile_pattern
+from hexviz.streams.open_api import open_api
 from tests.recording.made_events import ProgressMade, event
 
 CLASSES = (*EVENT_CLASSES, ProgressMade)
@@ -23,7 +25,7 @@ DOCUMENT = async_api(CLASSES, version="1")
 def test_the_command_writes_every_document(tmp_path, capsys):
     assert main(["schema", str(tmp_path / "new" / "place")]) == 0
     written = sorted(path.name for path in (tmp_path / "new" / "place").iterdir())
-    assert written == ["asyncapi.json", "events.schema.json"]
+    assert written == ["asyncapi.json", "events.schema.json", "openapi.json"]
     told = "".join(capsys.readouterr().out.split())
     for name in written:
         assert name in told
@@ -86,3 +88,7 @@ def test_the_places_in_a_topic_are_described():
     assert channel["address"] == "pipeline.{pipeline}.wave.{wave}.node.{node}.started"
     assert NodeStarted("n", 3, pipeline="etl").topic == "pipeline.etl.wave.3.node.n.started"
     assert list(channel["parameters"]) == ["pipeline", "wave", "node"]
+
+
+def test_the_openapi_document_is_one():
+    validate(open_api(version="1"))

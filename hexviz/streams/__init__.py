@@ -1,8 +1,8 @@
 """Send and receive runs: sinks take a run's events to where others watch, sources bring them back as events.
 
 Every message is one CloudEvent (:mod:`hexviz.events.cloud_events`). :class:`SpooledSink` takes them off the run's path
-to any :class:`Transport`; :class:`Reader` makes events of what a :class:`Source` brings. Kafka (``hexviz[kafka]``) is
-loaded when it is first asked for.
+to any :class:`Transport`; :class:`Reader` makes events of what a :class:`Source` brings. Kafka (``hexviz[kafka]``) and
+WebSockets (``hexviz[ws]``) are loaded when they are first asked for.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ _HOME = {
     "Source": "hexviz.streams.models",
     "StreamError": "hexviz.streams.models",
     "Transport": "hexviz.streams.models",
+    "WebSocketBroadcaster": "hexviz.streams.broadcast",
+    "WebSocketSource": "hexviz.streams.web_source",
     "TransportDownError": "hexviz.streams.models",
     "Reader": "hexviz.streams.reader",
     "SpooledSink": "hexviz.streams.sink",
@@ -32,9 +34,12 @@ __all__ = [
     "StreamError",
     "Transport",
     "TransportDownError",
+    "WebSocketBroadcaster",
+    "WebSocketSource",
 ]
 
 if TYPE_CHECKING:
+    from hexviz.streams.broadcast import WebSocketBroadcaster
     from hexviz.streams.models import (
         Message,
         MessageRefusedError,
@@ -46,6 +51,7 @@ if TYPE_CHECKING:
     )
     from hexviz.streams.reader import Reader
     from hexviz.streams.sink import SpooledSink
+    from hexviz.streams.web_source import WebSocketSource
 
 
 def __getattr__(name: str) -> Any:
