@@ -11,6 +11,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 _HOME = {
+    "KafkaSink": "hexviz.streams.kafka_sink",
+    "KafkaSource": "hexviz.streams.kafka_source",
     "Message": "hexviz.streams.models",
     "MessageRefusedError": "hexviz.streams.models",
     "Sink": "hexviz.streams.models",
@@ -20,9 +22,12 @@ _HOME = {
     "TransportDownError": "hexviz.streams.models",
     "Reader": "hexviz.streams.reader",
     "SpooledSink": "hexviz.streams.sink",
+    "topic_name": "hexviz.streams.kafka",
 }
 
 __all__ = [
+    "KafkaSink",
+    "KafkaSource",
     "Message",
     "MessageRefusedError",
     "Reader",
@@ -32,9 +37,13 @@ __all__ = [
     "StreamError",
     "Transport",
     "TransportDownError",
+    "topic_name",
 ]
 
 if TYPE_CHECKING:
+    from hexviz.streams.kafka import topic_name
+    from hexviz.streams.kafka_sink import KafkaSink
+    from hexviz.streams.kafka_source import KafkaSource
     from hexviz.streams.models import (
         Message,
         MessageRefusedError,
