@@ -155,7 +155,7 @@ class Line:
                 found = client.list_topics(topic, timeout=0.5).topics[topic]
                 break
             except driver().KafkaException as error:
-                client.poll(0)  # brings what the library has said, such as that the connection was refused
+                client.poll(0.05)  # brings what the library has said, such as that the connection was refused
                 if self._said or time.monotonic() > until:
                     raise self.down(error.args[0].str()) from None
         if found.error is not None:

@@ -91,6 +91,7 @@ class KafkaTransport:
                 "enable.idempotence": True,
                 "enable.gapless.guarantee": True,  # what follows a lost message fails too, so that order is kept
                 "message.timeout.ms": 0,  # we count the time ourselves, and let go of all messages together
+                "request.timeout.ms": max(1, int(self._send_s * 1000)),
                 "retries": 5,
                 "retry.backoff.ms": 50,
                 "retry.backoff.max.ms": 500,

@@ -259,7 +259,7 @@ class _Pump:
         self.error = error
         if time.monotonic() >= self._next_log:
             self._next_log = time.monotonic() + _LOG_EVERY_S
-            said = str(error) if self._name in str(error) else f"{self._name}: {error}"
+            said = str(error) if str(error).startswith(self._name) else f"{self._name}: {error}"
             _log.warning("%s; %d events wait and are sent again", said, self.queued)
 
     def _disconnect(self) -> None:

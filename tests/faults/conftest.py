@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from tests.stores.conftest import own_server, shared_server, url  # noqa: F401 - servers for the tests here too
-from tests.streams.conftest import broker, own_broker, proxy, topic  # noqa: F401
 
 LIMIT_S = 60
 ROOT = str(Path(__file__).parents[2])

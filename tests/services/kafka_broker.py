@@ -163,7 +163,9 @@ class Broker:
     def make_topic(self, name, partitions=1, replicas=1, **config):
         from confluent_kafka.admin import NewTopic
 
-        topic = NewTopic(name, partitions, replicas, config={key.replace("_", "."): str(v) for key, v in config.items()})
+        topic = NewTopic(
+            name, partitions, replicas, config={key.replace("_", "."): str(v) for key, v in config.items()}
+        )
         admin = self.admin()
         admin.create_topics([topic])[name].result(START_S)
 

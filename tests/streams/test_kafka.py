@@ -12,7 +12,16 @@ from hypothesis import strategies as st
 import hexviz
 from hexviz.events import events as ev
 from hexviz.events.cloud_events import from_cloud_event, to_cloud_event
-from hexviz.streams import kafka_sink, KafkaSink, KafkaSource, Message, Reader, StreamError, TransportDownError, topic_name
+from hexviz.streams import (
+    KafkaSink,
+    KafkaSource,
+    Message,
+    Reader,
+    StreamError,
+    TransportDownError,
+    kafka_sink,
+    topic_name,
+)
 from hexviz.streams.kafka import Address
 from hexviz.streams.kafka_sink import KafkaTransport
 from hexviz.testing import SinkContract, SourceContract, collected
@@ -157,8 +166,12 @@ def test_a_source_whose_broker_is_absent_says_so():
 
 
 def test_nothing_of_confluent_is_loaded_before_it_is_needed():
-    program = "import sys, hexviz.streams; from hexviz.streams import SpooledSink; print('confluent_kafka' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout == "False\n"
+    program = (
+        "import sys, hexviz.streams; from hexviz.streams import SpooledSink; print('confluent_kafka' in sys.modules)"
+    )
+    assert (
+        subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout == "False\n"
+    )
 
 
 def test_without_confluent_the_extra_is_named(monkeypatch):

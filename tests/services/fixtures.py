@@ -1,4 +1,4 @@
-"""One Kafka broker for all tests that only need some; each test gets an empty topic of its own."""
+"""Fixtures: one Kafka broker for all tests that only need some, each with an empty topic; others to be killed."""
 
 import pytest
 
