@@ -35,14 +35,18 @@ _HOME = {
     "report": "hexviz.face",
     "run": "hexviz.face",
     "run_sync": "hexviz.face",
+    "serve": "hexviz.face",
     "start": "hexviz.face",
+    "watch": "hexviz.face",
     "load_ipython_extension": "hexviz.notebook",
     "unload_ipython_extension": "hexviz.notebook",
     "Recorder": "hexviz.recording.recorder",
     "Recording": "hexviz.recording.recording",
     "Replay": "hexviz.recording.replay",
 }
-_ROOMS = frozenset({"analysis", "dag", "events", "figures", "policies", "recording", "stores", "testing", "widgets"})
+_ROOMS = frozenset(
+    {"analysis", "dag", "events", "figures", "policies", "recording", "stores", "streams", "testing", "widgets"}
+)
 
 __all__ = [
     "ControlManager",
@@ -73,15 +77,18 @@ __all__ = [
     "report",
     "run",
     "run_sync",
+    "serve",
     "start",
     "stores",
+    "streams",
     "testing",
     "tool_call",
+    "watch",
     "widgets",
 ]
 
 if TYPE_CHECKING:
-    from hexviz import analysis, dag, events, figures, policies, recording, stores, testing, widgets
+    from hexviz import analysis, dag, events, figures, policies, recording, stores, streams, testing, widgets
     from hexviz.dag import Graph, Orchestrator, PipelineError, llm_call, tool_call
     from hexviz.errors import HexvizError
     from hexviz.events import ControlManager, ControlResponse, ControlSignal, ObserverManager
@@ -96,7 +103,9 @@ if TYPE_CHECKING:
         report,
         run,
         run_sync,
+        serve,
         start,
+        watch,
     )
     from hexviz.recording.recorder import Recorder
     from hexviz.recording.recording import Recording

@@ -1,4 +1,4 @@
-"""The command line: ``hexviz demo | runs | show | watch | report | export | verify | salvage | prune``."""
+"""The command line: ``hexviz demo | runs | show | watch | report | export | schema | verify | ...``."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import asyncio
 import os
 import shlex
 import sys
+import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +23,7 @@ from hexviz.events.schema import from_record
 from hexviz.exports import FORMATS
 from hexviz.quantities import age, moment, size
 from hexviz.recording.run_list import STATUSES
+from hexviz.schemas import write_schemas
 from hexviz.stores.parquet import FRAMES
 from hexviz.stores.salvage import salvage
 from hexviz.terminal import RunView, plain, safe, signal_text, status_text, table
@@ -101,7 +104,11 @@ def _parser() -> argparse.ArgumentParser:
     prune.add_argument("--max-bytes", type=size, metavar="SIZE", help="then remove the oldest until records take: 2GB")
     prune.add_argument("--dry-run", action="store_true", help="only list what would be removed")
     show = add("show", _show, "print a run: its summary, decisions and critical path")
-    watch = add("watch", _watch, "follow a run that another process writes to the store, until it ends")
+    watch = add("watch", _watch, "follow a run that goes on elsewhere, in the store or at ws://..., until it ends")
+    watch.add_argument(
+        "--run", dest="remote", default="last", metavar="ID", help="of a server: which run (default: the last)"
+    )
+    watch.add_argument("--token", help="of a server (default: $HEXVIZ_TOKEN)")
     watch.add_argument(
         "--timeout",
         type=float,
@@ -109,6 +116,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="S",
         help="give up after so long without news (default: %(default)g)",
     )
+    _add_serve(add)
     report = add("report", _report, "write one self-contained HTML file that shows a run")
     report.add_argument(
         "--output", "-o", type=Path, default=Path("report.html"), metavar="PATH", help="default: %(default)s"
@@ -117,10 +125,37 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("--format", choices=_FORMATS, help="the format, where the suffix does not say it")
     export.add_argument("--frame", choices=FRAMES, help="CSV: write this frame to one file, not all to a directory")
     export.add_argument("--exact", action="store_true", help="CSV: write texts as they are, even formulas")
+    schema = add("schema", _schema, "describe what hexviz sends: JSON Schema, AsyncAPI and OpenAPI documents")
+    schema.add_argument(
+        "output", type=Path, nargs="?", default=Path("schema"), metavar="DIRECTORY", help="default: %(default)s"
+    )
+    schema.add_argument(
+        "--import",
+        dest="modules",
+        action="append",
+        default=[],
+        metavar="MODULE",
+        help="also its own event classes; may be repeated",
+    )
     for command in (show, watch, report, export):
-        command.add_argument("run", metavar="RUN", help="the run's id, its beginning, or 'last'")
+        where = ", or the address of a server" if command is watch else ""
+        command.add_argument("run", metavar="RUN", help=f"the run's id, its beginning, or 'last'{where}")
     export.add_argument("output", type=Path, metavar="PATH", help=f"such as run{', run'.join(_SUFFIXES)}")
     return parser
+
+
+def _add_serve(add: Any) -> None:
+    serve = add("serve", _serve, "let others watch runs of the store: in a browser, or with hexviz.watch")
+    which = serve.add_mutually_exclusive_group()
+    which.add_argument("--run", metavar="ID", help="this run (default: the last one)")
+    which.add_argument("--follow", action="store_true", help="the last run, and each that begins from now on")
+    serve.add_argument("--host", default="127.0.0.1", help="default: %(default)s, which only this machine reaches")
+    serve.add_argument("--port", type=int, default=8765, help="0 takes any (default: %(default)s)")
+    serve.add_argument("--allow-remote", action="store_true", help="another host may be reached by others")
+    serve.add_argument("--token", help="what lets others in (default: $HEXVIZ_TOKEN, or a new one)")
+    serve.add_argument("--no-token", action="store_true", help="let in everybody on this machine")
+    for flag, says in (("--origin", "an origin"), ("--server-name", "a host, with its port,")):
+        serve.add_argument(flag, action="append", default=[], help=f"{says} of a proxy; may be repeated")
 
 
 # --- commands
@@ -231,12 +266,40 @@ def _show(arguments: argparse.Namespace, console: Console) -> None:
 
 
 def _watch(arguments: argparse.Namespace, console: Console) -> None:
+    if "://" in arguments.run:
+        _watch_server(arguments, console)
+        return
     with face.open_store(arguments.store) as store, RunView(console) as view:
         run_id = _run_id(store, arguments.run)
         for record in store.tail(run_id, timeout=arguments.timeout):
             view(from_record(record))
         recording = store.recording(run_id)
     _print_run(console, recording.frames)
+
+
+def _watch_server(arguments: argparse.Namespace, console: Console) -> None:
+    url, run, token = arguments.run, arguments.remote, arguments.token
+    with RunView(console) as view, face.watch(url, run=run, token=token, observers=[view]) as watched:
+        count = -1
+        while not watched.wait(arguments.timeout):
+            if len(watched.recorder) == count:
+                break
+            count = len(watched.recorder)
+    if not len(watched.recorder):
+        raise SourceError(f"nothing came from {url.partition('?')[0]} in {arguments.timeout:g} s")
+    _print_run(console, watched.frames)
+
+
+def _serve(arguments: argparse.Namespace, console: Console) -> None:
+    token = False if arguments.no_token else arguments.token or os.environ.get("HEXVIZ_TOKEN")
+    options = {"host": arguments.host, "port": arguments.port, "token": token, "allow_remote": arguments.allow_remote}
+    lists = {"origins": arguments.origin, "hosts": arguments.server_name}
+    with face.serve(arguments.store, run=arguments.run, follow=arguments.follow, **options, **lists) as server:
+        console.print(plain("Open in a browser, or give to hexviz.watch and `hexviz watch`:"))
+        console.print(plain(server.page_url), soft_wrap=True)
+        console.print(plain("Ctrl-C ends it."))
+        with suppress(KeyboardInterrupt):
+            threading.Event().wait()
 
 
 def _report(arguments: argparse.Namespace, console: Console) -> None:
@@ -248,6 +311,11 @@ def _export(arguments: argparse.Namespace, console: Console) -> None:
     recording, target = _recording(arguments), arguments.output
     written = face.export(recording, target, format=arguments.format, safe=not arguments.exact, frame=arguments.frame)
     console.print(plain(f"Written: {written}"))
+
+
+def _schema(arguments: argparse.Namespace, console: Console) -> None:
+    for path in write_schemas(arguments.output, arguments.modules):
+        console.print(plain(f"Written: {path}"))
 
 
 def _recording(arguments: argparse.Namespace) -> Any:

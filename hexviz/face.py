@@ -23,10 +23,8 @@ from hexviz.errors import HexvizError
 from hexviz.events.config import NULL_OBSERVER_MANAGER
 from hexviz.events.control_manager import ControlManager
 from hexviz.events.observer_manager import ObserverManager
-from hexviz.exports import read_recording, write_recording
 from hexviz.recording.recorder import Recorder
 from hexviz.recording.recording import Recording
-from hexviz.stores.postgres import PREFIXES, PostgresStore
 from hexviz.stores.sqlite import SQLiteStore, default_path
 from hexviz.stores.store import Store
 
@@ -40,10 +38,14 @@ if TYPE_CHECKING:
     from hexviz.dag.orchestrator import OnError, Schedule
     from hexviz.dag.result import RunResult
     from hexviz.events.models import BaseEventManager
+    from hexviz.serving import StoreServer
     from hexviz.stores.run_info import RunInfo
+    from hexviz.streams.broadcast import WebSocketBroadcaster
     from hexviz.streams.models import Sink
+    from hexviz.watching import Watch
 
     StoreLike: TypeAlias = Store | str | Path | bool | None
+    Live: TypeAlias = bool | str | Iterable[str]
 
 
 _SETTINGS = ("schedule", "on_error", "max_concurrent_nodes", "decisions", "max_attempts", "cancel_grace_s")
@@ -60,7 +62,7 @@ def run(
     *,
     policies: Iterable[Any] = (),
     observers: Iterable[Any] = (),
-    live: bool = False,
+    live: Live = False,
     store: StoreLike = None,
     sinks: Iterable[Sink] = (),
     schedule: Schedule = "ready",
@@ -73,7 +75,8 @@ def run(
     """Run ``graph`` on this event loop: ``result = await hexviz.run(graph, "data.csv", live=True)``.
 
     ``policies`` are control handlers, asked in the order of their ``priority``; ``observers`` hear every event.
-    ``live=True`` shows the dashboard under the cell. Each run is kept in the default store (see :func:`open_store`)
+    ``live=True`` shows the dashboard under the cell; ``live=["progress", "graph"]`` names its panels, as those of
+    :func:`dashboard`, and ``live="all"`` shows each. Each run is kept in the default store (see :func:`open_store`)
     unless ``store`` is another one, a path, or False. Each of ``sinks`` (see :mod:`hexviz.streams`) gets its events
     too, and stays yours to close. Further options are those of :class:`hexviz.Orchestrator`
     (``decisions``, ``max_attempts``, ``cancel_grace_s``); any other keyword argument reaches the nodes that take it,
@@ -87,7 +90,7 @@ def run(
     return PendingRun(lambda: _Launch(graph, initial_input, tags=tags, run_id=run_id, **options).execute())
 
 
-def start(graph: Graph, initial_input: Any = None, *, live: bool = False, **options: Any) -> RunHandle:
+def start(graph: Graph, initial_input: Any = None, *, live: Live = False, **options: Any) -> RunHandle:
     """Run ``graph`` in the background, in a thread with an event loop of its own; returns at once.
 
     Takes what :func:`run` takes. ``await handle`` or ``handle.result()`` gives the result; ``handle.cancel()``,
@@ -196,7 +199,7 @@ class _Launch:
         *,
         policies: Any = (),
         observers: Any = (),
-        live: bool = False,
+        live: Live = False,
         store: StoreLike = None,
         sinks: Iterable[Sink] = (),
         tags: Sequence[str] = (),
@@ -204,6 +207,7 @@ class _Launch:
         **options: Any,
     ) -> None:
         graph.validate()
+        panels = _panels_of(live)
         self.graph = graph
         self.initial_input = initial_input
         self.tags = (tags,) if isinstance(tags, str) else tuple(tags)
@@ -228,7 +232,7 @@ class _Launch:
         if cell is not None:
             cell.took(self.run_id, self.recorder.recording)
         shown = (live or cell is not None) and wanted()
-        self.view = live_view(self.observers, self.title, self.controls) if shown else None
+        self.view = live_view(self.observers, self.title, self.controls, panels) if shown else None
 
     async def execute(self) -> RunResult:
         """Run the graph; whatever happens, everything is flushed and closed."""
@@ -255,12 +259,10 @@ class _Launch:
             await self._close()
 
     async def _close(self) -> None:
-        try:
-            if self.view is not None:
-                await asyncio.to_thread(self.view.close)
-        finally:
-            await self.observers.close()
-            await asyncio.to_thread(self._close_store)
+        if self.view is not None:
+            self.view.finish()
+        await self.observers.close()
+        await asyncio.to_thread(self._close_store)
 
     def _close_store(self) -> None:
         """Keep what there is to keep; a store that fails is told aloud and does not change how the run ended."""
@@ -272,11 +274,27 @@ class _Launch:
             warnings.warn(f"run {self.run_id} is not wholly kept: {error}", RuntimeWarning, stacklevel=2)
 
 
-def live_view(observers: ObserverManager, title: str, controls: RunControls) -> Any:
-    """Show under the cell how the next run of ``observers`` goes; whoever asked for the view closes it."""
-    from hexviz.widgets.dashboard import LiveView  # noqa: PLC0415 - loads ipywidgets, so only on request
+def _panels_of(live: Live) -> tuple[str, ...] | None:
+    """The panels that ``live`` names; None for the usual ones."""
+    if isinstance(live, bool) or not live:
+        return None
+    from hexviz.widgets.panels import chosen_panels  # noqa: PLC0415 - a view is seldom asked for by its panels
 
-    return LiveView(observers, title=title, controls=controls).display()
+    return chosen_panels(live)
+
+
+def live_view(
+    observers: ObserverManager, title: str, controls: RunControls, panels: Iterable[str] | None = None
+) -> Any:
+    """Show under the cell how the next run of ``observers`` goes; whoever asked for the view ends it.
+
+    None where there is no notebook.
+    """
+    from hexviz.widgets.dashboard import LiveView, can_display  # noqa: PLC0415 - loads ipywidgets, so only on request
+
+    if not can_display():
+        return None
+    return LiveView(observers, title=title, controls=controls, panels=panels).display()
 
 
 def _several(given: Any) -> Iterable[Any]:
@@ -426,19 +444,24 @@ class RunHandle:
         return f"<RunHandle {self.run_id} {self.status}>"
 
 
-def open_store(path: str | Path | None = None) -> Store:
+def open_store(path: str | Path | None = None, *, spool: str | Path | None = None) -> Store:
     """Open the store at ``path``; by default ``$HEXVIZ_STORE``, or ``runs.db`` in the user's data directory.
 
     ``postgresql://USER@HOST/DATABASE`` is a store in PostgreSQL (docs/postgres.md), which is reached within seconds or
-    not at all: :class:`~hexviz.stores.errors.StoreUnreachableError`.
+    not at all: :class:`~hexviz.stores.errors.StoreUnreachableError`. With ``spool``, a directory for this process, it
+    may be away: records wait there until it is back. Other stores take no spool: :class:`WrongCallError`.
 
     ``store.runs()`` gives the runs as a frame, newest first (filters: ``pipeline``, ``status``, ``since``, ``until``,
     ``tag``), ``store.recording(run_id)`` gives one back. See docs/stores.md.
     """
     chosen = os.environ.get("HEXVIZ_STORE") if path is None else path
-    made: dict[str, Any] = {"make_recording": Recording.from_pages, "make_frame": _frame_of_runs}
-    if isinstance(chosen, str) and chosen.startswith(PREFIXES):
-        return PostgresStore(chosen, **made)
+    made: dict[str, Any] = {"recordings": Recording, "make_frame": _frame_of_runs}
+    if isinstance(chosen, str) and chosen.startswith(("postgresql://", "postgres://")):
+        from hexviz.stores.postgres import PostgresStore  # noqa: PLC0415 - loads a spool and more, so only on request
+
+        return PostgresStore(chosen, spool=spool, **made)
+    if spool is not None:
+        raise WrongCallError("spool= is for a store on a server (postgresql://...); this one is a file")
     return SQLiteStore(chosen or default_path(), **made)
 
 
@@ -446,6 +469,60 @@ def _frame_of_runs(infos: list[RunInfo]) -> pd.DataFrame:
     from hexviz.recording.run_list import frame_of_runs  # noqa: PLC0415 - loads pandas, so only on request
 
     return frame_of_runs(infos)
+
+
+def watch(
+    source: Any,
+    *,
+    run: str | None = None,
+    topics: str | Iterable[str] | None = None,
+    token: str | None = None,
+    observers: Iterable[Any] = (),
+) -> Watch:
+    """Watch a run that goes on elsewhere: ``watch("ws://host:port")`` gives its recording, frames and dashboard, live.
+
+    ``source`` is the address of a server (``hexviz serve``, :func:`serve`), a store (``postgresql://...`` or a file),
+    or a :class:`hexviz.streams.Source`. ``run`` is a run id (of a server also "last"; of a store by default the last
+    one), ``topics`` patterns such as ``pipeline.etl.**.failed``, ``observers`` hear each event. ``token`` is the
+    server's, by default ``$HEXVIZ_TOKEN``. Raises :class:`~hexviz.streams.StreamError` where a server cannot be reached
+    or refuses. See docs/streams.md.
+    """
+    from hexviz.watching import StoreSource, Watch, source_of  # noqa: PLC0415 - loads what streams need, on request
+
+    if not isinstance(source, str | os.PathLike):
+        return Watch(source, run=run, topics=topics, observers=_several(observers))
+    place = str(source)
+    found = source_of(place, run=run, topics=topics, token=token)
+    if found is not None:
+        return Watch(found, topics=topics, observers=_several(observers), where=place.partition("?")[0])
+    store = open_store(place)
+    tail = StoreSource(store, store.find(run) if run else None)
+    return Watch(tail, topics=topics, observers=_several(observers), where=store.where, let_go=store.close)
+
+
+def serve(
+    source: Any = None, *, run: str | None = None, follow: bool = False, **options: Any
+) -> WebSocketBroadcaster | StoreServer:
+    """Let others watch, in a browser or with :func:`watch`; returns at once, ``close()`` ends it.
+
+    ``source`` is an :class:`ObserverManager` or a :class:`Recorder`, whose next events are shown, or a store, a path,
+    or None for the default store, of which ``run`` (an id, by default the last) is shown, or with ``follow`` the last
+    run and each that begins. ``options`` are those of :class:`hexviz.streams.WebSocketBroadcaster`.
+    """
+    from hexviz.serving import StoreServer, broadcaster  # noqa: PLC0415 - loads what streams need, on request
+
+    if isinstance(source, Recorder):
+        source = source.observers
+    if isinstance(source, ObserverManager):
+        return broadcaster(source, **options)
+    store = source if isinstance(source, Store) else open_store(source)
+    try:
+        run_id = store.find(run) if run else None if follow else store.last_run_id()
+        return StoreServer(store, run_id=run_id, follow=follow, owned=store is not source, **options)
+    except BaseException:
+        if store is not source:
+            store.close()
+        raise
 
 
 def dashboard(source: Any, *, panels: Iterable[str] | None = None) -> Any:
@@ -528,6 +605,8 @@ def export(
     :class:`~hexviz.exports.FormatError` for an unknown format, :class:`~hexviz.stores.errors.StoreWriteError` where
     ``path`` cannot be written.
     """
+    from hexviz.exports import write_recording  # noqa: PLC0415 - loads every format, so only on request
+
     return write_recording(_recording_of(source), path, format=format, safe=safe, frame=frame)
 
 
@@ -537,6 +616,8 @@ def load(path: str | Path, *, format: str | None = None, damaged: str = "raise")
     A damaged or cut file raises :class:`~hexviz.stores.errors.StoreCorruptError`; ``damaged="skip"`` gives what is
     whole, with a ``RuntimeWarning`` that counts the rest. A plain ``.json`` needs its ``format="wfformat"``.
     """
+    from hexviz.exports import read_recording  # noqa: PLC0415 - as above
+
     return read_recording(path, format=format, damaged=damaged)
 
 

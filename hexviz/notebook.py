@@ -279,16 +279,17 @@ class Cell:
             keep_alive=True,
         )
         self._arm(observers, control)
-        view = None
-        if can_display():
-            view = face.live_view(observers, self.title_of(graph), face.RunControls(orchestrator, run_id))
+        view = face.live_view(observers, self.title_of(graph), face.RunControls(orchestrator, run_id))
+        if view is not None:
             view.state.run_id = run_id  # the same observers may hear of several runs
         try:
             yield
         finally:
             observers.unregister(ears)
             self._disarm(control)
-            await asyncio.to_thread(self._keep, recording, run_id, view)
+            if view is not None:
+                view.finish()
+            await asyncio.to_thread(self._keep, recording, run_id)
             self._tell(recording, graph)
 
     def _arm(self, observers: ObserverManager, control: ControlManager) -> None:
@@ -308,10 +309,8 @@ class Cell:
                 for undo, _policy in self._armed.pop(id(control))[1:]:
                     undo()
 
-    def _keep(self, recording: Recording, run_id: str, view: Any) -> None:
-        """Close the view and put the run into the store, unless a recorder of the user's has done so."""
-        if view is not None:
-            view.close()
+    def _keep(self, recording: Recording, run_id: str) -> None:
+        """Put the run into the store, unless a recorder of the user's has done so."""
         try:
             with face.open_store(self.store) as store:
                 if not _is_kept(store, run_id):

@@ -41,6 +41,7 @@ __all__ = [
     "from_records",
     "open_record",
     "own_fields",
+    "record_type_of",
     "to_parts",
     "to_record",
     "to_records",
@@ -180,10 +181,12 @@ _summarised = Summariser()
 
 def type_name_of(event: Event) -> str:
     """The word for the event's class in a record: its name for our classes, module and name for others."""
-    cls = type(event)
-    if cls in _BY_CLASS:
-        return cls.__name__
-    return event.type_name if isinstance(event, GenericEvent) else _name_of(cls)
+    return event.type_name if isinstance(event, GenericEvent) else record_type_of(type(event))
+
+
+def record_type_of(cls: type[Event]) -> str:
+    """The word for a class in its records: its name for our classes, module and name for others."""
+    return cls.__name__ if cls in _BY_CLASS else _name_of(cls)
 
 
 def _name_of(cls: type[Event]) -> str:

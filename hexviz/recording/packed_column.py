@@ -144,6 +144,24 @@ class PackedColumn:
         """The values of JSON texts, read at once."""
         return list(map(from_parts, self._decoder_of_many.decode(b"[" + b",".join(texts) + b"]")))
 
+    def stored(self) -> tuple[list[bytes], bytes, array[int]]:
+        """The texts: the distinct ones by number, the others one after the other, and where each of those ends."""
+        return self._texts.known, bytes(self._texts.more), self._texts.ends
+
+    def fill(self, known: list[bytes], more: bytes, ends: array[int]) -> None:
+        """Give an empty column the texts that :meth:`stored` gave.
+
+        Raises ValueError or a MsgspecError for one that is no value of the column.
+        """
+        texts = self._texts
+        texts.known, texts.more, texts.ends = known, bytearray(more), ends
+        texts.update(zip(known, range(len(known)), strict=True))
+        begins = [0, *ends[:-1]] if ends else []
+        every = [*known, *(more[begin:end] for begin, end in zip(begins, ends, strict=True))]
+        b"".join(every).decode()
+        for text in every:
+            self._decode(text)
+
     def __len__(self) -> int:
         return len(self.data)
 

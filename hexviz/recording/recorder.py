@@ -202,9 +202,15 @@ class Recorder:
             self._store.flush(durability, timeout)
 
     def close(self) -> None:
-        """Detach and flush. Twice is fine; the recording stays readable."""
+        """Detach and flush. Twice is fine; the recording stays readable.
+
+        A store that keeps copies of long runs gets the columns of one that this recorder heard alone.
+        """
         self.detach()
         self.flush()
+        keep = getattr(self._store, "keep_columns", None)
+        if keep is not None and len(self._columns.runs) == 1:
+            keep(next(iter(self._columns.runs)), self.recording)
 
     def __enter__(self) -> Self:
         return self

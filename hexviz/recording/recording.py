@@ -12,7 +12,7 @@ from hexviz.recording.columns import EventColumns
 from hexviz.recording.pages import read_into, read_pages_into
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     import pandas as pd
 
@@ -69,6 +69,25 @@ class Recording:
         self = cls()
         read_pages_into(self._columns, pages)
         return self
+
+    @classmethod
+    def from_columns(cls, parts: Sequence[bytes]) -> Self | None:
+        """The recording of what :meth:`to_columns` gave; None where the bytes are anything else.
+
+        They are a copy of records that a store keeps, for its own use: records are what travels.
+        """
+        from hexviz.recording.condensed import expand  # noqa: PLC0415 - numpy loads with it
+
+        columns = expand(parts)
+        return None if columns is None else cls.over(columns)
+
+    def to_columns(self) -> list[bytes] | None:
+        """The columns as bytes, where they are events 1 to n of one run and hold nothing odd; None otherwise."""
+        from hexviz.recording.condensed import condense  # noqa: PLC0415 - as above
+
+        columns = self.columns
+        with self._lock:
+            return condense(columns)
 
     @classmethod
     def over(

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 
 from hexviz.recording.arrays import Array, Domain, Words
-from hexviz.recording.columns import NULL, Block, EventColumns
 from hexviz.recording.packed_column import PackedColumn
+from hexviz.recording.time_arrays import micros_of
 from hexviz.recording.time_column import TimeColumn
 from hexviz.recording.typed_columns import ArrayColumn, TextColumn
 
@@ -18,15 +18,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from hexviz.events.events import Event
+    from hexviz.recording.columns import Block, EventColumns
     from hexviz.recording.recording import Recording
 
 
 def array_of(column: Any) -> Array:
     """A copy of a column of numbers, codes or times as a numpy array; times are microseconds since 1970."""
     if isinstance(column, TimeColumn):
-        words = np.frombuffer(bytes(column.data), dtype=[("head", ">u2"), ("word", ">u8")])["word"].astype(np.uint64)
-        micros = (words & (2**34 - 1)) * 1_000_000 + (words >> 34) // 1000
-        return np.where(words == TimeColumn.never, NULL, micros.astype(np.int64))
+        return micros_of(column)
     return np.frombuffer(column.data.tobytes(), dtype=column.data.typecode)
 
 

@@ -7,6 +7,7 @@ monotonic clock; -1 stands for "not yet".
 from __future__ import annotations
 
 import time
+from collections import Counter
 from typing import TYPE_CHECKING, Any, Self
 
 from hexviz.events import events as ev
@@ -90,7 +91,7 @@ class RunState:
         self.failures: list[Failure] = []
         self.calls: list[Call] = []
         self._origin_ns: int | None = None
-        self._rows: dict[tuple[int, int], int] = {}
+        self._rows: dict[int | tuple[int, int], int] = {}
         self.changed_rows: set[int] = set()
         self.changed_nodes: set[int] = set()
         self.changed_waves: set[int] = set()
@@ -142,14 +143,24 @@ class RunState:
             if self.run_id or self.events:
                 return
             self.run_id = event.run_id
-        if event.seq:
-            if event.seq <= self.seq:
+        seq = event.seq
+        if seq:
+            if seq <= self.seq:
                 return
-            self.seq = event.seq
+            self.seq = seq
         self.events += 1
         self._changed = True
-        at_ms = self._offset(event)
-        fold = _folds_of(type(event))
+        origin_ns = self._origin_ns
+        if origin_ns is None:
+            origin_ns = self._origin_ns = event.monotonic_ns
+            self.started_at = event.timestamp
+        at_ms = (event.monotonic_ns - origin_ns) / 1e6
+        if at_ms < 0.0:  # noqa: PLR1730 - a call of max costs as much as all of this
+            at_ms = 0.0
+        if at_ms > self.last_ms:  # noqa: PLR1730
+            self.last_ms = at_ms
+        kind = type(event)
+        fold = _FOLDS[kind] if kind in _FOLDS else _folds_of(kind)
         if fold is not None:
             fold(self, event, at_ms)
 
@@ -172,14 +183,6 @@ class RunState:
         self.changed_waves.clear()
         self.ended_calls.clear()
 
-    def _offset(self, event: Event) -> float:
-        if self._origin_ns is None:
-            self._origin_ns = event.monotonic_ns
-            self.started_at = event.timestamp
-        at_ms = max(0.0, (event.monotonic_ns - self._origin_ns) / 1e6)
-        self.last_ms = max(self.last_ms, at_ms)
-        return at_ms
-
     # --- the run and its waves ------------------------------------------------------------------------------------
 
     def _run_started(self, event: ev.PipelineStarted, _at_ms: float) -> None:
@@ -188,9 +191,12 @@ class RunState:
         self.schedule = event.schedule
         self.tags = tuple(event.tags)
         self.total_nodes, self.total_waves = event.total_nodes, event.total_waves
-        for node in event.nodes:
-            if node.name not in self.nodes.code:
-                self._add_node(node.name, node.wave_index, tuple(node.dependencies))
+        added = self.nodes.extend(event.nodes)
+        self.changed_nodes.update(added)
+        self.counts[PENDING] += len(added)
+        self.total_nodes = max(self.total_nodes, len(self.nodes))
+        for wave_index, count in Counter(self.nodes.wave[added.start :]).items():
+            self._changed_wave(wave_index).nodes += count
 
     def _run_ended(self, event: Any, at_ms: float) -> None:
         self.pipeline = self.pipeline or event.name
@@ -246,44 +252,63 @@ class RunState:
         return code
 
     def _set_status(self, node: int, status: int, at_ms: float) -> None:
-        self.counts[self.nodes.status[node]] -= 1
-        self.counts[status] += 1
-        self.nodes.status[node] = status
-        self.nodes.settled_ms[node] = at_ms if status > RETRYING else -1.0
+        nodes, counts = self.nodes, self.counts
+        counts[nodes.status[node]] -= 1
+        counts[status] += 1
+        nodes.status[node] = status
+        nodes.settled_ms[node] = at_ms if status > RETRYING else -1.0
         self.changed_nodes.add(node)
 
     def _node_started(self, event: ev.NodeStarted, at_ms: float) -> None:
-        node = self._node(event)
+        node = self.nodes.code.get(event.name)
+        if node is None:
+            node = self._node(event)
         self._set_status(node, RUNNING, at_ms)
-        if (node, event.attempt) not in self._rows:
-            self._start_row(node, event.attempt, max(0.0, at_ms - max(0.0, event.queued_ms)), at_ms)
+        attempt = event.attempt
+        if (node if attempt == 1 else (node, attempt)) not in self._rows:
+            ready_ms = at_ms - event.queued_ms if event.queued_ms > 0.0 else at_ms
+            self._start_row(node, attempt, max(0.0, ready_ms), at_ms)
 
     def _start_row(self, node: int, attempt: int, ready_ms: float, start_ms: float) -> int:
-        lanes = self._lanes[self.nodes.wave[node]]
-        before = self._rows.get((node, attempt - 1))
+        index = self.nodes.wave[node]
+        lanes = self._lanes[index]
+        if attempt == 1:
+            key: int | tuple[int, int] = node
+            before = None
+        else:
+            key = (node, attempt)
+            before = self._row_of(node, attempt - 1)
         if before is not None:
             ready_ms = min(max(ready_ms, self.attempts.end_ms[before] + self.attempts.backoff_ms[before]), start_ms)
         if before is not None and lanes.retake(self.attempts.lane[before], node):
             lane = self.attempts.lane[before]
         else:
             lane = lanes.take(node, ready_ms)
-            if lane == len(lanes) - 1:
-                self._changed_wave(self.nodes.wave[node]).lanes = len(lanes)
-        row = self._rows[node, attempt] = self.attempts.append(node, attempt, lane, ready_ms, start_ms)
+            wave = self.waves[index]
+            if lane >= wave.lanes:
+                wave.lanes = lane + 1
+                self.changed_waves.add(index)
+        row = self._rows[key] = self.attempts.append(node, attempt, lane, ready_ms, start_ms)
         self.changed_rows.add(row)
         return row
+
+    def _row_of(self, node: int, attempt: int) -> int | None:
+        """The row of an attempt; a first attempt is found by its node alone, which is quicker."""
+        return self._rows.get(node if attempt == 1 else (node, attempt))
 
     def _end_row(self, row: int, end_ms: float, status: int) -> None:
         attempts = self.attempts
         if attempts.end_ms[row] < 0.0:
-            attempts.end_ms[row] = max(end_ms, attempts.start_ms[row])
-            self._lanes[self.nodes.wave[attempts.node[row]]].free(attempts.lane[row], attempts.end_ms[row])
+            attempts.end_ms[row] = end_ms = max(end_ms, attempts.start_ms[row])
+            self._lanes[self.nodes.wave[attempts.node[row]]].free(attempts.lane[row], end_ms)
         attempts.status[row] = status
         self.changed_rows.add(row)
 
     def _attempt_ended(self, event: Any, at_ms: float, status: int) -> None:
-        node = self._node(event)
-        row = self._rows.get((node, event.attempt))
+        node = self.nodes.code.get(event.name)
+        if node is None:
+            node = self._node(event)
+        row = self._row_of(node, event.attempt)
         if row is None:
             start_ms = max(0.0, at_ms - max(0.0, event.duration_ms))
             row = self._start_row(node, event.attempt, start_ms, start_ms)
@@ -300,7 +325,7 @@ class RunState:
     def _node_retrying(self, event: ev.NodeRetrying, at_ms: float) -> None:
         node = self._node(event)
         self._set_status(node, RETRYING, at_ms)
-        row = self._rows.get((node, event.attempt))
+        row = self._row_of(node, event.attempt)
         if row is None:
             return
         self._end_row(row, at_ms, RETRYING)
@@ -310,7 +335,7 @@ class RunState:
     def _node_settled(self, event: Any, at_ms: float) -> None:
         status = STATUSES.index(event._verb)  # noqa: SLF001 - skipped, fell_back or cancelled
         node = self._node(event)
-        row = self._rows.get((node, event.attempt))
+        row = self._row_of(node, event.attempt)
         if row is not None:
             self._end_row(row, at_ms, status)
         self._set_status(node, status, at_ms)

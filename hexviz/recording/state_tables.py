@@ -7,9 +7,14 @@ from __future__ import annotations
 
 from array import array
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 STATUSES = ("pending", "running", "retrying", "succeeded", "failed", "skipped", "fell_back", "cancelled")
 """The words for nodes and attempts; their places in this tuple are the codes in the columns."""
+_COUNTABLE = 2**32
 PENDING, RUNNING, RETRYING, SUCCEEDED, FAILED, SKIPPED, FELL_BACK, CANCELLED = range(8)
 
 
@@ -62,7 +67,7 @@ class Call:
 
 def counted(number: int) -> int:
     """``number`` as the tables can hold it: a foreign recording may hold any."""
-    return min(max(0, number), 2**32 - 1)
+    return number if 0 <= number < _COUNTABLE else min(max(0, number), _COUNTABLE - 1)
 
 
 @dataclass(slots=True)
@@ -95,7 +100,7 @@ class Columns:
     def append(self, node: int, attempt: int, lane: int, ready_ms: float, start_ms: float) -> int:
         """Add a running attempt; return its row."""
         self.node.append(node)
-        self.attempt.append(counted(attempt))
+        self.attempt.append(attempt if attempt == 1 else counted(attempt))
         self.lane.append(lane)
         self.status.append(RUNNING)
         self.ready_ms.append(ready_ms)
@@ -128,6 +133,23 @@ class Nodes:
         self.settled_ms.append(-1.0)
         self.parents.append(parents)
         return code
+
+    def extend(self, infos: Iterable[Any]) -> range:
+        """Add pending nodes (name, wave_index, dependencies each), but none that is known; return the new codes."""
+        first, code = len(self.name), self.code
+        named = {info.name: info for info in reversed(tuple(infos))}  # of two with one name, the first
+        new = [info for name, info in reversed(named.items()) if name not in code]
+        names = [info.name for info in new]
+        waves = array("I", [counted(info.wave_index) for info in new])
+        parents = [tuple(info.dependencies) for info in new]
+        added = range(first, first + len(new))
+        code.update(zip(names, added, strict=True))
+        self.name.extend(names)
+        self.wave.extend(waves)
+        self.status.frombytes(bytes((PENDING,)) * len(new))
+        self.settled_ms.extend(array("d", [-1.0]) * len(new))
+        self.parents.extend(parents)
+        return added
 
     def edges(self) -> list[tuple[int, int]]:
         """(parent, child) codes; parents that are not in the run are left out."""

@@ -108,7 +108,7 @@ class OptionalColumn(ArrayColumn):
 
     def encoded(self, values: Sequence[Any]) -> list[Any]:
         """Numbers, with NULL for None."""
-        if any(value == NULL for value in values):
+        if NULL in values:
             raise ValueError("the mark of None as a value")
         return [NULL if value is None else value for value in values]
 
@@ -137,15 +137,15 @@ class CodeColumn(ArrayColumn):
 
     def __init__(self, codes: Strings | Tuples) -> None:
         super().__init__("I")
-        self._codes: Any = codes
+        self.codes: Any = codes
 
     def encoded(self, values: Sequence[Any]) -> list[Any]:
         """Codes, new ones where a value is new."""
-        return list(map(self._codes.__getitem__, values))
+        return list(map(self.codes.__getitem__, values))
 
     def decoded(self, value: Any) -> Any:
         """The value as it was given."""
-        return self._codes.values_by_code[value]
+        return self.codes.values_by_code[value]
 
 
 class TextColumn(CodeColumn):

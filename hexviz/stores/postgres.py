@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from hexviz.spool.spool import MAX_BYTES, Spool
 from hexviz.stores.errors import (
     NewerStoreError,
     NotAStoreError,
@@ -22,17 +23,18 @@ from hexviz.stores.postgres_line import CONNECT_S, WORK_S, Address, Line, driver
 from hexviz.stores.run_info import STATUS, Problem, RunInfo, info_of, micros
 from hexviz.stores.segment_log import SegmentLog
 from hexviz.stores.segments import MAX_SEQ, Segment
+from hexviz.stores.spooled_log import SpooledLog
 from hexviz.stores.store import Store
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Callable, Iterator, Sequence
     from datetime import datetime
 
+    from hexviz.stores.store import Recordings
     from hexviz.stores.writer import Part, Refusal
 
 LAYOUT_VERSION = 1
-PREFIXES = ("postgresql://", "postgres://")
-"""What the address of such a store begins with."""
 
 _LOCK = 0x48455856  # "HEXV": held while the tables are made
 _SOME = 4
@@ -72,6 +74,11 @@ class PostgresStore(Store):
     takes ``connect_s`` seconds at most, reading and each group commit ``work_s``. The writer connects again after the
     connection was lost, and sends what was not acknowledged once more.
 
+    With ``spool``, a directory for this store in this process alone, the server may be away, at opening too: records
+    then wait there on the disk, ``spool_bytes`` of them at most, and are sent in order when it is back, by the next
+    process that opens the store so if need be. Nothing waits for the server then but what reads from it.
+    :class:`~hexviz.spool.SpoolError` where the directory cannot serve, SpoolTakenError where another has it.
+
     Raises :class:`StoreUnreachableError` where the server does not answer or does not let us in,
     :class:`NewerStoreError`, :class:`NotAStoreError` or :class:`StoreReadOnlyError` where its tables cannot serve, and
     :class:`~hexviz.errors.MissingExtraError` without psycopg. No error and no ``repr`` holds a password.
@@ -83,18 +90,37 @@ class PostgresStore(Store):
         *,
         connect_s: float = CONNECT_S,
         work_s: float = WORK_S,
-        make_recording: Callable[[Any], Any] | None = None,
+        spool: str | os.PathLike[str] | None = None,
+        spool_bytes: int = MAX_BYTES,
+        recordings: Recordings | None = None,
         make_frame: Callable[[list[RunInfo]], Any] | None = None,
     ) -> None:
         address = Address(url)
         self._line = Line(address, connect_s=connect_s, work_s=work_s)
-        try:
-            _check_layout(self._line)
-        except BaseException:
-            self._line.close()
-            raise
-        log = _Log(Line(address, connect_s=connect_s, work_s=work_s))
-        super().__init__(str(address), log, make_recording=make_recording, make_frame=make_frame)
+        log = _Log(Line(address, connect_s=connect_s, work_s=work_s), is_checked=spool is None)
+        self._spooled = None if spool is None else SpooledLog(log, Spool(spool, max_bytes=spool_bytes))
+        if spool is None:
+            try:
+                _check_layout(self._line)
+            except BaseException:
+                self._line.close()
+                raise
+        super().__init__(str(address), self._spooled or log, recordings=recordings, make_frame=make_frame)
+        if spool is not None:
+            self._writer.wake()  # an earlier process may have left something
+
+    def statistics(self) -> dict[str, int]:
+        """As of every store; with a spool also ``spooled``: the records that wait in it.
+
+        ``written`` are those that the server has, ``lost`` includes those that found no room in the spool.
+        """
+        found, spooled = super().statistics(), self._spooled
+        if spooled is not None:
+            found["written"] += spooled.sent - spooled.spooled
+            found["refused"] -= spooled.dropped
+            found["lost"] += spooled.dropped
+            found["spooled"] = spooled.waiting
+        return found
 
     def _release(self) -> Callable[[], None]:
         return self._line.close
@@ -213,9 +239,10 @@ def _known_version(connection: Any, address: Address) -> int | None:
 class _Log(SegmentLog):
     """The writer's own connection; opened in its thread at the first commit."""
 
-    def __init__(self, line: Line) -> None:
+    def __init__(self, line: Line, *, is_checked: bool) -> None:
         super().__init__()
         self._line = line
+        self._is_checked = is_checked
         self._connection: Any = None
         module = driver()
         self.passing = (
@@ -229,6 +256,9 @@ class _Log(SegmentLog):
         """
         ordered, was_connected = sorted(parts, key=lambda part: _key(part.run_id)), self._line.connected
         try:
+            if not self._is_checked:
+                _check_layout(self._line)
+                self._is_checked = True
             try:
                 return super().commit(ordered, to_disk=to_disk)
             except (driver().OperationalError, driver().InterfaceError):

@@ -85,6 +85,10 @@ class SegmentLog(ABC):
             raise
         return refusals
 
+    def catch_up(self) -> float | None:
+        """Nothing is ever put off."""
+        return None
+
     def _write(self, part: Part, refusals: list[Refusal]) -> None:
         run_id = part.run_id
         if run_id in self._taken:

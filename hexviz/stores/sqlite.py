@@ -19,6 +19,7 @@ from hexviz.stores.files import sync, sync_directory
 from hexviz.stores.run_info import Problem, RunInfo, micros
 from hexviz.stores.segment_log import SegmentLog
 from hexviz.stores.segments import Segment
+from hexviz.stores.sqlite_copies import Copies
 from hexviz.stores.sqlite_layout import (
     INFO,
     check_layout,
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from datetime import datetime
 
+    from hexviz.stores.store import Recordings
     from hexviz.stores.writer import Part
 
 __all__ = ["SQLiteStore", "default_path", "is_open_here"]
@@ -58,7 +60,7 @@ class SQLiteStore(Store):
         self,
         path: str | os.PathLike[str] | None = None,
         *,
-        make_recording: Callable[[Any], Any] | None = None,
+        recordings: Recordings | None = None,
         make_frame: Callable[[list[RunInfo]], Any] | None = None,
     ) -> None:
         self.path = Path(path) if path is not None else default_path()
@@ -71,7 +73,8 @@ class SQLiteStore(Store):
         except BaseException:
             self._reader.close()
             raise
-        super().__init__(str(self.path), _Log(self.path), make_recording=make_recording, make_frame=make_frame)
+        self._copies = Copies(self._reader, self._lock)
+        super().__init__(str(self.path), _Log(self.path), recordings=recordings, make_frame=make_frame)
         _open_stores.add(self)
 
     def _release(self) -> Callable[[], None]:
@@ -131,6 +134,7 @@ class SQLiteStore(Store):
             for run_id in run_ids:
                 row = connection.execute("SELECT id FROM runs WHERE run_id = ?", (key_of(run_id),)).fetchone()
                 if row is not None:
+                    self._copies.delete(row[0])
                     connection.execute("DELETE FROM segments WHERE run = ?", row)
                     if self._has_rows:
                         connection.execute("DELETE FROM records WHERE run = ?", row)
@@ -176,6 +180,21 @@ class SQLiteStore(Store):
         while rows := self._fetch(sql, (key, last, _ROWS)):
             last = rows[-1][0]
             yield segment_of_rows(run_id, rows[::-1] if backwards else rows)
+
+    def _copy_of(self, run_id: str) -> tuple[bytes, list[bytes] | None]:
+        key = self._long_run(run_id)
+        return (b"", None) if key is None else (self._copies.made_of(key), self._copies.read(key))
+
+    def _keep_copy(self, run_id: str, made_of: bytes, parts: list[bytes] | None) -> bool:
+        key = self._long_run(run_id)
+        return key is not None and parts is not None and self._copies.write(key, made_of, parts)
+
+    def _long_run(self, run_id: str) -> int | None:
+        """The row of a run; None where some of it stands in the table of layout 1."""
+        found = self._fetch("SELECT id FROM runs WHERE run_id = ?", (key_of(run_id),))
+        if not found or (self._has_rows and self._fetch("SELECT 1 FROM records WHERE run = ? LIMIT 1", found[0])):
+            return None
+        return int(found[0][0])
 
     def _own_problems(self) -> list[Problem]:
         return [Problem("", 0, str(row[0])) for row in self._fetch("PRAGMA quick_check") if row[0] != "ok"]

@@ -145,9 +145,9 @@ def _use_log(connection: sqlite3.Connection) -> None:
 
 def _bring_up(connection: sqlite3.Connection, version: int) -> None:
     if version < 1:
-        _execute_all(connection, _RUNS)
+        execute_all(connection, _RUNS)
     if version < LAYOUT_VERSION:
-        _execute_all(connection, _SEGMENTS)
+        execute_all(connection, _SEGMENTS)
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         connection.execute(f"PRAGMA user_version = {LAYOUT_VERSION}")
 
@@ -188,7 +188,8 @@ def _marks_of(connection: sqlite3.Connection) -> tuple[int, int, int]:
     return application, version, tables
 
 
-def _execute_all(connection: sqlite3.Connection, script: str) -> None:
+def execute_all(connection: sqlite3.Connection, script: str) -> None:
+    """Execute statements within the transaction that is open, or each in its own."""
     for statement in filter(str.strip, script.split(";")):  # executescript would commit what was begun
         connection.execute(statement)
 

@@ -7,7 +7,7 @@ import weakref
 from abc import ABC, abstractmethod
 from datetime import UTC, datetime, timedelta
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from hexviz.events.events import Event
 from hexviz.events.schema import from_record
@@ -17,13 +17,25 @@ from hexviz.stores.segments import Segment, is_whole, open_segment
 from hexviz.stores.writer import Given, Log, Writer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from types import TracebackType
 
 _POLL_S = 0.05
 _QUIET = timedelta(days=1)
 """A run without an end that was added to more recently is being written, and is not pruned."""
 _NAMED = 5
+LONG = 20_000
+"""Events from which on a run is read from a copy of its columns; fewer are read in less than 40 ms anyway."""
+
+
+class Recordings(Protocol):
+    """What makes recordings of runs: :class:`hexviz.recording.recording.Recording`."""
+
+    def from_pages(self, pages: Iterable[bytes], /) -> Any:
+        """The recording of records that come as JSON arrays. Has ``to_columns()``, whose result may be kept."""
+
+    def from_columns(self, parts: Sequence[bytes], /) -> Any:
+        """The recording of what ``to_columns`` gave; None where that cannot be read."""
 
 
 class Store(ABC):
@@ -32,8 +44,8 @@ class Store(ABC):
     Writing only queues: a thread with its own connection encodes and commits in groups. What ``flush`` acknowledged
     survives the death of the process (``"os"``) or a power cut (``"disk"``). Appending an equal record again changes
     nothing; another record under the same run id and seq is refused (:class:`RunTakenError`). Several processes may
-    write and read one store. ``make_recording`` makes what :meth:`recording` returns out of the :meth:`pages` of a
-    run, ``make_frame`` what :meth:`runs` returns out of a list of :class:`RunInfo`.
+    write and read one store. ``recordings`` makes what :meth:`recording` returns, ``make_frame`` what :meth:`runs`
+    returns out of a list of :class:`RunInfo`.
 
     A store of another kind gives ``__init__`` a :class:`~hexviz.stores.writer.Log` (most easily a
     :class:`~hexviz.stores.segment_log.SegmentLog`) and defines the methods of the last section;
@@ -45,11 +57,11 @@ class Store(ABC):
         where: str,
         log: Log,
         *,
-        make_recording: Callable[[Any], Any] | None = None,
+        recordings: Recordings | None = None,
         make_frame: Callable[[list[RunInfo]], Any] | None = None,
     ) -> None:
         self.where = where
-        self._make_recording = make_recording
+        self._recordings = recordings
         self._make_frame = make_frame
         self._writer = Writer(log, f"hexviz store {where}")
         self.put = self._writer.put
@@ -223,10 +235,35 @@ class Store(ABC):
             time.sleep(poll_s)
 
     def recording(self, run_id: str) -> Any:
-        """The recording of a run, made by the store's ``make_recording``."""
-        if self._make_recording is None:
-            raise TypeError("this store was opened without make_recording=: use hexviz.open_store(path)")
-        return self._make_recording(self.pages(run_id))
+        """The recording of a run, made by the store's ``recordings``.
+
+        Of a long run that has ended a store may keep a copy of the columns, made by the first who reads it or by the
+        recorder; it is used where it is whole and of the very records that are there.
+        """
+        if self._recordings is None:
+            raise TypeError("this store was opened without recordings=: use hexviz.open_store(path)")
+        info = self._info_of(run_id)
+        if not _is_long(info):
+            return self._recordings.from_pages(self.pages(run_id))
+        made_of, parts = self._copy_of(run_id)
+        found = None if parts is None else self._recordings.from_columns(parts)
+        if found is None:
+            found = self._recordings.from_pages(self.pages(run_id))
+            self._keep_copy(run_id, made_of, found.to_columns())
+        return found
+
+    def keep_columns(self, run_id: str, recording: Any) -> bool:
+        """Keep a copy of the columns of a run that was put here, and say whether it was kept.
+
+        It is where the run is long and has ended, and where the events of ``recording``, all of which were put here,
+        are those that the store has, no others and none refused.
+        """
+        info, writer = self._info(run_id), self._writer
+        untouched = not (writer.refused or writer.lost or writer.queued)
+        if info is None or not _is_long(info) or not untouched or info.events != len(recording):
+            return False
+        made_of, there = self._copy_of(run_id)
+        return there is not None or self._keep_copy(run_id, made_of, recording.to_columns())
 
     def _opened(self, run_id: str, segment: Segment, *, skip: bool) -> Any:
         opened = open_segment(run_id, segment)
@@ -307,6 +344,16 @@ class Store(ABC):
             raise self._no_run(run_id)
         return info
 
+    # --- what a store of another kind may define ---
+
+    def _copy_of(self, _run_id: str) -> tuple[bytes, list[bytes] | None]:
+        """What names the records of the run as they are now, and the copy that was made of exactly these, if any."""
+        return b"", None
+
+    def _keep_copy(self, _run_id: str, _made_of: bytes, _parts: list[bytes] | None) -> bool:
+        """Keep a copy, and say whether it was; no error where that cannot be done."""
+        return False
+
     # --- what a store of another kind defines ---
 
     @abstractmethod
@@ -335,6 +382,11 @@ class Store(ABC):
 
 
 _SKIP = 'read(..., damaged="skip") gives the others'
+
+
+def _is_long(info: RunInfo) -> bool:
+    """Whether a copy of the columns is worth its place."""
+    return info.events >= LONG and info.status != "running"
 
 
 def _is_being_written(info: RunInfo, now: datetime) -> bool:

@@ -59,6 +59,9 @@ class Log(Protocol):
     def commit(self, parts: Sequence[Part], *, to_disk: bool) -> list[Refusal]:
         """Write all parts in one transaction; after an error nothing of it is there."""
 
+    def catch_up(self) -> float | None:
+        """Do some of what was put off; seconds until this is to be called again, None where nothing is left."""
+
     def close(self) -> None:
         """Let go of the connection; what was not committed is rolled back."""
 
@@ -90,6 +93,7 @@ class Writer:
         self._thread: threading.Thread | None = None
         self._pid = os.getpid()
         self._closing = False
+        self._pause: float | None = None
         self._in_hand = 0
         self._refusal: StoreError | None = None
         self.error: BaseException | None = None
@@ -117,13 +121,13 @@ class Writer:
     def _rouse(self) -> None:
         """After the first put since the thread has looked: wake it, and hold the caller up while the queue is full."""
         while self._is_full() and self.error is None and not self._closing:
-            self._wake_up()
+            self.wake()
             time.sleep(0.001)
         if self._closing or self._is_full():
             self._drop_newest()
             return
         self._awake.append(True)
-        self._wake_up()
+        self.wake()
         if self._closing:
             self._awake.clear()
 
@@ -138,7 +142,8 @@ class Writer:
             self.lost += 1
         self._queue.extend(reversed(barriers))
 
-    def _wake_up(self) -> None:
+    def wake(self) -> None:
+        """Let the thread look for work; it is started where there is none."""
         if self._thread is None:
             with self._lock:
                 if self._thread is None and os.getpid() == self._pid:  # a forked child never writes its parent's file
@@ -153,7 +158,7 @@ class Writer:
         barrier = _Barrier(durability)
         self._queue.append(barrier)
         self._hurry.set()
-        self._wake_up()
+        self.wake()
         if not barrier.done.wait(timeout):
             raise StoreWriteError(f"{self._name}: not written within {timeout} s, {self.queued} records are queued")
         if barrier.error is not None:
@@ -184,7 +189,7 @@ class Writer:
     def _run(self) -> None:
         try:
             while True:
-                self._wake.wait()
+                self._wake.wait(self._pause)
                 self._wake.clear()
                 if not self._closing:
                     self._hurry.wait(GROUP_S)
@@ -192,6 +197,9 @@ class Writer:
                 self._awake.clear()
                 ended = self._closing
                 written = self._drain()
+                self._pause = self._log.catch_up()
+                while ended and self._pause == 0.0:
+                    self._pause = self._log.catch_up()
                 if ended and (not self._queue or not written):
                     return
         finally:
@@ -230,7 +238,7 @@ class Writer:
         return items, barriers
 
     def _write(self, items: Sequence[Event | Given], *, to_disk: bool) -> None:
-        parts, unwritable = _parts_of(items)
+        parts, unwritable = parts_of(items)
         refusals = [Refusal(len(unwritable), StoreWriteError(f"{self._name}: {error}")) for error in unwritable[:1]]
         try:
             if parts or to_disk:
@@ -257,7 +265,7 @@ class Writer:
             self._write([item], to_disk=False)
 
 
-def _parts_of(items: Sequence[Event | Given]) -> tuple[list[Part], list[Exception]]:
+def parts_of(items: Sequence[Event | Given]) -> tuple[list[Part], list[Exception]]:
     """The items by run, encoded; and the errors of events that cannot be encoded, which cost themselves only."""
     parts: dict[str, Part] = {}
     errors: list[Exception] = []

@@ -1,8 +1,8 @@
 """Send and receive runs: sinks take a run's events to where others watch, sources bring them back as events.
 
 Every message is one CloudEvent (:mod:`hexviz.events.cloud_events`). :class:`SpooledSink` takes them off the run's path
-to any :class:`Transport`; :class:`Reader` makes events of what a :class:`Source` brings. Kafka (``hexviz[kafka]``) is
-loaded when it is first asked for.
+to any :class:`Transport`; :class:`Reader` makes events of what a :class:`Source` brings. Kafka (``hexviz[kafka]``) and
+WebSockets (``hexviz[ws]``) are loaded when they are first asked for.
 """
 
 from __future__ import annotations
@@ -15,13 +15,15 @@ _HOME = {
     "KafkaSource": "hexviz.streams.kafka_source",
     "Message": "hexviz.streams.models",
     "MessageRefusedError": "hexviz.streams.models",
+    "Reader": "hexviz.streams.reader",
     "Sink": "hexviz.streams.models",
     "Source": "hexviz.streams.models",
+    "SpooledSink": "hexviz.streams.sink",
     "StreamError": "hexviz.streams.models",
     "Transport": "hexviz.streams.models",
     "TransportDownError": "hexviz.streams.models",
-    "Reader": "hexviz.streams.reader",
-    "SpooledSink": "hexviz.streams.sink",
+    "WebSocketBroadcaster": "hexviz.streams.broadcast",
+    "WebSocketSource": "hexviz.streams.web_source",
     "topic_name": "hexviz.streams.kafka",
 }
 
@@ -37,10 +39,13 @@ __all__ = [
     "StreamError",
     "Transport",
     "TransportDownError",
+    "WebSocketBroadcaster",
+    "WebSocketSource",
     "topic_name",
 ]
 
 if TYPE_CHECKING:
+    from hexviz.streams.broadcast import WebSocketBroadcaster
     from hexviz.streams.kafka import topic_name
     from hexviz.streams.kafka_sink import KafkaSink
     from hexviz.streams.kafka_source import KafkaSource
@@ -55,6 +60,7 @@ if TYPE_CHECKING:
     )
     from hexviz.streams.reader import Reader
     from hexviz.streams.sink import SpooledSink
+    from hexviz.streams.web_source import WebSocketSource
 
 
 def __getattr__(name: str) -> Any:

@@ -1,16 +1,82 @@
-"""Which widgets belong to which cell, so that a cell that is run again lets go of what it showed before."""
+"""What belongs to which cell: widgets that a re-run lets go of, pictures that must be there when the cell ends."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Protocol
 
 from IPython.core.getipython import get_ipython
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+PATIENCE_S = 3.0
+"""The end of a cell waits at most so long for its last pictures."""
+
 _shown: dict[str, tuple[str, list[Callable[[], object]]]] = {}
 """By cell: in which of its runs, and how to let go of what it showed in it."""
+
+
+class Output(Protocol):
+    """A display that can be replaced: what ``display(..., display_id=...)`` returns."""
+
+    def update(self, shown: Any) -> object:
+        """Show ``shown`` instead."""
+
+
+class _Clock:
+    """Whether a cell runs now, what it waits for before it ends, and what was shown while none ran."""
+
+    def __init__(self) -> None:
+        self.running = True  # a cell makes the first view
+        self.shell: Any = None
+        self.waits: list[Callable[[float], object]] = []
+        self.late: list[tuple[Output, Any]] = []
+
+    def follow(self) -> None:
+        """Hear of the cells of the shell that runs here; done once."""
+        shell = get_ipython()
+        if shell is not None and shell is not self.shell:
+            self.shell, self.running = shell, True
+            shell.events.register("pre_run_cell", self.begins)
+            shell.events.register("post_run_cell", self.ends)
+
+    def begins(self, *_info: Any) -> None:
+        """Whoever runs a notebook without a browser hears nothing between two cells: it is told again."""
+        self.running = True
+        late, self.late = self.late, []
+        for output, shown in late:
+            with suppress(Exception):  # what a front end raises is its own, and the cell must run
+                output.update(shown)
+
+    def ends(self, *_result: Any) -> None:
+        """Wait for the last pictures of runs that have ended."""
+        until_s = time.monotonic() + PATIENCE_S
+        while self.waits:
+            self.waits.pop()(max(0.0, until_s - time.monotonic()))
+        self.running = False
+
+
+_clock = _Clock()
+
+
+def follow() -> None:
+    """Hear when cells begin and end, from now on."""
+    _clock.follow()
+
+
+def ending(wait: Callable[[float], object]) -> None:
+    """The cell that runs now ends after ``wait(seconds)`` has returned."""
+    if _clock.shell is not None:
+        _clock.waits.append(wait)
+
+
+def put(output: Output, shown: Any) -> None:
+    """Show ``shown`` in the place of what ``output`` displays; once more in the next cell, where none runs now."""
+    if not _clock.running:
+        _clock.late.append((output, shown))
+    output.update(shown)
 
 
 def adopt(close: Callable[[], object]) -> None:

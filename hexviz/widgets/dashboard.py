@@ -15,7 +15,7 @@ from IPython.display import display
 
 from hexviz.display import wanted
 from hexviz.recording.state import RunState
-from hexviz.widgets.cells import adopt
+from hexviz.widgets import cells
 from hexviz.widgets.feed import Pump, Tap
 from hexviz.widgets.health import health_rows
 from hexviz.widgets.panels import chosen_panels
@@ -120,15 +120,15 @@ class LiveView(Selectable):
         self._finished = threading.Event()
         self._tap = Tap()
         self._pump = Pump(self._tap, self.state, None, hz=hz, ended=self.close)
-        self._id = observers.register(self._tap, lossless=True, observer_id=f"live-view-{uuid.uuid4().hex[:12]}")
+        self._id = observers.register(self._tap.put, lossless=True, observer_id=f"live-view-{uuid.uuid4().hex[:12]}")
         heard = self._tap.drain()
         for event in (*history, *heard):
-            self._tap(event)
+            self._tap.put(event)
         self._pump.start()
 
     def handle(self, event: Event) -> None:
         """Take in an event that nobody told the observers, such as one of a :class:`hexviz.Replay` into this view."""
-        self._tap(event)
+        self._tap.put(event)
 
     def display(self) -> Self:
         """Show the view under the cell that calls this. Returns the view itself."""
@@ -138,19 +138,36 @@ class LiveView(Selectable):
             if self._closed:
                 display(self._frozen())  # type: ignore[no-untyped-call]
                 return self
+            fresh = self.widget is None
             if self.widget is None:
+                cells.follow()
                 self.widget = TimelineWidget(title=self._title, controls=self._controls, live=True, panels=self.panels)
                 self.widget.extras = self._extras
                 self.widget.set_pace = self._pump.pace
                 self.widget.complete = not self._freeze
                 self.widget.channel.on_hello = self._pump.resync
-                self._pump.attach(self.widget)
                 if not self._freeze:
-                    adopt(self.widget.close_channel)
+                    cells.adopt(self.widget.close_channel)
             handle = display(self.widget, display_id=f"hexviz-{uuid.uuid4().hex}")  # type: ignore[no-untyped-call]
             if handle is not None:
                 self._handles.append(handle)
+            if fresh:
+                self._pump.attach(self.widget)
         return self
+
+    def finish(self) -> None:
+        """Stop listening; the view's own thread does the rest of :meth:`close`, so whoever ran the graph goes on.
+
+        A cell ends when its views that finish have done so.
+        """
+        self._observers.unregister(self._id)
+        cells.ending(self.wait)
+        if not self._pump.finish():
+            self.close()
+
+    def wait(self, timeout_s: float = _PATIENCE_S) -> bool:
+        """Wait until the view is closed, by whomever; False where it is not within ``timeout_s`` seconds."""
+        return self._finished.wait(timeout_s)
 
     def close(self) -> None:
         """Stop listening, show the last state, and put the static picture in the place of the live one."""
@@ -158,7 +175,7 @@ class LiveView(Selectable):
             first, self._closed = not self._closed, True
         if not first:
             if not self._pump.is_current():
-                self._finished.wait(_PATIENCE_S)
+                self.wait()
             return
         try:
             self._observers.unregister(self._id)
@@ -195,7 +212,7 @@ class LiveView(Selectable):
             for handle in handles:
                 try:
                     # In no cell's context: whoever runs the notebook listens to the cell that runs now.
-                    contextvars.Context().run(handle.update, self._frozen())
+                    contextvars.Context().run(cells.put, handle, self._frozen())
                 except Exception:  # noqa: BLE001 - the front end may be gone, its errors are of any kind
                     _log.exception("the last picture of the live view cannot be shown")
         if self.widget is not None and handles:
@@ -274,7 +291,7 @@ class RecordedView(Selectable):
             self._pump = Pump(Tap(), self.state, self.widget)
             self.widget.channel.on_hello = self._pump.resync
             self._pump.close()
-            adopt(self.widget.close_channel)
+            cells.adopt(self.widget.close_channel)
         return self.widget
 
     def close(self) -> None:

@@ -25,8 +25,13 @@ MOST_HZ = 10.0
 SHARE = 0.5
 """Of the time between two refreshes at most so much goes into taking in events; what is left over waits its turn."""
 
-_SLICE = 250
+FAR_BEHIND = 200_000
+"""Where so many events wait (some 60 MB), taking them in goes before the run's own speed."""
+
+_LEAST, _MOST = 32, 512
+_GIVE_WAY_S, _TAKEN_S = 1e-4, 2e-3
 _BREATH_S = 0.01
+_GRACE_S = 0.03
 
 
 class Sink(Protocol):
@@ -47,15 +52,12 @@ class Sink(Protocol):
 
 
 class Tap:
-    """A lossless observer: one append, in line, in any thread. It never blocks, never waits and never looks inside."""
+    """What a lossless observer hears. ``put`` is one append, in any thread; it never blocks and never looks inside."""
 
     def __init__(self, limit: int | None = None) -> None:
         self._events: deque[Event] = deque(maxlen=limit)
-        self._put = self._events.append
-
-    def __call__(self, event: Event) -> None:
-        """Keep ``event`` for the next :meth:`drain`."""
-        self._put(event)
+        self.put: Callable[[Event], None] = self._events.append
+        """Keep an event for the next :meth:`drain`."""
 
     def __len__(self) -> int:
         return len(self._events)
@@ -73,6 +75,10 @@ class Pump:
     One daemon thread of its own, so that neither a busy event loop nor a slow browser holds it up; only it folds.
     When the run has ended it sends the rest, calls ``ended`` and stops by itself. ``close`` is thread-safe and closing
     twice is fine.
+
+    It folds a few events and then lets go of the interpreter. A thread that waits for it runs on and keeps it for the
+    switch interval of 5 ms, so a run that never pauses gives one or two hundredths of its time; where none waits, the
+    next portions are larger.
     """
 
     def __init__(
@@ -88,16 +94,19 @@ class Pump:
         self._period_s = _period_of(hz)
         self._ended = ended
         self._stop = threading.Event()
+        self._last = threading.Event()
         self._resync = threading.Event()
         self._wake = threading.Event()
         self._thread: threading.Thread | None = None
+        self._anew = False
         self._last_full_s = 0.0
 
     def attach(self, sink: Sink) -> None:
         """Send to ``sink`` from now on, beginning with everything."""
         with self.lock:
             self._sink = sink
-            self._resync.set()
+            self._anew = True
+        self._wake.set()
 
     def pace(self, hz: float) -> None:
         """Refresh ``hz`` times a second from now on, between once in ten seconds and :data:`MOST_HZ`."""
@@ -117,6 +126,15 @@ class Pump:
         if thread is not None and not self.is_current():
             thread.join(timeout=5.0)
         self.tick(done=True)
+
+    def finish(self) -> bool:
+        """Nothing more will come: the thread takes in what is left, calls ``ended`` and stops. Returns at once.
+
+        False where there is no thread that could.
+        """
+        self._last.set()
+        self._wake.set()
+        return self._thread is not None and self._thread.is_alive()
 
     def is_current(self) -> bool:
         """Whether the caller is the pump's own thread."""
@@ -149,7 +167,8 @@ class Pump:
         if not (full or asked or done) and not sink.ready():
             self.skipped += 1
             return
-        whole = full or asked or self._unseen(sink)
+        whole = full or asked or self._anew or self._unseen(sink)
+        self._anew = False
         if whole or done or self.state.dirty or sink.news():
             sink.push(self.state, full=whole, done=done, asked=full or asked)
             self.sent += 1
@@ -161,21 +180,28 @@ class Pump:
         """
         until_s = None if within_s is None else time.thread_time() + within_s
         late_s = None if within_s is None else time.monotonic() + 2 * within_s
-        while events := self.tap.drain(_SLICE):
-            for event in events:
-                self._take_in(event)
+        portion = _LEAST
+        while events := self.tap.drain(portion):
+            self._take_in(events)
             if until_s is not None and time.thread_time() >= until_s:
                 return
             if late_s is not None and time.monotonic() >= late_s:
                 return
+            if len(self.tap) >= FAR_BEHIND:
+                continue
+            let_go_s = time.monotonic()
+            time.sleep(_GIVE_WAY_S)
+            portion = _LEAST if time.monotonic() - let_go_s > _TAKEN_S else min(2 * portion, _MOST)
 
-    def _take_in(self, event: Event) -> None:
-        try:
-            self.state.fold(event)
-        except Exception:  # noqa: BLE001 - an event may be of any make; one that cannot be shown stops nothing
-            self.faults += 1
-            if self.faults == 1:
-                _log.exception("the live view cannot take in %s; it goes on without it", type(event).__name__)
+    def _take_in(self, events: list[Event]) -> None:
+        fold = self.state.fold
+        for event in events:
+            try:
+                fold(event)
+            except Exception:  # noqa: BLE001 - an event may be of any make; one that cannot be shown stops nothing
+                self.faults += 1
+                if self.faults == 1:
+                    _log.exception("the live view cannot take in %s; it goes on without it", type(event).__name__)
 
     def _paused(self) -> bool:
         """Wait for the next refresh, or until a view has appeared; True where there is none to come."""
@@ -196,11 +222,14 @@ class Pump:
     def _run(self) -> None:
         while not self._paused():
             try:
-                self.tick()
+                if self._last.is_set():
+                    time.sleep(_GRACE_S)  # whoever ended the run goes on first
+                else:
+                    self.tick()
             except Exception:  # noqa: BLE001 - a view that breaks must not break the kernel
                 _log.exception("the live view stops: it cannot be refreshed")
                 return
-            if self.state.done and self._ended is not None:
+            if self._ended is not None and (self.state.done or self._last.is_set()):
                 self._ended()
                 return
 

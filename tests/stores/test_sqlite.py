@@ -38,7 +38,7 @@ from tests.recording.made_events import ProgressMade, numbered, small_run, text
 
 @pytest.fixture
 def store(tmp_path):
-    with SQLiteStore(tmp_path / "runs.db", make_recording=Recording.from_pages) as store:
+    with SQLiteStore(tmp_path / "runs.db", recordings=Recording) as store:
         yield store
 
 

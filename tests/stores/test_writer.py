@@ -29,6 +29,9 @@ class Kept:
         self.seqs += [seq for part in parts for seq in part.seqs]
         return []
 
+    def catch_up(self):
+        return None
+
     def close(self):
         pass
 

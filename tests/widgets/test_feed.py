@@ -37,7 +37,7 @@ def pump_of(sink, **options):
 
 def test_the_tap_keeps_the_order_of_the_manager_and_is_called_in_line():
     observers, tap = ObserverManager(), Tap()
-    observers.register(tap, lossless=True, observer_id="tap")
+    observers.register(tap.put, lossless=True, observer_id="tap")
     events = [ev.NodeStarted(f"n{i}", 1) for i in range(100)]
     for event in events:
         observers.notify_nowait(event)
@@ -50,7 +50,7 @@ def test_a_tick_sends_one_message_however_many_events_came(runs):
     sink = Sink()
     pump, tap = pump_of(sink)
     for event in runs.many(300):
-        tap(event)
+        tap.put(event)
     pump.tick()
     pump.tick()
     assert len(sink.pushed) == 1
@@ -70,7 +70,7 @@ def test_a_view_that_lags_is_waited_for_and_then_gets_all_that_changed(runs):
     sink = Sink(ready=False)
     pump, tap = pump_of(sink)
     for event in runs.story():
-        tap(event)
+        tap.put(event)
         pump.tick()
     assert (sink.pushed, pump.skipped) == ([], 17)
     sink.is_ready = True
@@ -83,7 +83,7 @@ def test_the_last_word_is_sent_even_to_a_view_that_lags(runs):
     pump, tap = pump_of(sink)
     pump.start()
     for event in runs.story():
-        tap(event)
+        tap.put(event)
     pump.close()
     pump.close()
     assert sink.pushed[0] == (4, False, True)
@@ -93,7 +93,7 @@ def test_a_view_that_comes_back_gets_everything_also_after_the_end(runs):
     sink = Sink()
     pump, tap = pump_of(sink)
     for event in runs.story():
-        tap(event)
+        tap.put(event)
     pump.tick()
     pump.resync()
     pump.tick()
@@ -104,20 +104,49 @@ def test_a_view_that_comes_back_gets_everything_also_after_the_end(runs):
     assert sink.pushed[-1] == (4, True, True)
 
 
+def test_whoever_ends_a_run_does_not_fold_it(runs):
+    """The thread of the view takes in what is left and says that it has ended; ``finish`` only asks for it."""
+    ended = threading.Event()
+    folding = []
+    pump, tap = pump_of(Sink(), hz=0.1, ended=ended.set)
+    fold = pump.state.fold
+    pump.state.fold = lambda event: (folding.append(threading.current_thread().name), fold(event))
+    pump._ended = lambda: (pump.close(), ended.set())
+    pump.start()
+    for event in runs.story()[:5]:
+        tap.put(event)
+    assert pump.finish()
+    assert ended.wait(5)
+    assert folding == ["hexviz-pump"] * 5
+    pump._thread.join(5)
+    assert not pump.finish()
+
+
+def test_a_new_sink_begins_with_everything_within_its_budget(runs):
+    pump, tap = pump_of(None)
+    for event in runs.story()[:5]:
+        tap.put(event)
+    pump.tick()
+    sink = Sink()
+    pump.attach(sink)
+    pump.tick()
+    assert (sink.pushed, sink.asked) == ([(1, True, False)], [False])
+
+
 def test_until_a_view_has_said_hello_everything_is_sent(runs):
     sink = Sink(greeted=False)
     pump, tap = pump_of(sink)
     for event in runs.story()[:4]:
-        tap(event)
+        tap.put(event)
     pump.tick()
     assert sink.pushed == [(1, True, False)]
 
 
 def test_an_event_that_cannot_be_folded_is_counted_and_stops_nothing(runs):
     pump, tap = pump_of(Sink())
-    tap(ev.NodeStarted(name=["not", "a", "name"], wave_index=1))
+    tap.put(ev.NodeStarted(name=["not", "a", "name"], wave_index=1))
     for event in runs.story():
-        tap(event)
+        tap.put(event)
     pump.tick()
     assert pump.faults == 1
     assert pump.state.run_id in {"", "run-1"}
@@ -128,7 +157,7 @@ def test_the_pump_ends_by_itself_when_the_run_has_ended(runs):
     pump, tap = pump_of(Sink(), hz=20, ended=ended.set)
     pump.start()
     for event in runs.story():
-        tap(event)
+        tap.put(event)
     assert ended.wait(5)
     pump.close()
     assert not any(thread.name == "hexviz-pump" and thread is pump._thread for thread in threading.enumerate())
@@ -142,7 +171,7 @@ def test_a_flood_becomes_a_few_messages():
     count = 0
     while time.monotonic() < until:
         for _ in range(100):
-            tap(ev.NodeStarted(f"n{count % 500}", 1))
+            tap.put(ev.NodeStarted(f"n{count % 500}", 1))
             count += 1
         time.sleep(0.001)
     pump.close()
@@ -153,7 +182,7 @@ def test_a_flood_becomes_a_few_messages():
 def test_one_refresh_takes_in_only_so_much_as_leaves_the_run_its_time_and_the_rest_follows():
     pump, tap = pump_of(Sink(), hz=10)
     for i in range(60_000):
-        tap(ev.NodeStarted(f"n{i}", 1))
+        tap.put(ev.NodeStarted(f"n{i}", 1))
     pump.tick()
     assert 0 < pump.state.events < 60_000
     pump.tick(done=True)
@@ -172,7 +201,7 @@ def test_a_view_that_appears_is_served_at_once(runs):
     pump, tap = pump_of(sink, hz=0.1)
     pump.start()
     for event in runs.story()[:5]:
-        tap(event)
+        tap.put(event)
     pump.resync()
     until = time.monotonic() + 5
     while not sink.pushed:

@@ -38,6 +38,8 @@ async def cell(number):
     for view in views:
         view._repr_mimebundle_()
         view.close()
+    while any(thread.name == "hexviz-pump" for thread in threading.enumerate()):
+        await asyncio.sleep(0.001)  # as the end of a cell waits
 
 async def main():
     for number in range(5):

@@ -1,0 +1,114 @@
+"""Shows runs to others: the server of :mod:`hexviz.streams`, its page, and what feeds it."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from typing import TYPE_CHECKING, Any, Self
+
+from hexviz.errors import HexvizError, SourceError
+from hexviz.events.schema import from_record
+from hexviz.streams.broadcast import WebSocketBroadcaster
+from hexviz.widgets.page import LivePage
+
+if TYPE_CHECKING:
+    from hexviz.events.models import BaseEventManager
+    from hexviz.stores.store import Store
+
+__all__ = ["StoreServer", "broadcaster"]
+
+_log = logging.getLogger("hexviz.streams")
+_LOOK_S = 0.3
+_MOST_QUEUED = 10_000
+_STORE_HISTORY = 256 * 1024 * 1024
+
+
+def broadcaster(observers: BaseEventManager | None = None, **options: Any) -> WebSocketBroadcaster:
+    """A :class:`~hexviz.streams.WebSocketBroadcaster` with the page; ``options`` are its own."""
+    return WebSocketBroadcaster(observers, page=LivePage(), **options)
+
+
+class StoreServer:
+    """Serves runs of a store while somebody else writes them.
+
+    One run (``run_id``); or, with ``follow``, the newest, all that are being written, and each that begins later.
+    ``ended`` is set when there is nothing more to come. ``owned``: the store is closed with the server.
+    """
+
+    def __init__(
+        self, store: Store, *, run_id: str | None = None, follow: bool = False, owned: bool = False, **options: Any
+    ) -> None:
+        if run_id is None and not follow:
+            raise SourceError(f"there is no run in {store.where} yet: follow=True serves those that begin from now on")
+        self.broadcaster = broadcaster(**{"history_bytes": _STORE_HISTORY, **options})
+        self.ended = threading.Event()
+        self._store, self._only, self._owned = store, run_id, owned
+        self._places: dict[str, int] = {}
+        self._done: set[str] = set()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._work, name="hexviz-serve", daemon=True)
+        self._thread.start()
+
+    def _work(self) -> None:
+        while not self._stop.is_set():
+            try:
+                if not self._look():
+                    break
+            except HexvizError:
+                _log.exception("the store cannot be read; trying again")
+                self._stop.wait(5.0)
+            self._stop.wait(_LOOK_S)
+        self.ended.set()
+
+    def _look(self) -> bool:
+        """Read on in each run; whether more may come."""
+        infos = self._store.list_runs()
+        if self._only is not None:
+            infos = [info for info in infos if info.run_id == self._only]
+        elif not self._places:  # what is over by now is not served, but for the last one
+            self._done.update(info.run_id for info in infos[1:] if info.status != "running")
+        for info in reversed(infos):
+            if info.run_id not in self._done:
+                self._read(info.run_id)
+                if info.status != "running":
+                    self._done.add(info.run_id)
+        return self._only is None or self._only not in self._done
+
+    def _read(self, run_id: str) -> None:
+        place = self._places.get(run_id)
+        for record in self._store.tail(run_id, place, timeout=0.0, stop=self._stop.is_set):
+            event = from_record(record)
+            self._places[run_id] = event.seq
+            self.broadcaster.put(event)
+            while self.broadcaster.statistics()["queued"] > _MOST_QUEUED and not self._stop.is_set():
+                time.sleep(0.02)
+
+    @property
+    def url(self) -> str:
+        """Where :func:`hexviz.watch` finds it."""
+        return self.broadcaster.url
+
+    @property
+    def token(self) -> str | None:
+        """What lets others in."""
+        return self.broadcaster.token
+
+    @property
+    def page_url(self) -> str:
+        """What to open in a browser."""
+        return self.broadcaster.page_url
+
+    def close(self) -> None:
+        """Stop reading and serving; twice is fine."""
+        self._stop.set()
+        self._thread.join(5.0)
+        self.broadcaster.close(timeout=2.0)
+        if self._owned:
+            self._store.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()

@@ -1,0 +1,98 @@
+"""Copies of the columns of long runs, beside their records: a run that has ended is read from there at once.
+
+The records are what counts. A copy names the segments that it was made of by their bounds and checksums, so it is
+passed over when anything was added, removed or repaired since; each part has a checksum, and the copy is passed over
+where one does not match. The next reader makes a new one. Deleting both tables loses nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import secrets
+import sqlite3
+import zlib
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from hexviz.stores.sqlite_layout import execute_all
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+_TABLES = """
+CREATE TABLE IF NOT EXISTS copies (
+    run INTEGER PRIMARY KEY, token INTEGER NOT NULL, parts INTEGER NOT NULL, made_of BLOB NOT NULL
+);
+CREATE TABLE IF NOT EXISTS copied (
+    run INTEGER NOT NULL, token INTEGER NOT NULL, part INTEGER NOT NULL, crc INTEGER NOT NULL, data BLOB NOT NULL,
+    PRIMARY KEY (run, token, part)
+);
+"""
+_BUSY_MS = 500
+"""How long writing a copy waits for other writers: it can be made another time."""
+_THERE = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'copied'"
+
+
+class Copies:
+    """The copies in one file, by the row number of their run."""
+
+    def __init__(self, connection: sqlite3.Connection, lock: Any) -> None:
+        self._connection = connection
+        self._lock = lock
+
+    def made_of(self, run: int) -> bytes:
+        """What names the segments that a run has now."""
+        sql = "SELECT first_seq, last_seq, count, crc FROM segments WHERE run = ? ORDER BY first_seq"
+        with self._lock:
+            rows = self._connection.execute(sql, (run,)).fetchall()
+        return hashlib.sha256(repr(rows).encode()).digest()
+
+    def read(self, run: int) -> list[bytes] | None:
+        """The parts of the copy of a run; None where there is none that is whole and of what the run has now."""
+        with contextlib.suppress(sqlite3.Error), self._lock:
+            head = self._connection.execute("SELECT token, parts, made_of FROM copies WHERE run = ?", (run,)).fetchone()
+            if head is None or head[2] != self.made_of(run):
+                return None
+            sql = "SELECT part, crc, data FROM copied WHERE run = ? AND token = ? ORDER BY part"
+            rows = self._connection.execute(sql, (run, head[0])).fetchall()
+            if [row[0] for row in rows] == list(range(head[1])) and all(
+                type(data) is bytes and zlib.crc32(data) == crc for _, crc, data in rows
+            ):
+                return [data for _, _, data in rows]
+        return None
+
+    def write(self, run: int, made_of: bytes, parts: Sequence[bytes]) -> bool:
+        """Keep a copy, where nobody is in the way; the parts one by one, so that no writer waits for long."""
+        token = secrets.randbits(62)
+        insert = "INSERT INTO copied VALUES (?, ?, ?, ?, ?)"
+        with contextlib.suppress(sqlite3.Error), self._lock, self._in_no_hurry() as connection:
+            execute_all(connection, _TABLES)
+            for number, part in enumerate(parts):
+                connection.execute(insert, (run, token, number, zlib.crc32(part), part))
+            with connection:
+                connection.execute("BEGIN IMMEDIATE")
+                connection.execute("DELETE FROM copied WHERE run = ? AND token != ?", (run, token))
+                connection.execute("REPLACE INTO copies VALUES (?, ?, ?, ?)", (run, token, len(parts), made_of))
+            return True
+        return False
+
+    def delete(self, run: int) -> None:
+        """Remove what there is of a run, within the caller's transaction."""
+        if self._connection.execute(_THERE).fetchone():
+            self._connection.execute("DELETE FROM copies WHERE run = ?", (run,))
+            self._connection.execute("DELETE FROM copied WHERE run = ?", (run,))
+
+    @contextmanager
+    def _in_no_hurry(self) -> Iterator[sqlite3.Connection]:
+        """The connection, that neither waits for long nor for the disk."""
+        connection = self._connection
+        names = ("busy_timeout", "synchronous")
+        before = [(name, connection.execute(f"PRAGMA {name}").fetchone()[0]) for name in names]
+        connection.execute(f"PRAGMA busy_timeout = {_BUSY_MS}")
+        connection.execute("PRAGMA synchronous = NORMAL")
+        try:
+            yield connection
+        finally:
+            for name, value in before:
+                connection.execute(f"PRAGMA {name} = {value}")

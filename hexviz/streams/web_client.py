@@ -1,0 +1,168 @@
+"""One client of the server, from its request to its end: what it gets next, and whether it keeps up."""
+
+from __future__ import annotations
+
+import socket
+import time
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from websockets.asyncio.server import ServerConnection, broadcast
+from websockets.protocol import OPEN
+
+from hexviz.errors import RegistrationError
+from hexviz.events.topics import compile_pattern
+from hexviz.streams.event_log import Wanted
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Mapping
+
+    from hexviz.streams.event_log import EventLog
+    from hexviz.streams.web_models import PageView
+
+MOST_QUEUED = 256 * 1024
+"""While more bytes than so many wait for a client to read them it gets no more; with one frame on top this is all
+that a client can hold."""
+MOST_FRAME = 256 * 1024
+_KERNEL_BYTES = 256 * 1024
+_HEARD_BURST, _HEARD_RATE = 256 * 1024, 16 * 1024
+_MOST_PATTERNS, _MOST_PATTERN, _MOST_STARS = 20, 300, 4
+
+
+class _Said(msgspec.Struct):
+    k: str
+    seq: int
+
+
+_acknowledgement = msgspec.json.Decoder(_Said).decode
+
+
+class Connection(ServerConnection):
+    """A connection that may say little: this is a read-only server. One that floods it is cut off."""
+
+    client: Client | None = None
+    _allowed, _since = float(_HEARD_BURST), 0.0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Let the kernel keep little for a client too, so that a slow one shows early."""
+        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _KERNEL_BYTES)
+        super().connection_made(transport)
+
+    def data_received(self, data: bytes) -> None:
+        """Count what comes in, then take it in."""
+        now = time.monotonic()
+        self._allowed = min(_HEARD_BURST, self._allowed + _HEARD_RATE * (now - (self._since or now))) - len(data)
+        self._since = now
+        if self._allowed < 0 and self.protocol.state is OPEN:
+            self.transport.abort()
+        else:
+            super().data_received(data)
+
+
+class BadQueryError(ValueError):
+    """A client asked for something that there is not; the text is for it."""
+
+
+def wanted_by(query: Mapping[str, list[str]]) -> Wanted:
+    """What ``?run=ID&topics=PATTERN&topics=...`` asks for. Raises :class:`BadQueryError`."""
+    patterns = tuple(sorted(set(query.get("topics", []))))
+    if len(patterns) > _MOST_PATTERNS:
+        raise BadQueryError(f"At most {_MOST_PATTERNS} topics, please.")
+    for pattern in patterns:
+        if len(pattern) > _MOST_PATTERN or pattern.count("**") > _MOST_STARS:
+            raise BadQueryError(f"A topic pattern has at most {_MOST_PATTERN} characters and {_MOST_STARS} times '**'.")
+        try:
+            compile_pattern(pattern)
+        except RegistrationError as error:
+            raise BadQueryError(str(error)) from error
+    runs = query.get("run", [])
+    if len(runs) > 1:
+        raise BadQueryError("One run, or none for all of them, please.")
+    return Wanted(runs[0] if runs else None, patterns)
+
+
+class Client:
+    """What both kinds of client have in common."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        self.ignored = 0
+        self._waiting_since = 0.0
+
+    @property
+    def queued_bytes(self) -> int:
+        """Bytes that wait for the client to read them."""
+        return int(self.connection.transport.get_write_buffer_size())
+
+    def is_open(self) -> bool:
+        """Whether it can be sent something."""
+        return self.connection.protocol.state is OPEN
+
+    def stalled_s(self) -> float:
+        """For how long now it has not read what waits for it."""
+        if not self.has_room():
+            self._waiting_since = self._waiting_since or time.monotonic()
+            return time.monotonic() - self._waiting_since
+        self._waiting_since = 0.0
+        return 0.0
+
+    def has_room(self) -> bool:
+        """Whether it may be sent more."""
+        return self.queued_bytes <= MOST_QUEUED
+
+    def heard(self, _message: str | bytes) -> None:
+        """It said something; there is nothing that it could ask for."""
+        self.ignored += 1
+
+
+class EventClient(Client):
+    """One that gets events, from ``position`` on."""
+
+    def __init__(self, connection: Connection, wanted: Wanted, position: int) -> None:
+        super().__init__(connection)
+        self.wanted = wanted
+        self.position = position
+        self.dropped = 0
+
+    def send(self, log: EventLog, frames: dict[Any, tuple[bytes, int, int]]) -> int:
+        """Send what comes next, one frame at most; the number of events in it. ``frames`` were made for others."""
+        lost = max(log.first - self.position, 0)
+        self.position += lost
+        self.dropped += lost
+        if self.position >= log.end and not lost:
+            return 0
+        key = (self.wanted, self.position, lost)
+        found = frames.get(key)
+        if found is None:
+            found = frames[key] = log.frame(self.wanted, self.position, lost, MOST_FRAME)
+        frame, self.position, events = found
+        if frame:
+            broadcast([self.connection], frame, text=True)
+        return events
+
+
+class PageClient(Client):
+    """A browser with the page: it gets views of a run, and says which it has drawn."""
+
+    def __init__(self, connection: Connection, view: PageView) -> None:
+        super().__init__(connection)
+        self.view = view
+
+    def send(self) -> bool:
+        """Send what changed, if the browser keeps up; whether anything was sent."""
+        frame = self.view.frame()
+        if frame is not None:
+            broadcast([self.connection], frame)
+        return frame is not None
+
+    def heard(self, _message: str | bytes) -> None:
+        """An acknowledgement is taken note of, all else ignored."""
+        try:
+            said = _acknowledgement(_message)
+        except (msgspec.DecodeError, ValueError, RecursionError):
+            said = None
+        if said is not None and said.k == "ack":
+            self.view.acknowledge(said.seq)
+        else:
+            super().heard(_message)

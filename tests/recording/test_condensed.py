@@ -1,0 +1,126 @@
+"""Columns as bytes: they come back equal; what is anything else gives None, or a recording that can be looked at."""
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pandas.testing import assert_frame_equal
+
+from hexviz.events import events as ev
+from hexviz.events.schema import to_record
+from hexviz.recording.frames import COLUMNS
+from hexviz.recording.recording import Recording
+from tests.benchmarks.made_recording import runs
+from tests.recording.made_events import MS, ProgressMade, numbered
+from tests.recording.random_runs import record_random
+
+
+def made(count=2_000):
+    """One run of 100 nodes, again and again under one id."""
+    events = (event for event in runs(count) if type(event) is not ev.PipelineStarted)
+    return [msgspec.structs.replace(event, run_id="r", seq=seq) for seq, event in enumerate(events, 1)]
+
+
+def looked_at(recording):
+    for name in COLUMNS:
+        getattr(recording.frames, name)
+    return list(recording.records())
+
+
+@pytest.mark.parametrize("recording", [*map(record_random, range(6)), Recording(made())], ids=[*"012345", "made"])
+def test_a_run_comes_back_with_equal_records_and_frames(recording):
+    back = Recording.from_columns(recording.to_columns())
+    assert list(back.records()) == list(recording.records())
+    assert back.run_ids == recording.run_ids
+    for name in COLUMNS:
+        assert_frame_equal(getattr(back.frames, name), getattr(recording.frames, name))
+
+
+@given(numbered)
+def test_any_run_comes_back_equal_or_not_at_all(events):
+    recording = Recording(events)
+    parts = recording.to_columns()
+    if parts is None:
+        every = [column for block in recording.columns.blocks for column in (block.base | block.columns).values()]
+        odd = any(column.odd for column in every if not isinstance(column, list))
+        surrogate = any("\ud800" <= char <= "\udfff" for text in recording.columns.strings for char in text)
+        assert not events or odd or surrogate or any(type(event) is ProgressMade for event in events)
+        return
+    back = Recording.from_columns(parts)
+    assert list(back.records()) == [to_record(event) for event in events]
+
+
+def test_a_recording_that_came_back_goes_on():
+    events = made(300)
+    back = Recording.from_columns(Recording(events[:200]).to_columns())
+    back.columns.extend(list(Recording(events[200:]).events()))
+    assert list(back.records()) == list(Recording(events).records())
+
+
+@pytest.mark.parametrize(
+    "events",
+    [
+        [],
+        [ev.NodeStarted("a", 1, run_id="r", seq=2, monotonic_ns=MS)],
+        [ev.NodeStarted("a", 1, run_id="r", seq=seq) for seq in (2, 1)],
+        [ev.NodeStarted("a", 1, run_id="r", seq=1)] * 2,
+        [ev.NodeStarted("a", 1, run_id=run_id, seq=1) for run_id in "rs"],
+        [ev.NodeStarted("a", None, run_id="r", seq=1)],
+        [ProgressMade("a", done=1, run_id="r", seq=1)],
+    ],
+    ids=["nothing", "a gap", "not in order", "twice", "two runs", "an odd value", "a user's class"],
+)
+def test_what_is_not_one_plain_run_from_1_to_n_is_not_condensed(events):
+    assert Recording(events).to_columns() is None
+
+
+PARTS = Recording(made(400)).to_columns()
+
+
+@given(st.data())
+def test_any_change_gives_none_or_a_recording_that_can_be_looked_at(data):
+    parts = list(PARTS)
+    for _ in range(data.draw(st.integers(1, 3))):
+        at = data.draw(st.integers(0, len(parts) - 1))
+        changed = bytearray(parts[at])
+        if changed and data.draw(st.booleans()):
+            changed[data.draw(st.integers(0, len(changed) - 1))] ^= data.draw(st.integers(1, 255))
+        else:
+            del changed[data.draw(st.integers(0, len(changed))) :]
+        parts[at] = bytes(changed)
+    recording = Recording.from_columns(parts)
+    assert recording is None or looked_at(recording)
+
+
+HEAD = msgspec.json.decode(PARTS[0])
+NUMBERS = st.integers(-3, 500) | st.sampled_from([2**31, 2**40, 2**63 - 1, -(2**63)])
+
+
+@given(st.data())
+def test_any_other_number_in_the_head_gives_none_or_a_recording_that_can_be_looked_at(data):
+    head = msgspec.json.decode(PARTS[0])
+    blocks = list(head["blocks"].values())
+    packed = [head["classes"], *(column[0] for block in blocks for column in block.values())]
+    packed += [column[1][2] for block in blocks for column in block.values() if column[1]]
+    chosen = data.draw(st.sampled_from(packed))
+    chosen[data.draw(st.integers(2, 4))] = data.draw(NUMBERS)
+    if data.draw(st.booleans()):
+        chosen[1] = data.draw(st.sampled_from(["same", "steps", "values", "?"]))
+    recording = Recording.from_columns([msgspec.json.encode(head), *PARTS[1:]])
+    assert recording is None or looked_at(recording)
+
+
+@pytest.mark.parametrize("parts", [[], [b""], [b"{}"], [b"\x80\x04."], [b"[" * 100_000], PARTS[:1], PARTS[1:]])
+def test_what_is_no_copy_gives_none(parts):
+    assert Recording.from_columns(parts) is None
+
+
+@pytest.mark.parametrize("name", ["format", "schema"])
+def test_a_copy_of_another_version_is_passed_over(name):
+    head = msgspec.json.encode(HEAD | {name: HEAD[name] + 1})
+    assert Recording.from_columns([head, *PARTS[1:]]) is None
+
+
+def test_a_field_that_the_class_does_not_have_is_no_copy():
+    blocks = HEAD["blocks"] | {"NodeStarted": HEAD["blocks"]["NodeStarted"] | {"more": [["", "same", 1, 0, 0]]}}
+    assert Recording.from_columns([msgspec.json.encode(HEAD | {"blocks": blocks}), *PARTS[1:]]) is None

@@ -1,0 +1,225 @@
+"""A long run is read from a copy of its columns, which is never anything but what its records say."""
+
+import contextlib
+import sqlite3
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+import hexviz
+from hexviz.events import events as ev
+from hexviz.events.schema import to_record
+from hexviz.recording.recorder import Recorder
+from hexviz.stores import store as store_module
+from hexviz.stores.errors import StoreCorruptError, StoreWriteError
+from hexviz.testing.store_contract import contract_run, kept
+
+
+@pytest.fixture(autouse=True)
+def _every_run_is_long(monkeypatch):
+    monkeypatch.setattr(store_module, "LONG", 1)
+
+
+@pytest.fixture
+def store(tmp_path):
+    with hexviz.open_store(tmp_path / "runs.db") as store:
+        yield store
+
+
+def count(store, table="copies"):
+    with contextlib.closing(sqlite3.connect(store.path)) as raw:
+        there = raw.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (table,)).fetchone()
+        return raw.execute(f"SELECT count(*) FROM {table}").fetchone()[0] if there else 0
+
+
+def change(store, sql):
+    with contextlib.closing(sqlite3.connect(store.path)) as raw, raw:
+        assert raw.execute(sql).rowcount
+
+
+def from_the_copy(store, run_id="run-1"):
+    """The records of the recording; fails where the pages are read."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(type(store), "pages", lambda *_: pytest.fail("the pages were read"))
+        return list(store.recording(run_id).records())
+
+
+def records(run):
+    return [to_record(event) for event in run]
+
+
+def test_the_second_reader_gets_what_the_first_has_copied(store, tmp_path):
+    run = contract_run(nodes=5)
+    kept(store, run)
+    assert list(store.recording("run-1").records()) == records(run)
+    assert from_the_copy(store) == records(run)
+    with hexviz.open_store(tmp_path / "runs.db") as other:
+        assert from_the_copy(other) == records(run)
+    assert store.verify() == []
+
+
+def test_a_recorder_that_closes_leaves_a_copy(tmp_path):
+    graph = hexviz.Graph("g")
+    for i in range(20):
+        graph.node(lambda: 1, name=f"n{i}")
+    with hexviz.open_store(tmp_path / "runs.db") as store:
+        result = hexviz.run_sync(graph, store=store)
+        assert from_the_copy(store, result.run_id) == list(store.read(result.run_id))
+
+
+def test_a_run_that_goes_on_is_not_copied(store):
+    kept(store, contract_run()[:-1])
+    store.recording("run-1")
+    assert count(store) == 0
+
+
+def test_a_short_run_is_not_copied(store, monkeypatch):
+    monkeypatch.setattr(store_module, "LONG", 18)
+    kept(store, contract_run())
+    store.recording("run-1")
+    assert count(store) == 0
+
+
+def test_what_is_added_after_the_copy_is_read_and_copied(store):
+    run = contract_run(nodes=5)
+    kept(store, [event for event in run if event.seq != 7])
+    store.recording("run-1")
+    kept(store, [run[6]])
+    assert list(store.recording("run-1").records()) == records(run)
+    assert from_the_copy(store) == records(run)
+    assert count(store) == 1
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE copied SET data = CAST(x'00' || substr(data, 2) AS BLOB) WHERE length(data) > 1",
+        "UPDATE copied SET data = x'07' WHERE part = 3",
+        "DELETE FROM copied WHERE part = 5",
+        "UPDATE copied SET part = part + 1000",
+        "UPDATE copied SET data = 7 WHERE part = 2",
+        "UPDATE copies SET parts = parts - 1",
+        "UPDATE copies SET made_of = x'00'",
+        "DROP TABLE copied",
+    ],
+)
+def test_a_copy_that_is_not_whole_is_passed_over_and_made_anew(store, damage):
+    run = contract_run(nodes=5)
+    kept(store, run)
+    store.recording("run-1")
+    with contextlib.closing(sqlite3.connect(store.path)) as raw, raw:
+        raw.execute(damage)
+    assert list(store.recording("run-1").records()) == records(run)
+    assert from_the_copy(store) == records(run)
+    assert count(store, "copied") > 5
+
+
+def test_a_damaged_page_is_found_where_there_is_no_copy_and_by_verify_in_any_case(store):
+    kept(store, contract_run(nodes=5))
+    store.recording("run-1")
+    change(store, "UPDATE segments SET page = replace(page, 'load', 'lord')")
+    assert store.verify() != []
+    change(store, "DELETE FROM copies")
+    with pytest.raises(StoreCorruptError):
+        store.recording("run-1")
+    assert count(store) == 0
+
+
+def test_deleting_a_run_deletes_its_copy_and_no_other(store):
+    for run_id in ("a", "b"):
+        kept(store, contract_run(run_id, nodes=5))
+        store.recording(run_id)
+    parts = count(store, "copied")
+    store.delete("a")
+    assert (count(store), count(store, "copied")) == (1, parts // 2)
+    assert from_the_copy(store, "b") == records(contract_run("b", nodes=5))
+
+
+def test_a_copy_that_was_not_finished_is_none_and_makes_way(store, monkeypatch):
+    run = contract_run(nodes=5)
+    kept(store, run)
+    execute = store._copies._connection.execute
+
+    class Dying:
+        in_transaction = False
+
+        def execute(self, sql, *more):
+            if "VALUES (?, ?, ?, ?, ?)" in sql and more[0][2] == 4:
+                raise sqlite3.OperationalError("disk I/O error")
+            return execute(sql, *more)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store._copies, "_connection", Dying())
+        assert list(store.recording("run-1").records()) == records(run)
+    assert (count(store), count(store, "copied")) == (0, 4)
+    assert list(store.recording("run-1").records()) == records(run)
+    assert from_the_copy(store) == records(run)
+    tokens = "SELECT count(DISTINCT token) FROM copied"
+    with contextlib.closing(sqlite3.connect(store.path)) as raw:
+        assert raw.execute(tokens).fetchone() == (1,)
+
+
+def test_reading_does_not_wait_for_whoever_writes(store, tmp_path):
+    kept(store, contract_run())
+    with contextlib.closing(sqlite3.connect(tmp_path / "runs.db", isolation_level=None)) as writer:
+        writer.execute("BEGIN IMMEDIATE")
+        assert list(store.recording("run-1").records()) == records(contract_run())
+    assert count(store) == 0
+
+
+def recorded(store, run):
+    recorder = Recorder(store=store)
+    for event in run:
+        recorder(event)
+    return recorder
+
+
+def test_events_that_were_refused_leave_no_copy(tmp_path, store):
+    kept(store, contract_run(nodes=5))
+    with hexviz.open_store(tmp_path / "runs.db") as other:
+        mine = [ev.NodeStarted("mine", 1, run_id="run-1", seq=event.seq) for event in contract_run(nodes=5)]
+        recorder = recorded(other, mine)
+        with pytest.raises(StoreWriteError):
+            recorder.close()
+        assert other.keep_columns("run-1", recorder.recording) is False
+    assert count(store) == 0
+
+
+def test_a_recorder_that_heard_only_a_part_leaves_no_copy(store):
+    run = contract_run(nodes=5)
+    kept(store, run[:4])
+    recorded(store, run[4:]).close()
+    assert count(store) == 0
+
+
+def test_what_a_recorder_heard_out_of_order_is_copied_by_the_first_reader(store):
+    run = contract_run(nodes=5)
+    recorded(store, [*run[:3], run[4], run[3], *run[5:]]).close()
+    assert count(store) == 0
+    assert list(store.recording("run-1").records()) == records(run)
+    assert from_the_copy(store) == records(run)
+
+
+def test_two_processes_that_copy_at_once_leave_one_copy(store):
+    run = contract_run(nodes=300)
+    kept(store, run)
+    program = """
+        import sys, hexviz
+        from hexviz.stores import store
+        store.LONG = 1
+        with hexviz.open_store(sys.argv[1]) as opened:
+            input()
+            assert len(opened.recording("run-1")) == int(sys.argv[2])
+    """
+    command = [sys.executable, "-c", textwrap.dedent(program), store.path, str(len(run))]
+    readers = [subprocess.Popen(command, stdin=subprocess.PIPE) for _ in range(2)]
+    for reader in readers:
+        reader.stdin.write(b"\n")
+        reader.stdin.flush()
+    assert [reader.wait(60) for reader in readers] == [0, 0]
+    for reader in readers:
+        reader.stdin.close()
+    assert count(store) == 1
+    assert from_the_copy(store) == records(run)
