@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping, Sequence
     from types import TracebackType
 
-    from hexviz.events.control_manager import Decision
+    from hexviz.events.asking import Decision
 
 
 class _Call:

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from hexviz.dag.graph import Graph, NodeSpec
-    from hexviz.events.control_manager import Decision
+    from hexviz.events.asking import Decision
 
 Schedule = Literal["ready", "wave"]
 OnError = Literal["fail_fast", "continue"]
@@ -286,6 +286,7 @@ def _refuse_foreign_loops(graph: Graph) -> None:
         raise OrchestratorError(msg) from None
 
 
+_CONTAINERS = frozenset(CONTAINERS)
 _plans: weakref.WeakKeyDictionary[Graph, tuple[int, Plan]] = weakref.WeakKeyDictionary()
 
 
@@ -318,7 +319,9 @@ def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
 
 
 def _detached(results: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: detached(value) if type(value) in CONTAINERS else value for name, value in results.items()}
+    if _CONTAINERS.isdisjoint(map(type, results.values())):
+        return dict(results)
+    return {name: detached(value) for name, value in results.items()}
 
 
 def _summary(run: Run) -> str:

@@ -15,7 +15,7 @@ import sys
 from contextvars import copy_context
 from functools import partial
 from time import monotonic_ns
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hexviz.dag.binding import MISSING
 from hexviz.dag.current import CURRENT, CurrentNode
@@ -25,7 +25,7 @@ from hexviz.dag.outcomes import Freed, Outcomes
 from hexviz.dag.place import DONE, Place
 from hexviz.dag.signals import delay_of, mapping_of, veto
 from hexviz.dag.waves import CANCELLED, FAILED, OPEN, RUNNING, SUCCEEDED, WAITING
-from hexviz.events.control_manager import NO_OBJECTION, Decision
+from hexviz.events.asking import NO_OBJECTION, Begun, Decision
 from hexviz.events.events import (
     Event,
     NodeCancelled,
@@ -34,6 +34,7 @@ from hexviz.events.events import (
     NodeStarted,
     WaveCompleted,
     WaveStarted,
+    utc_now,
 )
 from hexviz.events.models import ControlSignal, ExecutionContext
 from hexviz.events.stepping import AbandonedError, Continued
@@ -51,6 +52,8 @@ if TYPE_CHECKING:
 _log = logging.getLogger("hexviz.dag")
 _CATCH_UP_EVERY = 31
 _LAG_NS = 100_000_000
+_FRESH_NS = 10_000
+"""For so long a reading of the wall clock is good for the next event too: it costs as much as the event itself."""
 _PAUSE_S = 0.01
 _BEAT_S = 0.2
 
@@ -80,6 +83,8 @@ class Run(Outcomes):
         self._held = False
         self._burst = 2 * settings.max_concurrent_nodes + 2  # events that nodes under way may yet tell
         self._asking: Place | None = None
+        self._timestamp = utc_now()
+        self._fresh_until = 0
         self._finished: asyncio.Future[None] = self.loop.create_future()
         self._beating: asyncio.TimerHandle | None = None
         if "ipykernel" in sys.modules:
@@ -183,7 +188,7 @@ class Run(Outcomes):
         self._beating = self.loop.call_later(_BEAT_S, self._beat)
 
     def _check_finished(self) -> None:
-        if not self._finished.done() and (not self.waves.unfinished or self.stopped):
+        if not self._finished.done() and (self.stopped or not (self.waves.unfinished or self._workers)):
             self._finished.set_result(None)
 
     # --- workers
@@ -222,6 +227,9 @@ class Run(Outcomes):
         left, unmet, children, barrier = self.waves.left, self._unmet, plan.children, self._barrier
         run_id, pipeline, all_votes, contexts = self.run_id, plan.name, self._all_votes, self._contexts
         notify, take_turn, end_turn = observers.notify_nowait, self._lock.acquire, self._lock.release
+        starts = ends = None  # who is asked, and this worker's checks of them
+        check_start: Any = None
+        check_end: Any = None
         step = place.new_step()
         while ready and not self._held:
             index = ready.popleft()
@@ -232,8 +240,11 @@ class Run(Outcomes):
             if observers.blocking:
                 await observers.make_room(self._burst)
             gate = gates[waves[index]]
-            if gate is not OPEN and not await self._pass_gate(index, gate, place):
-                continue
+            if gate is not OPEN:
+                gate = gate or self._open(waves[index])
+                if gate is not OPEN:
+                    await self._pass_gate(index, gate, place)
+                    continue
             status[index] = RUNNING
             attempt = attempts[index]
             name, wave, parents, worker = facts[index]
@@ -249,12 +260,14 @@ class Run(Outcomes):
                     if freed is not None:
                         ready_at, queued_ms = freed.timestamp, (now - freed.monotonic_ns) / 1e6
                         freed_by[index] = None
+                    if now > self._fresh_until:
+                        self._look_at_clock(now)
                     take_turn()  # half the price of a with statement
                     try:
                         seq = next(seqs)
                         started = NodeStarted(
                             name, wave, parents, attempt, ready_at, queued_ms, worker,
-                            run_id=run_id, seq=seq, monotonic_ns=now, pipeline=pipeline,
+                            timestamp=self._timestamp, run_id=run_id, seq=seq, monotonic_ns=now, pipeline=pipeline,
                         )  # fmt: skip
                         if observers.active:
                             notify(started)
@@ -266,11 +279,14 @@ class Run(Outcomes):
                         where = contexts[index] = ExecutionContext(pipeline, name, wave, attempt, {}, run_id)
                     elif where.attempt != attempt:
                         where = self.context_of(index)
-                    decision = control.begin(started, where, all_votes=all_votes)
-                    if decision is not NO_OBJECTION and not await self._may_start(
-                        index, place, started, times, decision
-                    ):
-                        continue
+                    if starts is not control.rows[NodeStarted]:
+                        starts = control.rows[NodeStarted]
+                        check_start = starts.check(all_votes=all_votes)
+                    outcome = check_start.ask((started, where))
+                    if outcome is not NO_OBJECTION:
+                        decision, starts = check_start.begun(outcome), None
+                        if not await self._may_start(index, place, started, times, decision):
+                            continue
 
             # Its code runs up to its first wait, in a context of its own; where it waits, so does this worker.
             context = copy_context()
@@ -310,22 +326,29 @@ class Run(Outcomes):
             # It ended well: tell, ask control, and free its children.
             completed = None
             if observers.active or control.active:
+                if ended_ns > self._fresh_until:
+                    self._look_at_clock(ended_ns)
                 shown = result if type(result) not in CONTAINERS else detached(result)
                 take_turn()
                 try:
                     seq = next(seqs)
                     completed = NodeCompleted(
                         name, wave, shown, duration_ms, attempt,
-                        run_id=run_id, seq=seq, monotonic_ns=ended_ns, pipeline=pipeline,
+                        timestamp=self._timestamp, run_id=run_id, seq=seq, monotonic_ns=ended_ns, pipeline=pipeline,
                     )  # fmt: skip
                     if observers.active:
                         notify(completed)
                 finally:
                     end_turn()
                 if control.active:
-                    decision = control.begin(completed, where or self.context_of(index), all_votes=all_votes)
-                    if decision is not NO_OBJECTION and not await self._may_stand(index, place, completed, decision):
-                        continue
+                    if ends is not control.rows[NodeCompleted]:
+                        ends = control.rows[NodeCompleted]
+                        check_end = ends.check(all_votes=all_votes)
+                    outcome = check_end.ask((completed, where or self.context_of(index)))
+                    if outcome is not NO_OBJECTION:
+                        decision, ends = check_end.begun(outcome), None
+                        if not await self._may_stand(index, place, completed, decision):
+                            continue
                     contexts[index] = None
             results[index] = result
             if barrier or self.stopped:
@@ -344,8 +367,9 @@ class Run(Outcomes):
                 else:
                     freed_by[child] = completed
                     ready.append(child)
-        if not self.waves.unfinished:
-            self._check_finished()
+
+    def _look_at_clock(self, now: int) -> None:
+        self._timestamp, self._fresh_until = utc_now(), now + _FRESH_NS
 
     def _launcher(self, index: int) -> Launcher:
         return self.plan.launcher(index) if self.plan.asynchronous[index] else self._in_thread
@@ -446,29 +470,61 @@ class Run(Outcomes):
 
     # --- waves
 
-    async def _pass_gate(self, index: int, gate: Any, place: Place) -> bool:
-        """A node of a wave that is not simply open: the first one tells and asks for all, the others wait."""
+    # Events of waves are written out like those of nodes: there may be as many.
+    def _open(self, wave: int) -> Any:
+        """The first node of ``wave`` may start, so tell, and ask for all: OPEN, or the question that was begun."""
+        now, run_id, pipeline = monotonic_ns(), self.run_id, self.plan.name
+        names = self.waves.start(wave, now)
+        if self.observers.active or self.control.active:
+            if now > self._fresh_until:
+                self._look_at_clock(now)
+            self._lock.acquire()
+            try:
+                seq = next(self._seq)
+                started = WaveStarted(
+                    wave, names,
+                    timestamp=self._timestamp, run_id=run_id, seq=seq, monotonic_ns=now, pipeline=pipeline,
+                )  # fmt: skip
+                self.observers.notify_nowait(started)
+            finally:
+                self._lock.release()
+            if self.control.active:
+                context = ExecutionContext(pipeline, None, wave, 1, self.context.metadata, run_id)
+                begun = self.control.rows[WaveStarted].begin(started, context, all_votes=self._all_votes)
+                if begun is not NO_OBJECTION:
+                    return _Question(started, context, begun)
+        self.waves.gates[wave] = OPEN
+        return OPEN
+
+    def _complete_wave(self, wave: int) -> None:
+        now, run_id, pipeline = monotonic_ns(), self.run_id, self.plan.name
+        duration_ms = self.waves.end(wave, now)
+        if not self.observers.active:
+            return
+        succeeded, failed, skipped, fell_back, cancelled = self.waves.counts(wave, self.status)
+        if now > self._fresh_until:
+            self._look_at_clock(now)
+        self._lock.acquire()
+        try:
+            seq = next(self._seq)
+            completed = WaveCompleted(
+                wave, duration_ms, succeeded, failed, skipped, fell_back, cancelled,
+                timestamp=self._timestamp, run_id=run_id, seq=seq, monotonic_ns=now, pipeline=pipeline,
+            )  # fmt: skip
+            self.observers.notify_nowait(completed)
+        finally:
+            self._lock.release()
+
+    async def _pass_gate(self, index: int, gate: Any, place: Place) -> None:
+        """A node of a wave that is not simply open: the first one asks for all, the others wait for the answer."""
         if isinstance(gate, list):
             gate.append(index)
-            return False
-        if gate is not None:
+        elif isinstance(gate, _Question):
+            wave = self.plan.waves[index]
+            self.waves.gates[wave] = [index]
+            await self._open_later(wave, place, self._ask_for_wave(*gate))
+        else:
             self._apply_wave(gate, index)
-            return False
-        wave, gates = self.plan.waves[index], self.waves.gates
-        names = self.waves.start(wave)
-        if not (self.observers.active or self.control.active):
-            gates[wave] = OPEN
-            return True
-        started = self.emit(WaveStarted, wave, names)
-        if self.control.active:
-            context = ExecutionContext(self.plan.name, None, wave, 1, self.context.metadata, self.run_id)
-            decision = self.control.begin(started, context, all_votes=self._all_votes)
-            if decision is not NO_OBJECTION:
-                gates[wave] = [index]
-                await self._open_later(wave, place, self._ask_for_wave(started, context, decision))
-                return False
-        gates[wave] = OPEN
-        return True
 
     async def _open_later(self, wave: int, place: Place, asking: Coroutine[Any, Any, Decision | None]) -> None:
         waiting = self.waves.gates[wave]
@@ -487,9 +543,9 @@ class Run(Outcomes):
         self.waves.gates[wave] = OPEN if decision is None else decision
         self.ready.extendleft(reversed(waiting))
 
-    async def _ask_for_wave(self, started: WaveStarted, context: ExecutionContext, begun: Any) -> Decision | None:
+    async def _ask_for_wave(self, started: WaveStarted, context: ExecutionContext, begun: Begun) -> Decision | None:
         """What became of a first question that is under way; a RETRY waits, and asks again."""
-        decision = self.note(started, context, begun if type(begun) is Decision else await begun)
+        decision = self.note(started, context, begun if isinstance(begun, Decision) else await begun)
         if decision is None or decision.response.signal is not ControlSignal.RETRY:
             return decision
         delay_s = delay_of(decision)
@@ -518,17 +574,20 @@ class Run(Outcomes):
         else:
             self._skip(index, decision, data.get(name))
 
-    def _complete_wave(self, wave: int) -> None:
-        duration_ms = self.waves.end(wave)
-        if self.observers.active:
-            self.emit(WaveCompleted, wave, duration_ms, *self.waves.counts(wave, self.status))
-
     def results_by_name(self) -> dict[str, Any]:
         """The results so far; nodes without one are left out."""
         pairs = zip(self.plan.names, self.results, strict=True)
         if self.status.count(SUCCEEDED) == len(self.status):
             return dict(pairs)
         return {name: result for name, result in pairs if result is not MISSING}
+
+
+class _Question(NamedTuple):
+    """What was asked about the start of a wave, and what came of it so far."""
+
+    started: WaveStarted
+    context: ExecutionContext
+    begun: Begun
 
 
 def _warn_of_lag(node: str, pipeline: str, held_ns: int) -> None:

@@ -19,7 +19,7 @@ import msgspec
 
 from hexviz.events.secrets import masked, masked_head, masked_tail
 
-_utc_now = partial(datetime.now, UTC)
+utc_now = partial(datetime.now, UTC)
 _ESCAPED = {ord(c): f"%{ord(c):02X}" for c in "%.*"}
 _UNPRINTABLE = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))}
 
@@ -100,7 +100,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     given) are set by whoever runs the pipeline.
     """
 
-    timestamp: datetime = msgspec.field(default_factory=_utc_now)
+    timestamp: datetime = msgspec.field(default_factory=utc_now)
     run_id: str = ""
     seq: int = 0
     monotonic_ns: int = msgspec.field(default_factory=time.monotonic_ns)
