@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     Live: TypeAlias = bool | str | Iterable[str]
 
 
-_SETTINGS = ("schedule", "on_error", "max_concurrent_nodes", "decisions", "max_attempts", "cancel_grace_s")
+_SETTINGS = ("schedule", "on_error", "max_concurrent_nodes", "decisions", "max_attempts", "cancel_grace_s", "runner")
 _ENDING_S = 5.0
 
 
@@ -79,8 +79,8 @@ def run(
     :func:`dashboard`, and ``live="all"`` shows each. Each run is kept in the default store (see :func:`open_store`)
     unless ``store`` is another one, a path, or False. Each of ``sinks`` (see :mod:`hexviz.streams`) gets its events
     too, and stays yours to close. Further options are those of :class:`hexviz.Orchestrator`
-    (``decisions``, ``max_attempts``, ``cancel_grace_s``); any other keyword argument reaches the nodes that take it,
-    and is refused with a :class:`WrongCallError` where none does.
+    (``decisions``, ``max_attempts``, ``cancel_grace_s``, ``runner``); any other keyword argument reaches the nodes that
+    take it, and is refused with a :class:`WrongCallError` where none does.
 
     The result is a dict of node -> result with ``run_id``, ``status`` and ``recording``. Raises
     :class:`hexviz.PipelineError` for a run that failed; it carries ``run_id``, ``results`` and ``recording`` too.

@@ -23,6 +23,7 @@ from hexviz.dag.detach import CONTAINERS, detached
 from hexviz.dag.errors import NodeTimeoutError, NodeVetoedError, OrchestratorError
 from hexviz.dag.outcomes import Freed, Outcomes
 from hexviz.dag.place import DONE, Place
+from hexviz.dag.runners.attempt import Attempt
 from hexviz.dag.signals import delay_of, mapping_of, veto
 from hexviz.dag.waves import CANCELLED, FAILED, OPEN, RUNNING, SUCCEEDED, WAITING
 from hexviz.events.asking import NO_OBJECTION, Begun, Decision
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from hexviz.dag.orchestrator import Settings
     from hexviz.dag.plan import Launcher, Plan
     from hexviz.dag.runners.local import ThreadRunner
+    from hexviz.dag.runners.runner import Runner, Session
     from hexviz.events.control_manager import ControlManager
     from hexviz.events.observer_manager import ObserverManager
 
@@ -71,12 +73,23 @@ class Run(Outcomes):
         control: ControlManager,
         settings: Settings,
         threads: ThreadRunner,
+        runner: Runner | None = None,
     ) -> None:
         super().__init__(plan, run_id=run_id, observers=observers, control=control, settings=settings)
         self.initial_input = initial_input
         self.loop = asyncio.get_running_loop()
         self.context = ExecutionContext(plan.name, run_id=run_id)
         self._threads = threads
+        self._runner = runner
+        self._session: Session | None = None
+        self._away: dict[int, Attempt] = {}
+        self._facts, self._launchers = plan.facts, plan.launchers
+        self._asynchronous, self._out_models = plan.asynchronous, plan.out_models
+        if runner is not None:
+            self._facts = [(*facts[:3], runner.label) for facts in plan.facts]
+            self._launchers, self._asynchronous = [self._elsewhere] * len(plan), [True] * len(plan)
+            if runner.keeps_results:  # what is here only stands for them: the worker checks them
+                self._out_models = [None] * len(plan)
         self._timers: set[asyncio.TimerHandle] = set()
         self._workers: dict[asyncio.Task[None], Place] = {}
         self._spare = False
@@ -96,6 +109,20 @@ class Run(Outcomes):
         """Run every node that can run; ``failures``, ``fatal``, ``stopped`` and ``results`` say what came of it."""
         if not self.waves.unfinished or self.stopped:
             return
+        if self._runner is None:
+            await self._run_nodes()
+            return
+        try:
+            self._session = await self._runner.open(self)
+        except OrchestratorError as error:
+            self.fail(error)
+            return
+        try:
+            await self._run_nodes()
+        finally:
+            await self._session.close()
+
+    async def _run_nodes(self) -> None:
         self.ready.extend(self.plan.roots)
         self._add_worker()
         try:
@@ -152,6 +179,22 @@ class Run(Outcomes):
         """Fail the whole run; on its own loop."""
         self.failures.append(error)
         self.stop(str(error))
+
+    def fail_soon(self, error: Exception) -> None:
+        """Fail the whole run; from any thread."""
+        self.loop.call_soon_threadsafe(self.fail, error)
+
+    def wait_for(self, asking: Coroutine[Any, Any, None]) -> None:
+        """Ask control from a thread: the handlers run on the run's own loop."""
+        try:
+            running: asyncio.AbstractEventLoop | None = asyncio.get_running_loop()
+        except RuntimeError:
+            running = None
+        if running is self.loop:
+            asking.close()
+            msg = "in async code write 'async with tool_call(...)': a plain 'with' would block the loop of control"
+            raise OrchestratorError(msg)
+        asyncio.run_coroutine_threadsafe(asking, self.loop).result()
 
     async def _wind_down(self) -> None:
         """Wait for cancelled nodes for the grace time, then let go of those that do not end."""
@@ -222,12 +265,13 @@ class Run(Outcomes):
         self._spare = False
         place.began = True
         plan, ready, results, status, attempts = self.plan, self.ready, self.results, self.status, self.attempts
-        facts, launchers, asynchronous, out_models = plan.facts, plan.launchers, plan.asynchronous, plan.out_models
+        facts, launchers, asynchronous, out_models = self._facts, self._launchers, self._asynchronous, self._out_models
         observers, control, held_starts, freed_by = self.observers, self.control, self._held_starts, self._freed_by
         gates, waves, lost, seqs = self.waves.gates, plan.waves, self._lost, self._seq
         left, unmet, children, barrier = self.waves.left, self._unmet, plan.children, self._barrier
         run_id, pipeline, contexts = self.run_id, plan.name, self._contexts
         notify, take_turn, end_turn = observers.notify_nowait, self._lock.acquire, self._lock.release
+        away = self._away
         rows, check_start, check_end = self._checks()
         step = place.new_step()
         while ready and not self._held:
@@ -296,10 +340,11 @@ class Run(Outcomes):
             try:
                 waiting_on = context.run(step, (here, launch, self.initial_input, results))
                 ended_ns = monotonic_ns()
-                if ended_ns - started_ns > _LAG_NS:
+                if ended_ns - started_ns > _LAG_NS and not away:
                     _warn_of_lag(name, pipeline, ended_ns - started_ns)
                 if waiting_on is not DONE:
-                    place.stay(Continued(place.stepper, waiting_on, context), plan.specs[index].timeout_s)
+                    timeout_s = None if away else plan.specs[index].timeout_s  # elsewhere it begins with the code
+                    place.stay(Continued(place.stepper, waiting_on, context), timeout_s)
                     await place.continued  # type: ignore[misc]
                     ended_ns = monotonic_ns()
                     place.leave()
@@ -314,6 +359,8 @@ class Run(Outcomes):
                 continue
             result = place.result
             duration_ms = (ended_ns - started_ns) / 1e6
+            if away:
+                duration_ms = away.pop(index).duration_ms
             if out_models[index] is not None:
                 try:
                     result = self.settings.check_result(plan.specs[index], result)
@@ -374,6 +421,8 @@ class Run(Outcomes):
         self._timestamp, self._fresh_until = utc_now(), now + _FRESH_NS
 
     def _launcher(self, index: int) -> Launcher:
+        if self._runner is not None:
+            return self._elsewhere
         return self.plan.launcher(index) if self.plan.asynchronous[index] else self._in_thread
 
     async def _in_thread(self, initial_input: Any, results: list[Any]) -> Any:
@@ -381,6 +430,14 @@ class Run(Outcomes):
         assert here is not None  # noqa: S101 - the first step has set it
         result = await self._threads.run(inside, partial(self.plan.launcher(here.index), initial_input, results))
         return await result if hasattr(result, "__await__") else result
+
+    async def _elsewhere(self, initial_input: Any, results: list[Any]) -> Any:
+        here = CURRENT.get()
+        assert here is not None  # noqa: S101 - the first step has set it
+        assert self._session is not None  # noqa: S101 - nothing starts before it is open
+        args, kwargs = self.plan.bindings[here.index].arguments(initial_input, results)
+        attempt = self._away[here.index] = Attempt(self, here.index, args, kwargs)
+        return await self._session.execute(attempt)
 
     async def _may_start(self, index: int, place: Place, started: NodeStarted, times: int, decision: Any) -> bool:
         """Control waits, or something is noteworthy about the start of a node: whether its code is to run."""
@@ -416,6 +473,9 @@ class Run(Outcomes):
 
     async def _raised(self, index: int, error: BaseException, duration_ms: float, place: Place) -> None:
         error = _as_raised(error)
+        if self._away:
+            attempt = self._away.pop(index, None)
+            duration_ms = duration_ms if attempt is None else attempt.duration_ms
         left_to_us = isinstance(error, (asyncio.CancelledError, AbandonedError))
         if place.forgive() and left_to_us:
             spec = self.plan.specs[index]

@@ -316,6 +316,19 @@ class NodeStarted(_NodeEvent, frozen=True):
         return f" in wave {self.wave_index}"
 
 
+class NodePlaced(_NodeEvent, frozen=True):
+    """The code of an attempt begins on ``worker``, one of several processes; told where a runner chooses it late."""
+
+    worker: str
+    attempt: int = 1
+
+    _verb: ClassVar[str] = "placed"
+    _symbol: ClassVar[str] = "📍"
+
+    def _detail(self) -> str:
+        return f" on {printable(self.worker)}"
+
+
 class NodeCompleted(_NodeEvent, frozen=True):
     """An attempt returned ``result``; ``duration_ms`` is the node's own time, without queue, policies or observers."""
 
@@ -610,6 +623,7 @@ EVENT_CLASSES: tuple[type[Event], ...] = (
     WaveStarted,
     WaveCompleted,
     NodeStarted,
+    NodePlaced,
     NodeCompleted,
     NodeFailed,
     NodeRetrying,

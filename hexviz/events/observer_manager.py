@@ -81,11 +81,11 @@ class ObserverEntry:
         call: Callable[[Event], Any],
         manager: ObserverManager,
         *,
-        event_types: tuple[type[Event], ...] | None,
-        topics: tuple[Callable[[str], bool], ...] | None,
-        queue_size: int,
-        overflow: Overflow,
-        block_s: float,
+        event_types: tuple[type[Event], ...] | None = None,
+        topics: tuple[Callable[[str], bool], ...] | None = None,
+        queue_size: int = DEFAULT_QUEUE_SIZE,
+        overflow: Overflow = "drop_newest",
+        block_s: float = 0.0,
     ) -> None:
         self.id = observer_id
         self.call = call
@@ -332,6 +332,8 @@ class ObserverManager(BaseEventManager):
         self._emitters: dict[str, Callable[..., Any]] = {}
         self._reports: dict[tuple[str, str, str], list[Any]] = {}
         self._reports_lock = threading.RLock()
+        self._drops_logged_s: dict[str, float] = {}
+        self._late: int | None = None  # how many events were told since close(); None while open
 
     # --- registering
 
@@ -394,6 +396,7 @@ class ObserverManager(BaseEventManager):
             block_s=block_ms / 1000,
         )
         self._entries[observer_id] = entry
+        self._late = None
         if lossless:
             self._lossless[observer_id] = entry
         self._plan_anew()
@@ -435,6 +438,9 @@ class ObserverManager(BaseEventManager):
         return len(self._entries)
 
     def _plan(self, event_class: type[Event]) -> _Plan:
+        if self._late is not None:
+            ours = issubclass(event_class, (ObserverFailed, EventsDropped))
+            return _keep_nothing if ours else self._count_late, _NO_ENTRY, None, None
         wanted = tuple([entry for entry in self.observers() if entry.wants(event_class)])
         lossless, row, others = self._audiences.get(wanted) or self._audience(wanted)
         if not lossless:
@@ -444,6 +450,10 @@ class ObserverManager(BaseEventManager):
             kept = tuple([(self._keeper(entry, event_class), entry) for entry in more])
             others = _Others(kept, None, (), selective=False) if others is None else others._replace(lossless=kept)
         return self._keeper(first, event_class), first, row, others
+
+    def _count_late(self, _: Event) -> None:
+        with self._reports_lock:
+            self._late = (self._late or 0) + 1
 
     def _audience(self, wanted: tuple[ObserverEntry, ...]) -> _Audience:
         """The same for all classes of events that the same observers hear; so they can be told in batches."""
@@ -609,12 +619,22 @@ class ObserverManager(BaseEventManager):
             report[4], report[5], report[7] = 0, last + 1, time.monotonic()
         if not count:
             return
+        if kind is EventsDropped:
+            self._log_drops(observer, reason, count)
         emit = self._emitters.get(run_id)
         fields = {"observer": observer, "reason": reason, "count": count, "first_seq": first, "last_seq": last}
         if emit is not None:
             emit(kind, **fields)
         else:
             self.notify_nowait(kind(**fields, run_id=run_id))
+
+    def _log_drops(self, observer: str, reason: str, count: int) -> None:
+        now = time.monotonic()
+        with self._reports_lock:
+            if now - self._drops_logged_s.get(observer, -math.inf) < _REPORT_EVERY_S:
+                return
+            self._drops_logged_s[observer] = now
+        _log.warning("observer %r lost events (%s): %d since this was told last", observer, reason, count)
 
     def observers(self) -> tuple[ObserverEntry, ...]:
         """Everybody who is registered: for the watch on the loop."""
@@ -645,8 +665,17 @@ class ObserverManager(BaseEventManager):
             self._publish(report)
 
     def statistics(self) -> dict[str, dict[str, Any]]:
-        """For each observer: delivered, failed, timed_out, dropped (by reason), queued, stuck, loop_lag_max_s."""
-        return {entry.id: entry.statistics() for entry in tuple(self._entries.values())}
+        """For each observer: delivered, failed, timed_out, dropped (by reason), queued, stuck, loop_lag_max_s.
+
+        Events that were told after :meth:`close` reach nobody; where there are any, they stand under
+        ``"(closed)"``, dropped as ``"closed"``.
+        """
+        statistics = {entry.id: entry.statistics() for entry in tuple(self._entries.values())}
+        if self._late:
+            nobody = ObserverEntry("(closed)", _keep_nothing, self)
+            nobody.dropped["closed"] = self._late
+            statistics[nobody.id] = nobody.statistics()
+        return statistics
 
     # --- ending
 
@@ -679,6 +708,8 @@ class ObserverManager(BaseEventManager):
 
     def _let_go(self) -> list[asyncio.Task[None]]:
         self.clear()
+        self._late = self._late or 0
+        self._plan_anew()
         self._lag.stop()
         self._crew.close()
         return self._desk.close()

@@ -7,6 +7,7 @@ import functools
 import gc
 import threading
 import time
+import types
 
 import pytest
 
@@ -14,6 +15,7 @@ from hexviz.errors import HexvizError
 from hexviz.events import (
     Event,
     EventsDropped,
+    LoggingErrorHandler,
     NodeFailed,
     NodeStarted,
     ObserverFailed,
@@ -477,3 +479,19 @@ def test_what_an_observer_was_told_on_a_loop_that_was_closed_is_counted_as_lost(
     asyncio.run(go_on())
     assert heard == [2]
     assert observers.statistics()["waits"]["dropped"] == {"cancelled": 1}
+
+
+def test_failures_are_logged_at_most_once_a_second_for_each_handler_with_the_number_left_out(monkeypatch, caplog):
+    clock = iter([100.0, 100.2, 100.9, 100.95, 101.1, 101.5, 102.0, 103.0])
+    monkeypatch.setattr("hexviz.events.config.time", types.SimpleNamespace(monotonic=lambda: next(clock)))
+    handler = LoggingErrorHandler()
+    for name in ("a", "a", "a", "b", "a", "b", "b", "a"):
+        handler.handle_error(ValueError("x"), {"handler_name": name, "event_type": "NodeStarted"})
+    lines = [record.getMessage().splitlines()[0] for record in caplog.records]
+    assert lines == [
+        "'a' failed on NodeStarted: ValueError",
+        "'b' failed on NodeStarted: ValueError",
+        "'a' failed on NodeStarted: ValueError (and 2 more since the last line)",
+        "'b' failed on NodeStarted: ValueError (and 1 more since the last line)",
+        "'a' failed on NodeStarted: ValueError",
+    ]

@@ -1,6 +1,8 @@
 """What is kept of values: bounded, without calling their code, without secrets."""
 
+import sys
 import time
+import tracemalloc
 
 import numpy as np
 import pandas as pd
@@ -137,3 +139,67 @@ def test_default_capture_keeps_no_content_of_calls():
 def test_an_unknown_capture_is_refused():
     with pytest.raises(ValueError, match="capture"):
         Summariser("everything")
+
+
+def deep(levels):
+    value = {}
+    for _ in range(levels):
+        value = {"k": value}
+    return value
+
+
+def frame(rows):
+    return pd.DataFrame({"a": range(rows)})
+
+
+def array(items):
+    return np.zeros(items)
+
+
+def work_of(value):
+    """What summarising ``value`` takes: the bytecodes run, the C functions called, and the bytes allocated at most."""
+    bytecodes, called = 0, []
+
+    def count(frame, event, _):
+        nonlocal bytecodes
+        frame.f_trace_opcodes = True
+        bytecodes += event == "opcode"
+        return count
+
+    def note(_, event, function):
+        if event == "c_call":
+            called.append(function.__qualname__)
+
+    before = sys.gettrace(), sys.getprofile()
+    tracemalloc.start()
+    try:
+        sys.settrace(count)
+        sys.setprofile(note)
+        summarise(value)
+    finally:
+        sys.settrace(before[0])
+        sys.setprofile(before[1])
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+    return bytecodes, [name for name in called if name != "setprofile"], peak
+
+
+@pytest.mark.parametrize(
+    ("make", "small", "huge"),
+    [
+        (bytes, 1, 10**9),
+        (lambda n: [None] * n, 1, 10_000_000),
+        (lambda n: "x" * n, 1, 100_000_000),
+        (deep, 1, 10_000),
+        (frame, 1, 1_000_000),
+        (array, 1, 10_000_000),
+    ],
+    ids=["bytes", "list", "text", "nested dict", "frame", "array"],
+)
+def test_a_summary_takes_the_same_work_for_a_huge_value_as_for_a_small_one(make, small, huge):
+    work_of(make(small))  # what is looked up once
+    *little, _ = work_of(make(small))
+    *much, peak = work_of(make(huge))
+    assert much == little
+    assert little[0] > 0
+    assert peak < 65_536

@@ -92,7 +92,7 @@ def count():
     return threading.active_count(), len(os.listdir("/proc/self/fd"))
 
 async def main():
-    for _ in range(20):
+    for _ in range(10):
         await hexviz.run(sample_graph(), store="runs.db")
     time.sleep(0.3)
     gc.collect()
@@ -102,7 +102,7 @@ async def main():
     time.sleep(0.5)
     gc.collect()
     after = count()
-    assert resident_kb() - rss < 4096, (rss, resident_kb())
+    assert resident_kb() - rss < 1024, (rss, resident_kb())
     assert after[0] <= before[0] + 1 and after[1] <= before[1] + 2, (before, after)
     assert asyncio.all_tasks() == {{asyncio.current_task()}}
 asyncio.run(main())

@@ -159,10 +159,17 @@ def test_a10_a_million_events_beside_a_stuck_observer_are_all_accounted_for(in_p
         PRELUDE
         + """
 import resource
+import logging
 async def stuck(event): await asyncio.sleep(3600)
 def blocked(event): time.sleep(3600)
+class Lines(logging.Handler):
+    times = {"stuck": [], "blocked": []}
+    def emit(self, record):
+        if "lost events" in record.getMessage(): self.times[record.args[0]].append(time.monotonic())
+logging.getLogger("hexviz.observers").addHandler(Lines())
+logging.getLogger("hexviz.observers").propagate = False
 async def main():
-    observers, count = ObserverManager(observer_timeout=0.5, error_handler=Silent()), []
+    observers = ObserverManager(observer_timeout=0.5, error_handler=Silent())
     observers.register(stuck, observer_id="stuck", event_types=[NodeStarted])
     observers.register(blocked, observer_id="blocked", event_types=[NodeStarted])
     told = 0
@@ -183,13 +190,17 @@ async def main():
         s = observers.statistics()[name]
         balances[name] = s["delivered"] + s["failed"] + s["timed_out"] + s["queued"] + sum(s["dropped"].values())
     await observers.close(0.2)
-    print(json.dumps({"told": told, "grown_mb": grown_mb, **balances}))
+    gaps = [later - line for times in Lines.times.values() for line, later in zip(times, times[1:])]
+    lines = {f"lines_{name}": len(times) for name, times in Lines.times.items()}
+    print(json.dumps({"told": told, "grown_mb": grown_mb, "least_gap_s": min(gaps, default=1), **lines, **balances}))
 asyncio.run(main())
 """
     )
     outcome = json.loads(in_process(program, quiet=False, dev=False).splitlines()[-1])
     assert (outcome["told"], outcome["stuck"], outcome["blocked"]) == (1_000_000, 1_000_000, 1_000_000)
     assert outcome["grown_mb"] < 2 * 10_000 * 2 / 1024 + 32
+    assert min(outcome["lines_stuck"], outcome["lines_blocked"]) >= 1
+    assert outcome["least_gap_s"] > 0.99  # at most one line a second for each observer
 
 
 @needs_fork
@@ -243,7 +254,7 @@ print("ended")
     assert in_process(program).splitlines()[-1] == "ended"
 
 
-def test_a16_events_told_after_close_reach_nobody_and_raise_nothing(in_process):
+def test_a16_events_told_after_close_reach_nobody_raise_nothing_and_are_counted(in_process):
     program = (
         PRELUDE
         + """
@@ -251,9 +262,19 @@ async def main():
     observers, heard = ObserverManager(), []
     observers.register(heard.append)
     await observers.close()
+    assert observers.statistics() == {}
     await observers.notify(NodeStarted("a", 1))
-    print(len(heard))
+    tellers = [threading.Thread(target=observers.notify_nowait, args=[NodeStarted("a", 1)]) for _ in range(8)]
+    for teller in tellers: teller.start()
+    for teller in tellers: teller.join()
+    await observers.close()
+    print(len(heard), {name: counts["dropped"] for name, counts in observers.statistics().items()})
+    observers.register(heard.append, observer_id="new")
+    await observers.notify(NodeStarted("a", 1))
+    await observers.flush()
+    print(len(heard), list(observers.statistics()))
+    await observers.close()
 asyncio.run(main())
 """
     )
-    assert in_process(program) == "0\n"
+    assert in_process(program) == "0 {'(closed)': {'closed': 9}}\n1 ['new']\n"
