@@ -23,10 +23,8 @@ from hexviz.errors import HexvizError
 from hexviz.events.config import NULL_OBSERVER_MANAGER
 from hexviz.events.control_manager import ControlManager
 from hexviz.events.observer_manager import ObserverManager
-from hexviz.exports import read_recording, write_recording
 from hexviz.recording.recorder import Recorder
 from hexviz.recording.recording import Recording
-from hexviz.stores.postgres import PREFIXES, PostgresStore
 from hexviz.stores.sqlite import SQLiteStore, default_path
 from hexviz.stores.store import Store
 
@@ -47,9 +45,10 @@ if TYPE_CHECKING:
     from hexviz.watching import Watch
 
     StoreLike: TypeAlias = Store | str | Path | bool | None
+    Live: TypeAlias = bool | str | Iterable[str]
 
 
-_SETTINGS = ("schedule", "on_error", "max_concurrent_nodes", "decisions", "max_attempts", "cancel_grace_s")
+_SETTINGS = ("schedule", "on_error", "max_concurrent_nodes", "decisions", "max_attempts", "cancel_grace_s", "runner")
 _ENDING_S = 5.0
 
 
@@ -63,7 +62,7 @@ def run(
     *,
     policies: Iterable[Any] = (),
     observers: Iterable[Any] = (),
-    live: bool = False,
+    live: Live = False,
     store: StoreLike = None,
     sinks: Iterable[Sink] = (),
     schedule: Schedule = "ready",
@@ -76,11 +75,12 @@ def run(
     """Run ``graph`` on this event loop: ``result = await hexviz.run(graph, "data.csv", live=True)``.
 
     ``policies`` are control handlers, asked in the order of their ``priority``; ``observers`` hear every event.
-    ``live=True`` shows the dashboard under the cell. Each run is kept in the default store (see :func:`open_store`)
+    ``live=True`` shows the dashboard under the cell; ``live=["progress", "graph"]`` names its panels, as those of
+    :func:`dashboard`, and ``live="all"`` shows each. Each run is kept in the default store (see :func:`open_store`)
     unless ``store`` is another one, a path, or False. Each of ``sinks`` (see :mod:`hexviz.streams`) gets its events
     too, and stays yours to close. Further options are those of :class:`hexviz.Orchestrator`
-    (``decisions``, ``max_attempts``, ``cancel_grace_s``); any other keyword argument reaches the nodes that take it,
-    and is refused with a :class:`WrongCallError` where none does.
+    (``decisions``, ``max_attempts``, ``cancel_grace_s``, ``runner``); any other keyword argument reaches the nodes that
+    take it, and is refused with a :class:`WrongCallError` where none does.
 
     The result is a dict of node -> result with ``run_id``, ``status`` and ``recording``. Raises
     :class:`hexviz.PipelineError` for a run that failed; it carries ``run_id``, ``results`` and ``recording`` too.
@@ -90,7 +90,7 @@ def run(
     return PendingRun(lambda: _Launch(graph, initial_input, tags=tags, run_id=run_id, **options).execute())
 
 
-def start(graph: Graph, initial_input: Any = None, *, live: bool = False, **options: Any) -> RunHandle:
+def start(graph: Graph, initial_input: Any = None, *, live: Live = False, **options: Any) -> RunHandle:
     """Run ``graph`` in the background, in a thread with an event loop of its own; returns at once.
 
     Takes what :func:`run` takes. ``await handle`` or ``handle.result()`` gives the result; ``handle.cancel()``,
@@ -199,7 +199,7 @@ class _Launch:
         *,
         policies: Any = (),
         observers: Any = (),
-        live: bool = False,
+        live: Live = False,
         store: StoreLike = None,
         sinks: Iterable[Sink] = (),
         tags: Sequence[str] = (),
@@ -207,6 +207,7 @@ class _Launch:
         **options: Any,
     ) -> None:
         graph.validate()
+        panels = _panels_of(live)
         self.graph = graph
         self.initial_input = initial_input
         self.tags = (tags,) if isinstance(tags, str) else tuple(tags)
@@ -231,7 +232,7 @@ class _Launch:
         if cell is not None:
             cell.took(self.run_id, self.recorder.recording)
         shown = (live or cell is not None) and wanted()
-        self.view = live_view(self.observers, self.title, self.controls) if shown else None
+        self.view = live_view(self.observers, self.title, self.controls, panels) if shown else None
 
     async def execute(self) -> RunResult:
         """Run the graph; whatever happens, everything is flushed and closed."""
@@ -273,14 +274,27 @@ class _Launch:
             warnings.warn(f"run {self.run_id} is not wholly kept: {error}", RuntimeWarning, stacklevel=2)
 
 
-def live_view(observers: ObserverManager, title: str, controls: RunControls) -> Any:
+def _panels_of(live: Live) -> tuple[str, ...] | None:
+    """The panels that ``live`` names; None for the usual ones."""
+    if isinstance(live, bool) or not live:
+        return None
+    from hexviz.widgets.panels import chosen_panels  # noqa: PLC0415 - a view is seldom asked for by its panels
+
+    return chosen_panels(live)
+
+
+def live_view(
+    observers: ObserverManager, title: str, controls: RunControls, panels: Iterable[str] | None = None
+) -> Any:
     """Show under the cell how the next run of ``observers`` goes; whoever asked for the view ends it.
 
     None where there is no notebook.
     """
     from hexviz.widgets.dashboard import LiveView, can_display  # noqa: PLC0415 - loads ipywidgets, so only on request
 
-    return LiveView(observers, title=title, controls=controls).display() if can_display() else None
+    if not can_display():
+        return None
+    return LiveView(observers, title=title, controls=controls, panels=panels).display()
 
 
 def _several(given: Any) -> Iterable[Any]:
@@ -442,7 +456,9 @@ def open_store(path: str | Path | None = None, *, spool: str | Path | None = Non
     """
     chosen = os.environ.get("HEXVIZ_STORE") if path is None else path
     made: dict[str, Any] = {"recordings": Recording, "make_frame": _frame_of_runs}
-    if isinstance(chosen, str) and chosen.startswith(PREFIXES):
+    if isinstance(chosen, str) and chosen.startswith(("postgresql://", "postgres://")):
+        from hexviz.stores.postgres import PostgresStore  # noqa: PLC0415 - loads a spool and more, so only on request
+
         return PostgresStore(chosen, spool=spool, **made)
     if spool is not None:
         raise WrongCallError("spool= is for a store on a server (postgresql://...); this one is a file")
@@ -589,6 +605,8 @@ def export(
     :class:`~hexviz.exports.FormatError` for an unknown format, :class:`~hexviz.stores.errors.StoreWriteError` where
     ``path`` cannot be written.
     """
+    from hexviz.exports import write_recording  # noqa: PLC0415 - loads every format, so only on request
+
     return write_recording(_recording_of(source), path, format=format, safe=safe, frame=frame)
 
 
@@ -598,6 +616,8 @@ def load(path: str | Path, *, format: str | None = None, damaged: str = "raise")
     A damaged or cut file raises :class:`~hexviz.stores.errors.StoreCorruptError`; ``damaged="skip"`` gives what is
     whole, with a ``RuntimeWarning`` that counts the rest. A plain ``.json`` needs its ``format="wfformat"``.
     """
+    from hexviz.exports import read_recording  # noqa: PLC0415 - as above
+
     return read_recording(path, format=format, damaged=damaged)
 
 

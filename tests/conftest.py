@@ -22,9 +22,9 @@ def pytest_collection_modifyitems(items):
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item, call):
-    """Under CI=true a skipped browser or server test is a failed one: a test that did not run shows nothing."""
+    """Under CI=true a skipped browser, cluster or server test fails: a test that did not run shows nothing."""
     report = yield
-    needed = next((name for name in ("browser", "server") if item.get_closest_marker(name)), None)
+    needed = next((name for name in ("browser", "cluster", "server") if item.get_closest_marker(name)), None)
     if "benchmarks" in item.path.parts:  # they run on request only
         return report
     if report.skipped and os.environ.get("CI") == "true" and needed:

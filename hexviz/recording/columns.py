@@ -87,7 +87,7 @@ class Block:
     def extend(self, events: Sequence[Any]) -> None:
         """Append events of the class."""
         fields: list[Any] = list(_by_field(events))
-        if self._result is not None:  # small results may have waited for this (see Summariser.hurried)
+        if self._result is not None:  # small results may have waited for this (see Summariser.step_for)
             results = fields[self._result]
             fields[self._result] = [value if type(value) is Summary else summarise(value) for value in results]
         for column, values in zip(self._every, fields, strict=True):

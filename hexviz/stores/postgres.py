@@ -35,8 +35,6 @@ if TYPE_CHECKING:
     from hexviz.stores.writer import Part, Refusal
 
 LAYOUT_VERSION = 1
-PREFIXES = ("postgresql://", "postgres://")
-"""What the address of such a store begins with."""
 
 _LOCK = 0x48455856  # "HEXV": held while the tables are made
 _SOME = 4

@@ -7,31 +7,31 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from hexviz.recording.state import RunState
 
-MOST_NODES = 50_000
-"""Of larger runs the path is not marked: it would take longer than a refresh."""
-
 
 def critical_nodes(state: RunState) -> list[int]:
     """The codes of the nodes on the heaviest path, first to last; a node weighs what its last attempt took.
 
-    The path is that of :func:`hexviz.analysis.critical_path`. Empty where there are more than :data:`MOST_NODES` nodes.
+    The path is that of :func:`hexviz.analysis.critical_path`. A microsecond or two for each node and edge, so large
+    runs ask for it off the loop.
     """
     nodes, attempts = state.nodes, state.attempts
-    if not 0 < len(nodes) <= MOST_NODES:
+    count = len(nodes)
+    if not count:
         return []
-    weight = [0.0] * len(nodes)
+    finish = [0.0] * count
     for node, start_ms, end_ms in zip(attempts.node, attempts.start_ms, attempts.end_ms, strict=True):
-        weight[node] = max(end_ms - start_ms, 0.0)
-    parents: list[list[int]] = [[] for _ in weight]
-    for parent, child in nodes.edges():
-        parents[child].append(parent)
-    finish, came_from = weight.copy(), [-1] * len(weight)
-    for node in sorted(range(len(weight)), key=nodes.wave.__getitem__):
-        best = max(parents[node], key=finish.__getitem__, default=-1)
-        if best >= 0 and finish[best] > 0.0:
-            came_from[node] = best
-            finish[node] += finish[best]
-    path = [max(range(len(finish)), key=finish.__getitem__)]
+        finish[node] = max(end_ms - start_ms, 0.0)
+    came_from = [-1] * count
+    code_of = nodes.code.get
+    for node in sorted(range(count), key=nodes.wave.__getitem__):
+        heaviest = 0.0
+        for name in nodes.parents[node]:
+            parent = code_of(name, count)
+            if parent < count and finish[parent] > heaviest:
+                heaviest = finish[parent]
+                came_from[node] = parent
+        finish[node] += heaviest
+    path = [max(range(count), key=finish.__getitem__)]
     while came_from[path[-1]] >= 0:
         path.append(came_from[path[-1]])
     return path[::-1]

@@ -138,6 +138,7 @@ class LiveView(Selectable):
             if self._closed:
                 display(self._frozen())  # type: ignore[no-untyped-call]
                 return self
+            fresh = self.widget is None
             if self.widget is None:
                 cells.follow()
                 self.widget = TimelineWidget(title=self._title, controls=self._controls, live=True, panels=self.panels)
@@ -145,12 +146,13 @@ class LiveView(Selectable):
                 self.widget.set_pace = self._pump.pace
                 self.widget.complete = not self._freeze
                 self.widget.channel.on_hello = self._pump.resync
-                self._pump.attach(self.widget)
                 if not self._freeze:
                     cells.adopt(self.widget.close_channel)
             handle = display(self.widget, display_id=f"hexviz-{uuid.uuid4().hex}")  # type: ignore[no-untyped-call]
             if handle is not None:
                 self._handles.append(handle)
+            if fresh:
+                self._pump.attach(self.widget)
         return self
 
     def finish(self) -> None:

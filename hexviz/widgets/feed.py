@@ -106,6 +106,7 @@ class Pump:
         with self.lock:
             self._sink = sink
             self._anew = True
+        self._wake.set()
 
     def pace(self, hz: float) -> None:
         """Refresh ``hz`` times a second from now on, between once in ten seconds and :data:`MOST_HZ`."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hexviz.palette import SIGNAL_COLORS
 from hexviz.recording.state_tables import RETRYING
 from hexviz.widgets.critical import critical_nodes
 from hexviz.widgets.lists import call_rows, decision_rows, failure_rows
@@ -35,17 +36,21 @@ TABLES: dict[str, tuple[str, ...]] = {
     "spans": ("first:u4", "count:u4", "wave:u4"),
     "names": (),
     "edges": ("parent:u4", "child:u4"),
+    "marks": ("at:f4", "signal:u1"),
 }
 COLUMNS = tuple(f"{table}.{column}" for table, columns in TABLES.items() for column in columns)
 """The buffers of a message, in order; after them one with the bytes of the names."""
 
 MAX_LISTED = 2_000
-"""At most so many decisions (failures, calls) travel in one message: the last ones."""
+"""At most so many decisions (failures, calls) travel in one message with all their words: the last ones."""
+
+SIGNALS = {signal: code for code, signal in enumerate(SIGNAL_COLORS)}
+"""The code of each signal in the table ``marks``, which holds every decision; 255 stands for another word."""
 
 MOST_EDGES = 2_000
 """The edges of a graph with more nodes than so many stay behind: it is shown by waves."""
 
-_FRESH, _CHANGED, _NODE, _WAVE, _SPAN = 25, 9, 9, 20, 12
+_FRESH, _CHANGED, _NODE, _WAVE, _SPAN, _MARK = 25, 9, 9, 20, 12, 5
 _LISTED_BYTES = 160
 _NAMES = 4_096
 
@@ -54,15 +59,11 @@ class Outbox:
     """What waits to be sent to one view. Not thread-safe: its owner holds the lock of the pump."""
 
     def __init__(self) -> None:
-        self.restart()
-
-    def restart(self) -> None:
-        """Forget what was sent: the view is a new one."""
         self._sent = np.zeros(0, bool)
         self._stale = np.zeros(0, bool)
         self._last = np.zeros(0, np.int64)
         self._nodes = np.zeros(0, bool)
-        self._rows = self._first = self._name = self._edge = self._span = 0
+        self._rows = self._first = self._name = self._edge = self._span = self._mark = 0
         self._waves: set[int] = set()
         self._listed = {"decisions": 0, "failures": 0, "calls": 0}
         self._open: set[int] = set()
@@ -100,6 +101,7 @@ class Outbox:
         spans = self._take_spans(state, room)
         changed = self._take_changed(room)
         settled = self._take_nodes(state, room)
+        marks = self._take_marks(state, room)
         fresh = self._take_fresh(room)
         names = self._take_names(state, room)
         edges = self._take_edges(state)
@@ -136,6 +138,7 @@ class Outbox:
             "spans": spans,
             "names": (),
             "edges": tuple(zip(*edges, strict=True)) or ((), ()),
+            "marks": marks,
         }
         counts = {"fresh": len(fresh), "names": names.count}
         parts["sizes"] = [counts[name] if name in counts else len(tables[name][0]) for name in TABLES]
@@ -145,6 +148,7 @@ class Outbox:
             self._waves
             or self._span < len(state.nodes)
             or self._name < len(state.nodes)
+            or self._mark < len(state.decisions)
             or not self._sent[self._first : self._rows].all()
             or (self._stale & self._sent).any()
         )
@@ -179,6 +183,13 @@ class Outbox:
             **self._sums,
         }
         return parts
+
+    def _take_marks(self, state: RunState, room: _Room) -> tuple[list[float], list[int]]:
+        """When decisions fell, and with which signal: those that are not told yet, in order."""
+        chosen = state.decisions[self._mark : self._mark + room.fits(_MARK, 0.3)]
+        self._mark += len(chosen)
+        room.spend(_MARK * len(chosen))
+        return [decision.offset_ms for decision in chosen], [SIGNALS.get(d.signal, 255) for d in chosen]
 
     def _take_calls(self, state: RunState, share: int) -> list[tuple[int, Any]]:
         """Calls that began or ended since the last message."""

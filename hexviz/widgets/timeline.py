@@ -16,15 +16,14 @@ import traitlets
 from hexviz.events.events import RecordedError, traceback_lines
 from hexviz.widgets.assets import asset
 from hexviz.widgets.budget import Budget
-from hexviz.widgets.outbox import Outbox
 from hexviz.widgets.panels import DEFAULT_PANELS
 from hexviz.widgets.text import clean_text
-from hexviz.widgets.wire import message_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from hexviz.recording.state import RunState
+    from hexviz.widgets.outbox import Outbox
 
 _log = logging.getLogger("hexviz.widgets")
 _UNACKNOWLEDGED = 2
@@ -149,7 +148,7 @@ class TimelineWidget(anywidget.AnyWidget):
         self.set_pace: Callable[[float], object] = float
         self.complete = not live
         """Whether the last message holds all that is left, because this widget stays when the run has ended."""
-        self._outbox = Outbox()
+        self._outbox: Outbox | None = None
         self._budget = Budget() if live else None
         self._controls = controls
         self._paused = False
@@ -166,7 +165,7 @@ class TimelineWidget(anywidget.AnyWidget):
     @property
     def unsent(self) -> int:
         """How many attempts the view does not know yet."""
-        return self._outbox.unsent
+        return self._outbox.unsent if self._outbox is not None else 0
 
     def ready(self) -> bool:
         """Whether the browser has drawn all but the last two messages; always, where it cannot say so in mid-run."""
@@ -174,16 +173,20 @@ class TimelineWidget(anywidget.AnyWidget):
 
     def news(self) -> bool:
         """Whether there is more to send: somebody has held or released the run, or not all has fitted so far."""
-        return self._is_paused() != self._paused or self._outbox.waiting
+        return self._is_paused() != self._paused or (self._outbox is not None and self._outbox.waiting)
 
     def push(self, state: RunState, *, full: bool, done: bool, asked: bool = False) -> None:
         """Send what changed since the last push; with ``full`` the view begins anew, with all that fits.
 
         A view that ``asked`` gets everything at once, and so does the last push (``done``) of one that is not live.
         """
+        # numpy loads with the first message, while the browser makes the view.
+        from hexviz.widgets.outbox import Outbox  # noqa: PLC0415
+        from hexviz.widgets.wire import message_of  # noqa: PLC0415
+
         self._paused = self._is_paused()
-        if full:
-            self._outbox.restart()
+        if self._outbox is None or full:
+            self._outbox = Outbox()
         self._outbox.add(state, state.delta(full=full))
         base, self.seq = self.seq, self.seq + 1
         whole = asked or self._budget is None or (done and self.complete)

@@ -6,7 +6,8 @@ import hexviz
 from hexviz.recording.state import RunState
 from hexviz.widgets.graph import graph_svg
 from hexviz.widgets.report import report_html
-from hexviz.widgets.snapshot import frozen_html, timeline_svg
+from hexviz.widgets.snapshot import frozen_html
+from hexviz.widgets.svg import timeline_svg
 from tests.faults.hostile_runs import QUOTES, SHORT, harmless, told
 
 pytestmark = pytest.mark.browser

@@ -154,7 +154,7 @@ def test_the_player_steps_from_event_to_event_and_from_decision_to_decision(stag
     moments = stage.page.evaluate("() => [...handle.view.store.moments.slice(0, 3)]")
     assert seen == moments
     view.locator(".hx-decide").click()
-    first = stage.page.evaluate("() => Math.min(...handle.view.store.decisions.map((d) => d[0]))")
+    first = stage.page.evaluate("() => Math.min(...handle.view.store.marks.map(([at]) => at))")
     assert stage.page.evaluate("() => handle.view.cut") == first
     view.locator(".hx-speed").select_option("10")
     view.locator(".hx-play").click()
@@ -179,11 +179,11 @@ MANY_ROWS = """() => {
                  fill(Uint8Array, (i) => (i % 97 ? 3 : 4)), Float32Array.of(0), start, start.map((at) => at + 1.6)];
   const [u, f] = [(n) => Uint32Array.of(n), (n) => Float32Array.of(n)];
   const wave = [u(1), u(rows), u(lanes), f(0), f(-1)];
-  const buffers = [...fresh, ...Array(8).fill(none), ...wave, u(0), u(rows), u(1), ...Array(3).fill(none)];
+  const buffers = [...fresh, ...Array(8).fill(none), ...wave, u(0), u(rows), u(1), ...Array(5).fill(none)];
   const message = {
     full: true, seq: 1, base: 0, done: true, now: end, end, run: { nodes: rows, status: 'succeeded' }, firstRow: 0,
-    counts: [0, 0, 0, rows, 0, 0, 0, 0], totals: { attempts: rows }, sizes: [rows, 0, 0, 0, 1, 1, 0, 0], firstName: 0,
-    decisions: [], failures: [], calls: [],
+    counts: [0, 0, 0, rows, 0, 0, 0, 0], totals: { attempts: rows }, sizes: [rows, 0, 0, 0, 1, 1, 0, 0, 0],
+    firstName: 0, decisions: [], failures: [], calls: [],
   };
   const views = buffers.map((b) => new DataView(b.buffer, b.byteOffset, b.byteLength));
   if (!handle.apply(message, views)) throw new Error('refused');

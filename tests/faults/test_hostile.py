@@ -26,7 +26,8 @@ from hexviz.terminal import render, safe
 from hexviz.widgets.dashboard import static_view
 from hexviz.widgets.graph import graph_svg
 from hexviz.widgets.report import report_html
-from hexviz.widgets.snapshot import frozen_html, timeline_svg
+from hexviz.widgets.snapshot import frozen_html
+from hexviz.widgets.svg import timeline_svg
 from hexviz.widgets.wire import encode, script_json
 from tests.faults.hostile_runs import QUOTES, SHORT, TEXTS, harmless, told
 from tests.recording.made_events import ProgressMade, text, value

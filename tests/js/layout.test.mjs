@@ -127,3 +127,12 @@ test("the decision nearest to the pointer is told, one that interferes before on
   const at = (ms, y = view.plan.bottom + 4) => js.decisionAt(view, view.plan.x(ms), y)?.[1] ?? null;
   assert.deepEqual([at(50), at(90), at(70), at(50, 5)], ["retry", "fail", null, null]);
 });
+
+test("a decision that is too old for the list is told by its mark: when it fell, and with which signal", () => {
+  const store = storeOf([[0, 0, 1, 0, 3, 0, 0, 50]]);
+  store.decisions = [[40, "retry", "a"]];
+  store.marks = [[10, 4], [40, 1]];
+  const view = viewOf(store);
+  const at = (ms) => js.decisionAt(view, view.plan.x(ms), view.plan.bottom + 4);
+  assert.deepEqual([at(10), at(40)], [[10, "fail"], [40, "retry", "a"]]);
+});

@@ -34,3 +34,13 @@ def test_it_is_as_heavy_as_the_path_of_the_analysis(nodes):
 
 def test_a_run_without_nodes_has_none():
     assert critical_nodes(RunState()) == []
+
+
+def test_a_large_run_has_one_too():
+    state = RunState()
+    infos = (ev.NodeInfo(f"n{i}", 1 + i // 30_000, ("n7",) if i >= 30_000 else ()) for i in range(60_000))
+    state.nodes.extend(infos)
+    for node in (7, 8, 40_000):
+        row = state.attempts.append(node, 1, 0, 0.0, 0.0)
+        state.attempts.end_ms[row] = 5.0
+    assert critical_nodes(state) == [7, 40_000]

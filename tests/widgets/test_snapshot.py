@@ -7,8 +7,10 @@ from xml.etree import ElementTree as ET
 import html5lib
 import pytest
 
+from hexviz.palette import ACCENT
 from hexviz.recording.state import RunState
-from hexviz.widgets.snapshot import axis_ticks, format_ms, frozen_html, plain_text, timeline_svg
+from hexviz.widgets.snapshot import format_ms, frozen_html, plain_text
+from hexviz.widgets.svg import axis_ticks, timeline_svg
 
 SVG = "{http://www.w3.org/2000/svg}"
 ALLOWED = {"html", "head", "body", "div", "b", "span", "img", "table", "tbody", "tr", "th", "td"}
@@ -104,3 +106,11 @@ def test_ticks_are_round_in_order_and_not_too_close(end_ms):
     assert [at for at, _ in ticks] == sorted(at for at, _ in ticks)
     assert 1 <= len(ticks) <= 13
     assert len({label for _, label in ticks}) == len(ticks)
+
+
+def test_the_picture_of_an_ended_run_marks_its_critical_path(runs):
+    whole, part = RunState.from_events(runs.story()), RunState.from_events(runs.story()[:-1])
+    line = re.compile(f'stroke="{ACCENT}" stroke-width="1.6" d="M([^"]+)"')
+    (places,) = line.findall(timeline_svg(whole))
+    assert len(places.split("L")) == 6  # three nodes, each with its beginning and its end
+    assert line.findall(timeline_svg(part)) == []

@@ -2,7 +2,9 @@
 
 import json
 import random
+import re
 from array import array
+from importlib.resources import files
 from itertools import pairwise
 
 import pytest
@@ -11,6 +13,7 @@ from hypothesis import strategies as st
 
 from hexviz.events import events as ev
 from hexviz.recording.state import RunState
+from hexviz.widgets.outbox import SIGNALS
 from hexviz.widgets.wire import Outbox, clean_text, encode, message_of, script_json, xml_text
 
 
@@ -160,3 +163,30 @@ def test_control_characters_are_shown_not_swallowed():
     assert clean_text("a\x1b[31m\u202eb") == "a\\x1b[31m\\u202eb"
     assert xml_text("<a href='x'>&") == "&lt;a href=&#x27;x&#x27;&gt;&amp;"
     assert clean_text("x" * 1000, 10) == "x" * 9 + "…"
+
+
+@pytest.mark.parametrize("budget", [None, 400])
+def test_every_decision_gets_its_mark_while_only_the_last_are_told_in_words(runs, budget):
+    signals = ["retry", "skip", "of your own"]
+    told = [
+        (i, ev.ControlDecided, ("NodeFailed", 1, signals[i % 3], "a", 1, 1, "Retry", 100, "again"), {})
+        for i in range(3_000)
+    ]
+    state, outbox, marks = RunState(), Outbox(), []
+    listed = 0
+    for event in runs.tell([(0, ev.PipelineStarted, ("p", 1, 1, ()), {}), *told]):
+        state.fold(event)
+    outbox.add(state, state.delta())
+    while not listed or outbox.waiting:
+        message, buffers = message_of(state, outbox, budget, full=not listed)
+        table = runs.unpacked(message, buffers)["marks"]
+        marks += zip(table["at"], table["signal"], strict=True)
+        listed += len(message["decisions"])
+    assert marks == [(float(i), [1, 2, 255][i % 3]) for i in range(3_000)]
+    assert listed <= 2_000
+
+
+def test_signals_have_the_same_codes_in_the_browser():
+    script = (files("hexviz.widgets") / "static" / "palette.mjs").read_text()
+    block = script.partition("SIGNAL_COLORS = {")[2].partition("}")[0]
+    assert re.findall(r"(\w+):", block) == list(SIGNALS)

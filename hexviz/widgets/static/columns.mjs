@@ -10,6 +10,7 @@ const SECTIONS = [
   ["spans", [["first", u4], ["count", u4], ["wave", u4]]],
   ["names", []],
   ["edges", [["parent", u4], ["child", u4]]],
+  ["marks", [["at", f4], ["signal", u1]]],
 ];
 
 /** A typed array of `length` over a copy of `view` (its bytes may lie at any offset); one value stands for all. */

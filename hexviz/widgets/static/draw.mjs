@@ -3,7 +3,7 @@
 import { gridOf, levelOf } from "./density.mjs";
 import { shortened, ticks } from "./format.mjs";
 import { GUTTER, MARKS, concurrency, placeRow, planOf } from "./layout.mjs";
-import { ACCENT, DARK_INK, FAILED, PENDING, RETRYING, RUNNING, SIGNAL_COLORS, STATUS_COLORS, STRONG_COLORS } from "./palette.mjs";
+import { ACCENT, DARK_INK, FAILED, PENDING, RETRYING, RUNNING, SIGNALS, SIGNAL_COLORS, STATUS_COLORS, STRONG_COLORS } from "./palette.mjs";
 import { nameOf } from "./store.mjs";
 
 export function readTheme(root) {
@@ -294,16 +294,21 @@ function drawNow(pen, view, plan) {
 
 /** A small triangle under the bars for each decision; those that let things go on stay in the background. */
 function drawMarks(pen, view, plan) {
-  const shown = view.store.decisions.filter(([at]) => at <= view.shownTo && at >= plan.from && at <= plan.to);
-  for (const decision of shown) if (decision[1] === "proceed") drawMark(pen, view, plan, decision);
-  for (const decision of shown) if (decision[1] !== "proceed") drawMark(pen, view, plan, decision);
+  const places = SIGNALS.map(() => new Set());
+  const others = new Set();
+  for (const [at, code] of view.store.marks) {
+    if (at <= view.shownTo && at >= plan.from && at <= plan.to) (places[code] ?? others).add(Math.round(plan.x(at)));
+  }
+  for (const x of others) drawMark(pen, view, plan, x, "");
+  places.forEach((xs, code) => { for (const x of xs) drawMark(pen, view, plan, x, SIGNALS[code]); });
+  const { hoverDecision } = view;
+  if (hoverDecision) drawMark(pen, view, plan, plan.x(hoverDecision[0]), hoverDecision[1], true);
 }
 
-function drawMark(pen, view, plan, decision) {
-  const [at, signal] = decision;
+function drawMark(pen, view, plan, x, signal, hovered = false) {
   const quiet = signal === "proceed";
-  const [x, y, size] = [plan.x(at), plan.bottom + MARKS / 2, decision === view.hoverDecision ? 1.5 : quiet ? 0.6 : 1.1];
-  pen.globalAlpha = quiet && decision !== view.hoverDecision ? 0.35 : 1;
+  const [y, size] = [plan.bottom + MARKS / 2, hovered ? 1.5 : quiet ? 0.6 : 1.1];
+  pen.globalAlpha = quiet && !hovered ? 0.35 : 1;
   pen.fillStyle = quiet ? view.theme.dim : SIGNAL_COLORS[signal] ?? view.theme.dim;
   pen.beginPath();
   pen.moveTo(x, y - 4 * size);

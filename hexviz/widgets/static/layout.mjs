@@ -1,6 +1,6 @@
 // Where everything goes: bands of waves, lanes, the time axis. Pure functions of the store and of what the view shows.
 
-import { RETRYING, RUNNING } from "./palette.mjs";
+import { RETRYING, RUNNING, SIGNALS } from "./palette.mjs";
 import { statusAt } from "./store.mjs";
 
 export const GUTTER = 64;
@@ -151,15 +151,17 @@ export function rowAt(view, px, py) {
   return -1;
 }
 
-/** The decision whose mark is nearest to a point of the strip under the bars, or null. */
+/** The decision whose mark is nearest to a point of the strip under the bars, or null; all that is known of it. */
 export function decisionAt(view, px, py) {
   const { plan, store, shownTo } = view;
   if (!plan || py < plan.bottom || py > plan.bottom + MARKS + 2) return null;
   let [best, least] = [null, 7];
-  for (const decision of store.decisions) {
+  const look = (decision) => {
     const far = Math.abs(plan.x(decision[0]) - px) + (decision[1] === "proceed" ? 1 : 0);
     if (decision[0] <= shownTo && far < least) [best, least] = [decision, far];
-  }
+  };
+  store.decisions.forEach(look);
+  if (!best && store.marks.length > store.decisions.length) store.marks.forEach(([at, code]) => look([at, SIGNALS[code] ?? "?"]));
   return best;
 }
 

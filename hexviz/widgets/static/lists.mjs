@@ -53,7 +53,8 @@ export function showList(view, list) {
   list.rows.replaceChildren(...found.slice(-LISTED).reverse().map((entry) => item(entry, open)));
   const whole = view.cut === null && !list.signal && !list.by ? store.totals[list.name] : found.length;
   write(list.number, formatCount(whole));
-  if (list.name === "calls") write(list.note, callsNote(store.totals));
+  const notes = [list.name === "calls" ? callsNote(store.totals) : "", whole > LISTED ? `the newest ${Math.min(found.length, LISTED)} are listed` : ""];
+  write(list.note, notes.filter(Boolean).join(" · "));
   list.none.hidden = found.length > 0;
 }
 

@@ -1,4 +1,4 @@
-// The colours and words of statuses and signals; the same as in hexviz/analysis/palette.py.
+// The colours and words of statuses and signals; the same, in the same order, as in hexviz/palette.py.
 
 export const STATUSES = ["pending", "running", "retrying", "succeeded", "failed", "skipped", "fell_back", "cancelled"];
 export const [PENDING, RUNNING, RETRYING, SUCCEEDED, FAILED] = [0, 1, 2, 3, 4];
@@ -8,6 +8,8 @@ export const STRONG_COLORS = ["#d9d9d9", "#0050ff", "#ffd000", "#00a870", "#ff3b
 export const SIGNAL_COLORS = {
   proceed: "#009e73", retry: "#e69f00", skip: "#999999", fallback: "#cc79a7", fail: "#d55e00", error: "#882255",
 };
+/** The word of each code in the table of marks. */
+export const SIGNALS = Object.keys(SIGNAL_COLORS);
 export const ACCENT = "#aa3377";
 export const DARK_INK = "#0d1117";
 /** Of several in one pixel the one with the highest number is seen. */

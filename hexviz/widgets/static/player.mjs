@@ -57,7 +57,7 @@ export function step(view, back) {
 
 export function stepDecision(view) {
   stop(view);
-  const times = view.store.decisions.map((decision) => decision[0]).sort((a, b) => a - b);
+  const times = view.store.marks.map(([at]) => at).sort((a, b) => a - b);
   const from = view.cut ?? -1;
   const at = neighbour(times, from);
   if (at > from) seek(view, at);

@@ -21,7 +21,7 @@ function clear(store) {
   for (const [name, Type] of ROW_COLUMNS) store[name] = new Type(0);
   return Object.assign(store, {
     rows: 0, known: 0, capacity: 0, names: [], nodes: 0, nodeWave: new Uint32Array(0), nodeStatus: new Uint8Array(0), nodeSettled: new Float32Array(0),
-    lastRow: new Int32Array(0), waves: new Map(), tightWaves: new Map(), decisions: [], failures: [], calls: [], edges: [], critical: [], moments: null,
+    lastRow: new Int32Array(0), waves: new Map(), tightWaves: new Map(), decisions: [], marks: [], failures: [], calls: [], edges: [], critical: [], moments: null,
   });
 }
 
@@ -40,7 +40,7 @@ export function applyMessage(store, message, buffers) {
   applyFresh(store, message.firstRow, tables.fresh);
   applyChanged(store, tables);
   applyNodes(store, tables.nodes);
-  applyLists(store, message);
+  applyLists(store, message, tables.marks);
   return true;
 }
 
@@ -140,7 +140,9 @@ function applyNodes(store, { length, node, status, settled }) {
   }
 }
 
-function applyLists(store, message) {
+/** `marks` are all decisions as [ms, signal code]; the lists hold the last ones with all their words. */
+function applyLists(store, message, { length, at, signal }) {
+  for (let k = 0; k < length; k++) store.marks.push([at[k], signal[k]]);
   for (const name of ["decisions", "failures"]) {
     for (const entry of message[name]) store[name].push(entry);
     if (store[name].length > 2 * KEPT) store[name] = store[name].slice(-KEPT);

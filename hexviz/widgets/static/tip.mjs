@@ -25,7 +25,9 @@ export function tipLines(store, row, t) {
 }
 
 export function decisionLines([at, signal, node, wave, attempt, kind, by, reason, shadow]) {
-  const lines = [["signal", shadow ? `${signal} (shadow)` : signal], ["at", formatMs(at)], ["on", kind]];
+  const lines = [["signal", shadow ? `${signal} (shadow)` : signal], ["at", formatMs(at)]];
+  if (kind === undefined) return ["An earlier decision", [...lines, ["more", "in frames.decisions"]]];
+  lines.push(["on", kind]);
   if (node) lines.push(["node", `${node}, wave ${wave}, attempt ${attempt}`]);
   if (reason) lines.push(["reason", reason]);
   return [by || "nobody objected", lines];
