@@ -45,7 +45,7 @@ class SpooledSink:
     and counted. Receivers may get a message twice, and know it by its run id and ``seq``.
 
     Trouble is told by one line in the log ``hexviz.streams`` at most every half minute, in :attr:`error`, and counted
-    in :meth:`statistics`.
+    in :meth:`statistics`. An event that can never be sent is logged by itself, and counted.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class SpooledSink:
 
     @property
     def error(self) -> Exception | None:
-        """The last trouble; None after something was sent again."""
+        """Why nothing can be sent now; None where it can."""
         return self._pump.error
 
     def flush(self, timeout: float | None = 30.0) -> int:
@@ -253,15 +253,14 @@ class _Pump:
 
     def _refuse(self, item: Event | Message, error: Exception) -> None:
         self._refused += 1
-        self._next_log = 0.0  # each of these is told
-        self._tell(MessageRefusedError(f"event {item.seq} of run {item.run_id!r} cannot be sent: {error}"))
+        _log.warning("%s: event %s of run %r cannot be sent: %s", self._name, item.seq, item.run_id, error)
 
     def _tell(self, error: Exception) -> None:
         self.error = error
         if time.monotonic() >= self._next_log:
             self._next_log = time.monotonic() + _LOG_EVERY_S
-            again = "" if isinstance(error, MessageRefusedError) else f"; {self.queued} events wait and are sent again"
-            _log.warning("%s: %s%s", self._name, error, again)
+            said = str(error) if str(error).startswith(self._name) else f"{self._name}: {error}"
+            _log.warning("%s; %d events wait and are sent again", said, self.queued)
 
     def _disconnect(self) -> None:
         self._connected = False
