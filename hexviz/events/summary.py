@@ -14,7 +14,6 @@ from typing import Any, Literal
 
 import msgspec
 
-from hexviz.events.by_class import ByClass
 from hexviz.events.events import (
     EVENT_CLASSES,
     ControlDecided,
@@ -289,11 +288,11 @@ class Summariser:
         self.capture = capture
         self.contents_dropped = 0
         self._redact = Redaction(redact)
-        self._steps = ByClass(self._step)
+        self._steps: dict[type[Event], Callable[[Event], Event] | None] = {}
 
     def __call__(self, event: Event) -> Event:
         """The event as it is recorded; itself where there is nothing to summarise."""
-        step = self._steps[type(event)]
+        step = self.step_for(type(event))
         return event if step is None else step(event)
 
     def step_for(self, cls: type[Event], *, hurried: bool = False) -> Callable[[Event], Event] | None:
@@ -303,6 +302,8 @@ class Summariser:
         """
         if hurried and cls is NodeCompleted and self.capture != "json":
             return _result_may_wait
+        if cls not in self._steps:
+            self._steps[cls] = self._step(cls)
         return self._steps[cls]
 
     def _step(self, cls: type[Event]) -> Callable[[Event], Event] | None:

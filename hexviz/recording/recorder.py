@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import threading
 import time
 import uuid
-from collections import Counter
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
-import msgspec
-
-from hexviz.events.by_class import ByClass
 from hexviz.events.summary import Capture, Redactor, Summariser
-from hexviz.recording.columns import EventColumns
 from hexviz.recording.fan_out import put_to
+from hexviz.recording.kept import PENDING, KeptEvents
 from hexviz.recording.recording import Recording
 
 if TYPE_CHECKING:
@@ -24,11 +19,6 @@ if TYPE_CHECKING:
     from hexviz.events.events import Event
     from hexviz.events.models import BaseEventManager
     from hexviz.recording.fan_out import EventSink
-
-_PENDING = 16_384
-"""Events that wait, as they are, to become columns: a run of some thousand nodes pays for that when it is over."""
-_CHUNK = 512
-"""Events that become columns at a time: small enough for the garbage collector not to look at them."""
 
 
 class RecordStore(Protocol):
@@ -68,21 +58,22 @@ class Recorder:
         self._sinks = tuple(sinks)
         self._put = put_to(store, self._sinks)
         self._summariser = Summariser(capture, redact)
-        self._columns = EventColumns()
-        self._pending: list[Event] = []
-        self._lock = threading.RLock()
-        self._seqs: Counter[str] = Counter()
+        self._kept = KeptEvents(self.run_id)
         self._attached: list[tuple[Any, str]] = []
         self._values: dict[tuple[str, int], Any] = {}
-        self._keepers = ByClass(self.keeper_of)
+        self._keepers: dict[type[Event], Callable[[Event], None]] = {}
 
     def __call__(self, event: Event) -> None:
         """Keep ``event``. Never raises for what the event holds."""
-        self._keepers[type(event)](event)
+        keep = self._keepers.get(type(event))
+        if keep is None:
+            keep = self._keepers[type(event)] = self.keeper_of(type(event))
+        keep(event)
 
     def keeper_of(self, event_class: type[Event]) -> Callable[[Event], None]:
         """What managers call in line for each event of a class; made once, so that it needs to look up nothing."""
-        put, pending, numbered, seal = self._put, self._pending, self._numbered, self._seal
+        kept, put = self._kept, self._put
+        pending, numbered, seal = kept.pending, kept.numbered, kept.seal
         append = pending.append
         step = self._summariser.step_for(event_class, hurried=put is None)
 
@@ -94,13 +85,13 @@ class Recorder:
             append(event)
             if put is not None:
                 put(event)
-            if len(pending) >= _PENDING:
+            if len(pending) >= PENDING:
                 seal()
 
         return keep if self._summariser.capture != "value" else self._value_keeper(keep)
 
     def _value_keeper(self, keep: Callable[[Event], None]) -> Callable[[Event], None]:
-        summariser, values, numbered = self._summariser, self._values, self._numbered
+        summariser, values, numbered = self._summariser, self._values, self._kept.numbered
 
         def keep_with_value(event: Event) -> None:
             if not event.seq:
@@ -111,23 +102,6 @@ class Recorder:
             keep(event)
 
         return keep_with_value
-
-    def _numbered(self, event: Event) -> Event:
-        with self._lock:
-            run_id = event.run_id or self.run_id
-            if run_id not in self._seqs:  # news about a run that is over: its own numbering goes on
-                self._seal()
-                self._seqs[run_id] = self._columns.last_seq_of(run_id)
-            self._seqs[run_id] += 1
-            return msgspec.structs.replace(event, run_id=run_id, seq=self._seqs[run_id])
-
-    def _seal(self) -> None:
-        """Turn the pending events into columns. Appending goes on meanwhile from other threads."""
-        with self._lock:
-            count = len(self._pending)
-            for first in range(0, count, _CHUNK):
-                self._columns.extend(self._pending[first : min(first + _CHUNK, count)])
-            del self._pending[:count]
 
     # --- where the events come from ---
 
@@ -162,26 +136,26 @@ class Recorder:
     @property
     def recording(self) -> Recording:
         """Everything seen so far; it goes on growing while the recorder is told more."""
-        return Recording.over(self._columns, refresh=self._seal, lock=self._lock)
+        kept = self._kept
+        return Recording.over(kept.columns, refresh=kept.seal, lock=kept.lock)
 
     def recording_of(self, run_id: str) -> Recording:
         """One run of what was seen."""
         return self.recording.run(run_id)
 
     def __len__(self) -> int:
-        with self._lock:
-            return len(self._columns) + len(self._pending)
+        return len(self._kept)
 
     def statistics(self) -> dict[str, int]:
         """``events``, ``bytes`` held by the columns, ``texts`` (distinct), ``attached`` managers, ``contents_dropped``.
 
         The last counts contents that were to be kept and are not: a redactor failed or hung, or they were too long.
         """
-        self._seal()
+        self._kept.seal()
         return {
-            "events": len(self._columns),
-            "bytes": self._columns.nbytes(),
-            "texts": len(self._columns.strings),
+            "events": len(self._kept.columns),
+            "bytes": self._kept.columns.nbytes(),
+            "texts": len(self._kept.columns.strings),
             "attached": len(self._attached),
             "contents_dropped": self._summariser.contents_dropped,
         }
@@ -192,7 +166,7 @@ class Recorder:
         ``"os"`` survives the end of this process, ``"disk"`` a power cut. Raises the store's error where it cannot be
         kept.
         """
-        self._seal()
+        self._kept.seal()
         if self._store is not None:
             self._store.flush(durability, timeout)
 
@@ -204,8 +178,8 @@ class Recorder:
         self.detach()
         self.flush()
         keep = getattr(self._store, "keep_columns", None)
-        if keep is not None and len(self._columns.runs) == 1:
-            keep(next(iter(self._columns.runs)), self.recording)
+        if keep is not None and len(self._kept.columns.runs) == 1:
+            keep(next(iter(self._kept.columns.runs)), self.recording)
 
     def __enter__(self) -> Self:
         return self

@@ -77,7 +77,7 @@ def test_a_recorded_event_beside_making_it_and_beside_a_list(benchmark):
 
     def recorded():
         recorder = Recorder()
-        tell(count, recorder._keep)
+        tell(count, recorder)
         recorder.statistics()  # turns into columns what still waits
 
     def measure():

@@ -177,3 +177,20 @@ def test_news_about_a_run_that_is_over_go_on_with_its_numbers():
     recorder(ev.ObserverFailed("slow", "TimeoutError", run_id="r"))
     recorder(ev.ObserverFailed("slow", "TimeoutError", run_id="r"))
     assert [event.seq for event in recorder.recording] == [1, 2, 3, 4, 5]
+
+
+def test_what_was_kept_is_let_go_of_with_the_recorder_without_waiting_for_the_garbage_collector():
+    observers = ObserverManager()
+    gc.collect()
+    gc.disable()
+    try:
+        recorder = Recorder().attach(observers)
+        for event in small_run():
+            observers.notify_nowait(event)
+            recorder(event)
+        columns = weakref.ref(recorder.recording._columns)
+        recorder.close()
+        del recorder
+        assert columns() is None
+    finally:
+        gc.enable()
