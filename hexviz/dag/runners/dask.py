@@ -108,7 +108,7 @@ class DaskSession:
     def _hurry(self, interval_s: float) -> None:
         """Let the client send what it has every so often: a chain of nodes waits for that at each of its links."""
         line = getattr(self._client, "scheduler_comm", None)
-        if getattr(line, "interval", 0.0) != interval_s:
+        if line is not None and line.interval != interval_s:
             line.interval, self._flush_s = interval_s, line.interval
 
     async def _on_client(self, call: Callable[[], Any], timeout_s: float) -> Any:
