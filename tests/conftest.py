@@ -6,6 +6,8 @@ import os
 import pytest
 from hypothesis import settings
 
+from tests.services.fixtures import broker, own_broker, proxy, topic  # noqa: F401 - fixtures for every room
+
 settings.register_profile("shared machines", deadline=None)
 settings.load_profile("shared machines")
 
@@ -23,9 +25,9 @@ def pytest_collection_modifyitems(items):
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item, call):
-    """Under CI=true a skipped browser, cluster or server test fails: a test that did not run shows nothing."""
+    """Under CI=true a skipped test that wants a browser or a server fails: a test that did not run shows nothing."""
     report = yield
-    needed = next((name for name in ("browser", "cluster", "server") if item.get_closest_marker(name)), None)
+    needed = next((name for name in ("browser", "cluster", "kafka", "server") if item.get_closest_marker(name)), None)
     if "benchmarks" in item.path.parts:  # they run on request only
         return report
     if report.skipped and os.environ.get("CI") == "true" and needed:
