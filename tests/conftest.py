@@ -40,7 +40,12 @@ def pytest_runtest_makereport(item, call):
 def cluster():
     """One Dask cluster of two processes for all tests that only need some; those that kill it start their own."""
     distributed = pytest.importorskip("distributed", reason="distributed is not installed: pip install -e '.[dask]'")
-    options = {"n_workers": 2, "threads_per_worker": 2, "dashboard_address": "127.0.0.1:0", "silence_logs": logging.CRITICAL}
+    options = {
+        "n_workers": 2,
+        "threads_per_worker": 2,
+        "dashboard_address": "127.0.0.1:0",
+        "silence_logs": logging.CRITICAL,
+    }
     with distributed.LocalCluster(**options) as cluster:
         yield cluster
 

@@ -20,7 +20,12 @@ REPEATS = 7
 @pytest.fixture(scope="module")
 def client():
     distributed = pytest.importorskip("distributed", reason="distributed is not installed: pip install -e '.[dask]'")
-    options = {"n_workers": 2, "threads_per_worker": 2, "dashboard_address": "127.0.0.1:0", "silence_logs": logging.CRITICAL}
+    options = {
+        "n_workers": 2,
+        "threads_per_worker": 2,
+        "dashboard_address": "127.0.0.1:0",
+        "silence_logs": logging.CRITICAL,
+    }
     with distributed.LocalCluster(**options) as cluster, distributed.Client(cluster, set_as_default=False) as client:
         client.wait_for_workers(2)
         yield client

@@ -63,7 +63,7 @@ def test_a_delayed_computation_is_one_run_with_its_tasks_edges_durations_and_wor
     assert set(nodes["status"]) == {"succeeded"}
     assert dict(zip(nodes["node"], nodes["wave"], strict=True)) == {**dict.fromkeys(names, 1), "total": 2}
     edges = told.frames.edges
-    assert sorted(zip(edges["parent"], edges["child"], strict=True)) == sorted((name, "total") for name in names)
+    assert sorted(zip(edges["source"], edges["target"], strict=True)) == sorted((name, "total") for name in names)
     assert (attempts[attempts["node"] != "total"]["duration_ms"] >= 10).all()
     assert (attempts["duration_ms"] > 0).all()
     assert set(attempts["worker"]) <= set(client.scheduler_info(n_workers=-1)["workers"])

@@ -28,7 +28,8 @@ class Cluster:
 
     def add_worker(self, **env):
         return self._start(
-            "worker", self.address, "--host", "127.0.0.1", "--no-nanny", "--dashboard-address", "127.0.0.1:0", "--nthreads", "2",
+            "worker", self.address, "--host", "127.0.0.1", "--no-nanny", "--nthreads", "2",
+            "--dashboard-address", "127.0.0.1:0",
             "--local-directory", self.folder.name, env=env,
         )  # fmt: skip
 
