@@ -481,10 +481,11 @@ def watch(
 ) -> Watch:
     """Watch a run that goes on elsewhere: ``watch("ws://host:port")`` gives its recording, frames and dashboard, live.
 
-    ``source`` is the address of a server (``hexviz serve``, :func:`serve`), a store (``postgresql://...`` or a file),
-    or a :class:`hexviz.streams.Source`. ``run`` is a run id (of a server also "last"; of a store by default the last
-    one), ``topics`` patterns such as ``pipeline.etl.**.failed``, ``observers`` hear each event. ``token`` is the
-    server's, by default ``$HEXVIZ_TOKEN``. Raises :class:`~hexviz.streams.StreamError` where a server cannot be reached
+    ``source`` is the address of a server (``hexviz serve``, :func:`serve`), of a Kafka topic
+    (``kafka://HOST:PORT/TOPIC``) or of a store (``postgresql://...`` or a file), or a :class:`hexviz.streams.Source`.
+    ``run`` is a run id (of a server also "last"; of a store by default the last one), ``topics`` patterns such as
+    ``pipeline.etl.**.failed``, ``observers`` hear each event. ``token`` is the server's, by default
+    ``$HEXVIZ_TOKEN``. Raises :class:`~hexviz.streams.StreamError` where a server cannot be reached
     or refuses. See docs/streams.md.
     """
     from hexviz.watching import StoreSource, Watch, source_of  # noqa: PLC0415 - loads what streams need, on request
