@@ -25,6 +25,8 @@ MAX_EVENT_BYTES = 32 << 20
 _USUAL_LIMIT = 1_000_000
 _MARGIN = 512
 """Bytes of a message beside its key, its headers and its value."""
+_YIELD_EVERY = 50
+_POLL_S = 0.005
 _REFUSED = ("MSG_SIZE_TOO_LARGE", "RECORD_LIST_TOO_LARGE", "INVALID_RECORD", "_INVALID_ARG")
 
 
@@ -97,6 +99,7 @@ class KafkaTransport:
                 "retry.backoff.max.ms": 500,
                 "compression.type": "lz4",
                 "linger.ms": 2,
+                "delivery.report.only.error": True,
                 "message.max.bytes": self._limit,
                 "batch.size": min(_USUAL_LIMIT, self._limit),
                 "queue.buffering.max.messages": 200_000,
@@ -147,44 +150,50 @@ class KafkaTransport:
 
 
 class _Delivery:
-    """Messages on their way, and what became of them."""
+    """Messages on their way, and what became of them. The library tells of failures only; how many are left it counts.
+
+    Acknowledgements for each message would cost as much as sending it.
+    """
 
     def __init__(self, producer: Any, limit_s: float) -> None:
         self._producer = producer
         self._limit_s = limit_s
-        self._left = 0
         self._error: Any = None
+        self._given = self._left = 0
         self._last = time.monotonic()
 
     def give(self, topic: str, key: bytes, headers: list[tuple[str, bytes]], value: bytes) -> None:
         """Hand one message to the library, which holds so many at most."""
         while self._error is None:
             try:
-                self._producer.produce(topic, value, key, headers=headers, on_delivery=self._told)
+                self._producer.produce(topic, value, key, headers=headers, on_delivery=self._failed)
             except BufferError:
                 self._step()
             except driver().KafkaException as error:
                 self._error = error.args[0]
             else:
-                self._left += 1
+                self._given += 1
+                if self._given % _YIELD_EVERY == 0:
+                    time.sleep(0)  # the run's thread goes first
                 return
 
     def wait(self) -> Any:
         """None when all are acknowledged, otherwise the first error."""
-        while self._left and self._error is None:
+        while len(self._producer) and self._error is None:
             self._step()
         return self._error
 
     def _step(self) -> None:
-        self._producer.poll(0.1)
-        if time.monotonic() - self._last > self._limit_s:
+        self._producer.poll(_POLL_S)
+        left = len(self._producer)
+        if left < self._left:
+            self._last = time.monotonic()
+        elif self._error is None and time.monotonic() - self._last > self._limit_s:
             self._error = _Silence(self._limit_s)
+        self._left = left
 
-    def _told(self, error: Any, _message: Any) -> None:
-        self._left -= 1
-        self._last = time.monotonic()
-        if error is not None and self._error is None:
-            self._error = error
+    def _failed(self, error: Any, _message: Any) -> None:
+        self._error = self._error or error
 
 
 class _Silence:

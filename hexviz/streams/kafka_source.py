@@ -21,6 +21,7 @@ _AT_ONCE = 500
 _POLL_S = 0.1
 _LOOK_AGAIN_S = 0.3
 _LOG_EVERY_S = 30.0
+_COMMIT_EVERY_S = 0.5
 _PART_LIMIT_S = 120.0
 """A sink that cannot send the next part begins again with the first long before."""
 
@@ -57,10 +58,11 @@ class KafkaSource:
         self._consumer: Any = None
         self._lock = threading.RLock()
         self._closed = threading.Event()
-        self._next: dict[int, int] = {}
+        self._given: dict[int, int] = {}
+        self._done: dict[int, int] = {}
         self._ended: set[int] = set()
         self._parts = _Parts()
-        self._next_log = 0.0
+        self._next_log = self._next_commit = 0.0
 
     # --- reading ---
 
@@ -125,13 +127,14 @@ class KafkaSource:
 
     def _assigned(self, _consumer: Any, _partitions: Any) -> None:
         """Partitions were shared out anew: what others read meanwhile is not ours to commit."""
-        self._next.clear()
+        self._given.clear()
+        self._done.clear()
         self._ended.clear()
         self._parts = _Parts()
 
     def _bodies(self, message: Any) -> Iterator[bytes]:
         partition, offset = message.partition(), message.offset()
-        self._next[partition] = offset + 1
+        self._given[partition] = offset + 1
         headers = headers_of(message.headers())
         if not self._wants(message.key(), headers):
             return
@@ -157,33 +160,42 @@ class KafkaSource:
         if error.name() == "_PARTITION_EOF":
             self._ended.add(message.partition())
             return self._ended >= {place.partition for place in self._consumer.assignment()}
+        self._complain(error)
+        return False
+
+    def _complain(self, error: Any) -> None:
         if time.monotonic() >= self._next_log:
             self._next_log = time.monotonic() + _LOG_EVERY_S
             said = printable(self.address.clean(error.str()))
             _log.warning("%s: %s; reading goes on when it can", self.address, said)
-        return False
 
     # --- the rest ---
 
     def commit(self) -> None:
         """With a group: whoever reads on begins behind what was given so far. Without one there is nothing to keep.
 
-        Raises :class:`TransportDownError` where that fails; then it comes again, to whoever reads on.
+        Told to the broker twice a second at most, and when closing; where that fails, what was given comes again.
         """
+        if self._group is None:
+            return
+        held = self._parts.first_offsets()
+        self._done |= {partition: min(after, held.get(partition, after)) for partition, after in self._given.items()}
+        if time.monotonic() >= self._next_commit:
+            self._next_commit = time.monotonic() + _COMMIT_EVERY_S
+            self._tell_done()
+
+    def _tell_done(self) -> None:
+        library = driver()
         with self._lock:
-            if self._group is None or self._consumer is None or self._closed.is_set() or not self._next:
+            if self._consumer is None or not self._done:
                 return
-            library = driver()
-            held = self._parts.first_offsets()
-            places = [
-                library.TopicPartition(self.address.topic, partition, min(after, held.get(partition, after)))
-                for partition, after in self._next.items()
-            ]
+            places = [library.TopicPartition(self.address.topic, *place) for place in self._done.items()]
             try:
                 self._consumer.commit(offsets=places, asynchronous=False)
-            except library.KafkaException as error:
-                raise self._line.down(f"cannot commit: {error.args[0].str()}") from None
-            self._next.clear()
+            except library.KafkaException as error:  # partitions are being shared out anew, or the broker is away
+                self._complain(error.args[0])
+            else:
+                self._done.clear()
 
     def close(self) -> None:
         """Let go; ends the iteration within a tenth of a second."""
@@ -191,6 +203,7 @@ class KafkaSource:
         self._closed.set()
         with self._lock:
             if not already and self._consumer is not None:
+                self._tell_done()
                 self._consumer.close()
 
 
@@ -252,8 +265,3 @@ class _Parts:
         now = time.monotonic()
         for name in [name for name, whole in self._open.items() if whole.until < now]:
             del self._open[name]
-
-
-def kafka_source(url: str, *, run_id: str | None = None, topics: str | Iterable[str] | None = None) -> KafkaSource:
-    """What ``hexviz.watch("kafka://HOST:PORT/TOPIC")`` reads."""
-    return KafkaSource(url, run_id=run_id, topics=topics)

@@ -19,7 +19,7 @@ import hexviz
 from hexviz.events import events as ev
 from hexviz.events.cloud_events import from_cloud_event, to_cloud_event
 from hexviz.spool import Spool
-from hexviz.streams import KafkaSink, KafkaSource, Reader, TransportDownError, kafka_sink
+from hexviz.streams import KafkaSink, KafkaSource, Reader, kafka_sink
 from hexviz.testing.stream_contracts import summarised
 
 pytestmark = pytest.mark.kafka
@@ -99,7 +99,9 @@ def test_d2_o1_what_was_acknowledged_survives_kill_9_of_the_broker_and_the_rest_
 
     for i in range(50):
         graph.node(lambda kills: 1, name=f"n{i}", after=["kills"])
-    with KafkaSink(url, spool=tmp_path / "spool", send_s=3.0) as sink:
+    with contextlib.ExitStack() as stack:
+        sink = stack.enter_context(KafkaSink(url, spool=tmp_path / "spool", send_s=3.0))
+        watch = stack.enter_context(hexviz.watch(url))
         tell(sink, 100)
         assert sink.flush() == 0
         acknowledged = sent = 100
@@ -120,10 +122,14 @@ def test_d2_o1_what_was_acknowledged_survives_kill_9_of_the_broker_and_the_rest_
         broker.start()
         assert sink.flush(60) == 0
         assert sink.statistics() | {"dropped": 0, "refused": 0, "queued": 0} == sink.statistics()
+        told = [event.seq for event in result.recording.events()]
+        wait_for(lambda: watch.statistics()["given"] == sent + len(told))
+        assert watch.statistics()["missing"] == 0
+        assert [event.seq for event in watch.recording.run(result.run_id).events()] == told
     found = raw(url)
     assert acknowledged > 100
     assert once(found["r"]) == list(range(1, sent + 1))
-    assert once(found[result.run_id]) == [event.seq for event in result.recording.events()]
+    assert once(found[result.run_id]) == told
 
 
 def test_d3_a_broker_that_is_halted_for_ten_seconds_holds_up_nobody_and_gets_everything(own_broker, tmp_path):
@@ -301,7 +307,8 @@ def test_d6_what_a_killed_consumer_had_not_committed_comes_again(broker):
             rest.append(event.seq)
             if event.seq == 300:
                 break
-    assert rest == list(range(101, 301))  # 101 to 130 twice, none is missing
+    assert rest == list(range(rest[0], 301))
+    assert rest[0] in {51, 101}  # some come twice, none is missing; commits are told twice a second at most
 
 
 def test_d6_poison_of_every_kind_is_buried_and_counted_and_the_rest_is_read(broker):
@@ -355,8 +362,7 @@ class Consumers:
             with self._lock:
                 self.processed.append((event.run_id, event.seq))
             if count % 20 == 0:
-                with contextlib.suppress(TransportDownError):  # in the middle of a rebalance
-                    reader.commit()
+                reader.commit()
 
     def have_all(self, runs, last):
         with self._lock:

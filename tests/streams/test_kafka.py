@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 import hexviz
 from hexviz.events import events as ev
 from hexviz.events.cloud_events import from_cloud_event, to_cloud_event
+from hexviz.events.schema import to_record
 from hexviz.streams import (
     KafkaSink,
     KafkaSource,
@@ -230,3 +231,21 @@ def test_a_topic_that_is_not_there_is_waited_for_by_who_follows_and_told_otherwi
     thread.join(30)
     reader.close()
     assert [event.seq for event in found] == list(range(1, 18))
+
+
+def test_a_run_is_watched_kept_and_played_again_from_kafka(mock_topic, tmp_path):
+    graph = hexviz.Graph("g")
+    for name in "abc":
+        graph.node(lambda name=name: name, name=name)
+    with KafkaSink(mock_topic) as sink:
+        result = hexviz.run_sync(graph, sinks=[sink], store=False)
+        assert sink.flush() == 0
+    told = [to_record(event) for event in result.recording.events()]
+    with hexviz.watch(mock_topic, run=result.run_id) as watch:
+        assert watch.wait(30)
+        assert [to_record(event) for event in watch.recording.events()] == told
+        assert list(watch.frames.nodes["status"]) == ["succeeded"] * 3
+    with hexviz.open_store(tmp_path / "runs.db") as store:
+        store.append(Reader(KafkaSource(mock_topic, follow=False)))
+        store.flush()
+        assert list(store.read(result.run_id)) == told
