@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     Live: TypeAlias = bool | str | Iterable[str]
 
 
-_SETTINGS = ("schedule", "on_error", "max_concurrent_nodes", "decisions", "max_attempts", "cancel_grace_s")
+_SETTINGS = ("schedule", "on_error", "max_concurrent_nodes", "decisions", "max_attempts", "cancel_grace_s", "runner")
 _ENDING_S = 5.0
 
 
@@ -79,8 +79,8 @@ def run(
     :func:`dashboard`, and ``live="all"`` shows each. Each run is kept in the default store (see :func:`open_store`)
     unless ``store`` is another one, a path, or False. Each of ``sinks`` (see :mod:`hexviz.streams`) gets its events
     too, and stays yours to close. Further options are those of :class:`hexviz.Orchestrator`
-    (``decisions``, ``max_attempts``, ``cancel_grace_s``); any other keyword argument reaches the nodes that take it,
-    and is refused with a :class:`WrongCallError` where none does.
+    (``decisions``, ``max_attempts``, ``cancel_grace_s``, ``runner``); any other keyword argument reaches the nodes that
+    take it, and is refused with a :class:`WrongCallError` where none does.
 
     The result is a dict of node -> result with ``run_id``, ``status`` and ``recording``. Raises
     :class:`hexviz.PipelineError` for a run that failed; it carries ``run_id``, ``results`` and ``recording`` too.
@@ -481,10 +481,11 @@ def watch(
 ) -> Watch:
     """Watch a run that goes on elsewhere: ``watch("ws://host:port")`` gives its recording, frames and dashboard, live.
 
-    ``source`` is the address of a server (``hexviz serve``, :func:`serve`), a store (``postgresql://...`` or a file),
-    or a :class:`hexviz.streams.Source`. ``run`` is a run id (of a server also "last"; of a store by default the last
-    one), ``topics`` patterns such as ``pipeline.etl.**.failed``, ``observers`` hear each event. ``token`` is the
-    server's, by default ``$HEXVIZ_TOKEN``. Raises :class:`~hexviz.streams.StreamError` where a server cannot be reached
+    ``source`` is the address of a server (``hexviz serve``, :func:`serve`), of a Kafka topic
+    (``kafka://HOST:PORT/TOPIC``) or of a store (``postgresql://...`` or a file), or a :class:`hexviz.streams.Source`.
+    ``run`` is a run id (of a server also "last"; of a store by default the last one), ``topics`` patterns such as
+    ``pipeline.etl.**.failed``, ``observers`` hear each event. ``token`` is the server's, by default
+    ``$HEXVIZ_TOKEN``. Raises :class:`~hexviz.streams.StreamError` where a server cannot be reached
     or refuses. See docs/streams.md.
     """
     from hexviz.watching import StoreSource, Watch, source_of  # noqa: PLC0415 - loads what streams need, on request
@@ -505,16 +506,17 @@ def serve(
 ) -> WebSocketBroadcaster | StoreServer:
     """Let others watch, in a browser or with :func:`watch`; returns at once, ``close()`` ends it.
 
-    ``source`` is an :class:`ObserverManager` or a :class:`Recorder`, whose next events are shown, or a store, a path,
-    or None for the default store, of which ``run`` (an id, by default the last) is shown, or with ``follow`` the last
-    run and each that begins. ``options`` are those of :class:`hexviz.streams.WebSocketBroadcaster`.
+    ``source`` is a store, a path, or None for the default store, of which ``run`` (an id, by default the last) is
+    shown, or with ``follow`` the last run and each that begins. An :class:`ObserverManager` or a :class:`Recorder`
+    shows what it hears from now on. False shows what the server is given as a sink:
+    ``hexviz.run(graph, sinks=[server])``. ``options`` are those of :class:`hexviz.streams.WebSocketBroadcaster`.
     """
     from hexviz.serving import StoreServer, broadcaster  # noqa: PLC0415 - loads what streams need, on request
 
     if isinstance(source, Recorder):
         source = source.observers
-    if isinstance(source, ObserverManager):
-        return broadcaster(source, **options)
+    if source is False or isinstance(source, ObserverManager):
+        return broadcaster(source or None, **options)
     store = source if isinstance(source, Store) else open_store(source)
     try:
         run_id = store.find(run) if run else None if follow else store.last_run_id()

@@ -168,6 +168,10 @@ def source_of(url: str, *, run: str | None, topics: Any, token: str | None) -> S
         from hexviz.streams.web_source import WebSocketSource  # noqa: PLC0415 - an extra
 
         return WebSocketSource(url, run_id=run, topics=topics, token=token).connect()
+    if scheme == "kafka":
+        from hexviz.streams.kafka_source import KafkaSource  # noqa: PLC0415 - an extra
+
+        return KafkaSource(url, run_id=run, topics=topics)
     if "://" in url and scheme not in {"postgresql", "postgres"}:
-        raise SourceError(f"hexviz watches ws://, http://, postgresql:// and files, not {scheme}://")
+        raise SourceError(f"hexviz watches ws://, http://, kafka://, postgresql:// and files, not {scheme}://")
     return None

@@ -1,9 +1,12 @@
 """What holds for every test."""
 
+import logging
 import os
 
 import pytest
 from hypothesis import settings
+
+from tests.services.fixtures import broker, own_broker, proxy, topic  # noqa: F401 - fixtures for every room
 
 settings.register_profile("shared machines", deadline=None)
 settings.load_profile("shared machines")
@@ -22,12 +25,36 @@ def pytest_collection_modifyitems(items):
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item, call):
-    """Under CI=true a skipped browser or server test is a failed one: a test that did not run shows nothing."""
+    """Under CI=true a skipped test that wants a browser or a server fails: a test that did not run shows nothing."""
     report = yield
-    needed = next((name for name in ("browser", "server") if item.get_closest_marker(name)), None)
+    needed = next((name for name in ("browser", "cluster", "kafka", "server") if item.get_closest_marker(name)), None)
     if "benchmarks" in item.path.parts:  # they run on request only
         return report
     if report.skipped and os.environ.get("CI") == "true" and needed:
         report.outcome = "failed"
         report.longrepr = f"a {needed} test must not be skipped under CI=true: {report.longrepr}"
     return report
+
+
+@pytest.fixture(scope="session")
+def cluster():
+    """One Dask cluster of two processes for all tests that only need some; those that kill it start their own."""
+    distributed = pytest.importorskip("distributed", reason="distributed is not installed: pip install -e '.[dask]'")
+    options = {
+        "n_workers": 2,
+        "threads_per_worker": 2,
+        "dashboard_address": "127.0.0.1:0",
+        "silence_logs": logging.CRITICAL,
+    }
+    with distributed.LocalCluster(**options) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def client(cluster):
+    """A client of that cluster, when both of its workers are there."""
+    from distributed import Client
+
+    with Client(cluster, set_as_default=False) as client:
+        client.wait_for_workers(2, timeout=30)
+        yield client

@@ -67,5 +67,5 @@ def _by_clock(frame: pd.DataFrame, need: Callable[[Sequence[str]], None]) -> tup
     start = times(frame, "started_at")
     if "ended_at" in frame.columns:
         return start, times(frame, "ended_at")
-    need(["duration_ms"])
-    return start, start + pd.to_timedelta(frame["duration_ms"], unit="ms")
+    need(["start_ms", "end_ms"])
+    return start, start + pd.to_timedelta(frame["end_ms"] - frame["start_ms"], unit="ms")

@@ -131,10 +131,16 @@ def _elsewhere(frames: FramesLike) -> dict[tuple[Any, ...], dict[str, Any]]:
     for run, node, attempt, ready, queued, backoff in rows(frames.attempts, "run_id", "node", "attempt", *waits):
         found["NodeStarted", run, node, attempt] = {"ready_ms": ready, "queued_ms": queued}
         found["NodeRetrying", run, node, attempt - 1] = {"backoff_ms": backoff}
-    told = ("start_ms", "end_ms", "call_id", "input_tokens", "output_tokens")
-    for run, node, start, end, call_id, sent, received in rows(frames.calls, "run_id", "node", *told):
-        found["call", run, node, start] = {"call_id": call_id}
-        found["call", run, node, end] = {"call_id": call_id, "input_tokens": sent, "output_tokens": received}
+    for run, node, attempts, result in rows(frames.nodes, "run_id", "node", "attempts", "result_summary"):
+        found["NodeCompleted", run, node, attempts] = {"result": result}
+    told = ("start_ms", "end_ms", "call_id", "input_tokens", "output_tokens", "request", "response")
+    for run, node, start, end, call_id, sent, received, request, response in rows(
+        frames.calls, "run_id", "node", *told
+    ):
+        found["call", run, node, start] = {"call_id": call_id, "request": request}
+        found["call", run, node, end] = {
+            "call_id": call_id, "input_tokens": sent, "output_tokens": received, "response": response,
+        }  # fmt: skip
     return found
 
 
@@ -148,7 +154,7 @@ def _key(facts: dict[str, Any]) -> tuple[Any, ...]:
 
 
 def _own(facts: dict[str, Any], elsewhere: dict[tuple[Any, ...], dict[str, Any]]) -> dict[str, Any]:
-    own = {name: facts[name] for name in ("attempt", "duration_ms")}
+    own = {"attempt": facts["attempt"] or None, "duration_ms": facts["duration_ms"]}
     own |= elsewhere.get(_key(facts), {})
     payload = msgspec.json.decode(facts["payload"] or "{}")
     own |= {name: value for name, value in payload.items() if name not in own}
@@ -158,7 +164,7 @@ def _own(facts: dict[str, Any], elsewhere: dict[tuple[Any, ...], dict[str, Any]]
 def _about(facts: dict[str, Any], objects: dict[str, dict[str, Any]]) -> list[dict[str, str]]:
     run, node, wave = facts["run_id"], facts["node"], facts["wave"]
     about = [(_id("run", run), "in run"), (_id("wave", run, str(wave)), "in wave"), (_id("node", run, node), "of node")]
-    told = {"run": True, "wave": wave is not None, "node": bool(node)}
+    told = {"run": True, "wave": bool(wave), "node": bool(node)}
     return [
         _related(key, word) for (key, word), known in zip(about, told.values(), strict=True) if known and key in objects
     ]

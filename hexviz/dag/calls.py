@@ -28,10 +28,10 @@ from hexviz.events.models import ControlSignal, ExecutionContext
 from hexviz.events.replaying import refuse_in_replay
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from types import TracebackType
 
-    from hexviz.events.control_manager import Decision
+    from hexviz.events.asking import Decision
 
 
 class _Call:
@@ -79,7 +79,7 @@ class _Call:
         here, event = self._begin()
         try:
             if here.run.control.asks(type(event)):
-                _wait_for(self._get_leave(here, event), here.run.loop)
+                here.run.wait_for(self._get_leave(here, event))
         except BaseException as error:
             self._finish(error)
             raise
@@ -141,7 +141,7 @@ class _Call:
         assert here is not None  # noqa: S101 - _begin() has set it
         self._tell_failed(here, error, 0.0)
         if response.signal is ControlSignal.ERROR:
-            here.run.loop.call_soon_threadsafe(here.run.fail, error)
+            here.run.fail_soon(error)
         raise error
 
     def _finish(self, error: BaseException | None) -> None:
@@ -227,16 +227,3 @@ class llm_call(_Call):  # noqa: N801 - used like a function
 def _context(here: CurrentNode) -> ExecutionContext:
     run = here.run
     return ExecutionContext(run.plan.name, here.name, here.wave_index, here.attempt, {}, run.run_id)
-
-
-def _wait_for(asking: Coroutine[Any, Any, None], loop: asyncio.AbstractEventLoop) -> None:
-    """Ask control from a thread: the handlers run on the run's own loop."""
-    try:
-        running: asyncio.AbstractEventLoop | None = asyncio.get_running_loop()
-    except RuntimeError:
-        running = None
-    if running is loop:
-        asking.close()
-        msg = "in async code write 'async with tool_call(...)': a plain 'with' would block the loop of control"
-        raise OrchestratorError(msg)
-    asyncio.run_coroutine_threadsafe(asking, loop).result()

@@ -79,6 +79,38 @@ class NodeVetoedError(OrchestratorError):
         self.decided_by = decided_by
 
 
+class NodeTransferError(OrchestratorError, TypeError):
+    """Something of a node cannot be sent to another process: its function, an argument, its result."""
+
+
+class RemoteNodeError(OrchestratorError):
+    """Stands for an exception that could not be sent home from a worker: its type and its message, as text."""
+
+    def __init__(self, type_name: str, message: str = "") -> None:
+        super().__init__(type_name, message)
+        self.type_name = type_name
+        self.message = message
+
+    def __str__(self) -> str:
+        return f"{self.type_name}: {self.message}" if self.message else self.type_name
+
+
+class WorkerLostError(OrchestratorError, ConnectionError):
+    """The worker of an attempt died, or went away; ``worker`` names it."""
+
+    def __init__(self, message: str, worker: str = "") -> None:
+        super().__init__(message)
+        self.worker = worker
+
+
+class SchedulerLostError(OrchestratorError, ConnectionError):
+    """The cluster that runs the nodes cannot be reached any more."""
+
+
+class NoWorkersError(OrchestratorError, TimeoutError):
+    """A cluster had no worker for a node for too long."""
+
+
 class PipelineError(ExceptionGroup, OrchestratorError):
     """A run failed: holds every failure, the run's id, and the results of the nodes that ended well.
 

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import secrets
 import weakref
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from hexviz.dag.checking import checked_result
 from hexviz.dag.detach import CONTAINERS, detached
 from hexviz.dag.errors import NodeVetoedError, OrchestratorError, PipelineError
 from hexviz.dag.plan import Plan
 from hexviz.dag.result import RunResult
 from hexviz.dag.run import Run
 from hexviz.dag.runners.local import ThreadRunner
+from hexviz.dag.runners.runner import Runner
 from hexviz.dag.signals import decider, mapping_of, veto
 from hexviz.dag.watching import WATCHER
 from hexviz.errors import HexvizError
@@ -36,12 +37,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from hexviz.dag.graph import Graph, NodeSpec
-    from hexviz.events.control_manager import Decision
+    from hexviz.events.asking import Decision
 
 Schedule = Literal["ready", "wave"]
 OnError = Literal["fail_fast", "continue"]
 Decisions = Literal["noteworthy", "all"]
-_log = logging.getLogger("hexviz.orchestrator")
 
 
 class Settings(NamedTuple):
@@ -56,26 +56,8 @@ class Settings(NamedTuple):
     strict_validation: bool
 
     def check_result(self, spec: NodeSpec, result: Any) -> Any:
-        """``result`` as the node's ``out_model`` has it: a class to be an instance of, or a model that validates.
-
-        A mismatch raises TypeError where validation is strict, and is logged otherwise.
-        """
-        model = spec.out_model
-        if hasattr(model, "model_validate"):
-            return model.model_validate(result)
-        if isinstance(model, type) and not _is_instance(result, model):
-            msg = f"node {spec.name!r} returned {type(result).__name__}, but its out_model is {model.__name__}"
-            if self.strict_validation:
-                raise TypeError(msg)
-            _log.warning("%s", msg)
-        return result
-
-
-def _is_instance(value: Any, model: type) -> bool:
-    try:
-        return isinstance(value, model)
-    except TypeError:  # Any, a TypedDict: nothing to check at run time
-        return True
+        """``result`` as the node's ``out_model`` has it; see :func:`~hexviz.dag.checking.checked_result`."""
+        return checked_result(spec.name, spec.out_model, result, strict=self.strict_validation)
 
 
 def new_run_id() -> str:
@@ -95,6 +77,10 @@ class Orchestrator:
 
     The managers may be given as ``observers`` and ``control``, or among the ``ports`` under ``"observer_manager"`` and
     ``"control_manager"``. Every port is passed to the nodes whose signature takes an argument of its name.
+
+    ``runner`` is where node code runs: here (None: async nodes on the loop, sync ones in threads), or elsewhere
+    (:class:`~hexviz.dag.runners.processes.ProcessRunner`, :class:`~hexviz.dag.runners.dask.DaskRunner`). Policies,
+    attempts, timeouts, waves and events are the same in each place.
     """
 
     def __init__(
@@ -110,6 +96,7 @@ class Orchestrator:
         decisions: Decisions = "noteworthy",
         max_attempts: int = 1000,
         cancel_grace_s: float = 1.0,
+        runner: Runner | None = None,
     ) -> None:
         _check_choice("schedule", schedule, ("ready", "wave"))
         _check_choice("on_error", on_error, ("fail_fast", "continue"))
@@ -124,6 +111,10 @@ class Orchestrator:
         )
         self._observers = observers
         self._control = control
+        if not (runner is None or isinstance(runner, Runner)):
+            msg = f"runner must be a hexviz.dag.ProcessRunner, a DaskRunner or the like, not {type(runner).__name__}"
+            raise OrchestratorSettingError(msg)
+        self._runner = runner
         self._runs: dict[str, Run] = {}
 
     async def run(
@@ -172,6 +163,7 @@ class Orchestrator:
             control=_manager(control, ControlManager, NullControlManager),
             settings=self.settings,
             threads=ThreadRunner(),
+            runner=self._runner,
         )
 
     @contextmanager
@@ -286,6 +278,7 @@ def _refuse_foreign_loops(graph: Graph) -> None:
         raise OrchestratorError(msg) from None
 
 
+_CONTAINERS = frozenset(CONTAINERS)
 _plans: weakref.WeakKeyDictionary[Graph, tuple[int, Plan]] = weakref.WeakKeyDictionary()
 
 
@@ -318,7 +311,9 @@ def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
 
 
 def _detached(results: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: detached(value) if type(value) in CONTAINERS else value for name, value in results.items()}
+    if _CONTAINERS.isdisjoint(map(type, results.values())):
+        return dict(results)
+    return {name: detached(value) for name, value in results.items()}
 
 
 def _summary(run: Run) -> str:

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
     from hexviz.dag.orchestrator import Settings
     from hexviz.dag.plan import Plan
-    from hexviz.events.control_manager import ControlManager, Decision
+    from hexviz.events.asking import Decision
+    from hexviz.events.control_manager import ControlManager
     from hexviz.events.events import NodeStarted
     from hexviz.events.observer_manager import ObserverManager
 

@@ -15,7 +15,7 @@ import sys
 from contextvars import copy_context
 from functools import partial
 from time import monotonic_ns
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hexviz.dag.binding import MISSING
 from hexviz.dag.current import CURRENT, CurrentNode
@@ -23,9 +23,10 @@ from hexviz.dag.detach import CONTAINERS, detached
 from hexviz.dag.errors import NodeTimeoutError, NodeVetoedError, OrchestratorError
 from hexviz.dag.outcomes import Freed, Outcomes
 from hexviz.dag.place import DONE, Place
+from hexviz.dag.runners.attempt import Attempt
 from hexviz.dag.signals import delay_of, mapping_of, veto
 from hexviz.dag.waves import CANCELLED, FAILED, OPEN, RUNNING, SUCCEEDED, WAITING
-from hexviz.events.control_manager import NO_OBJECTION, Decision
+from hexviz.events.asking import NO_OBJECTION, Begun, Decision
 from hexviz.events.events import (
     Event,
     NodeCancelled,
@@ -34,6 +35,7 @@ from hexviz.events.events import (
     NodeStarted,
     WaveCompleted,
     WaveStarted,
+    utc_now,
 )
 from hexviz.events.models import ControlSignal, ExecutionContext
 from hexviz.events.stepping import AbandonedError, Continued
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
     from hexviz.dag.orchestrator import Settings
     from hexviz.dag.plan import Launcher, Plan
     from hexviz.dag.runners.local import ThreadRunner
+    from hexviz.dag.runners.runner import Runner, Session
     from hexviz.events.control_manager import ControlManager
     from hexviz.events.observer_manager import ObserverManager
 
@@ -51,6 +54,8 @@ if TYPE_CHECKING:
 _log = logging.getLogger("hexviz.dag")
 _CATCH_UP_EVERY = 31
 _LAG_NS = 100_000_000
+_FRESH_NS = 10_000
+"""For so long a reading of the wall clock is good for the next event too: it costs as much as the event itself."""
 _PAUSE_S = 0.01
 _BEAT_S = 0.2
 
@@ -68,18 +73,31 @@ class Run(Outcomes):
         control: ControlManager,
         settings: Settings,
         threads: ThreadRunner,
+        runner: Runner | None = None,
     ) -> None:
         super().__init__(plan, run_id=run_id, observers=observers, control=control, settings=settings)
         self.initial_input = initial_input
         self.loop = asyncio.get_running_loop()
         self.context = ExecutionContext(plan.name, run_id=run_id)
         self._threads = threads
+        self._runner = runner
+        self._session: Session | None = None
+        self._away: dict[int, Attempt] = {}
+        self._facts, self._launchers = plan.facts, plan.launchers
+        self._asynchronous, self._out_models = plan.asynchronous, plan.out_models
+        if runner is not None:
+            self._facts = [(*facts[:3], runner.label) for facts in plan.facts]
+            self._launchers, self._asynchronous = [self._elsewhere] * len(plan), [True] * len(plan)
+            if runner.keeps_results:  # what is here only stands for them: the worker checks them
+                self._out_models = [None] * len(plan)
         self._timers: set[asyncio.TimerHandle] = set()
         self._workers: dict[asyncio.Task[None], Place] = {}
         self._spare = False
         self._held = False
         self._burst = 2 * settings.max_concurrent_nodes + 2  # events that nodes under way may yet tell
         self._asking: Place | None = None
+        self._timestamp = utc_now()
+        self._fresh_until = 0
         self._finished: asyncio.Future[None] = self.loop.create_future()
         self._beating: asyncio.TimerHandle | None = None
         if "ipykernel" in sys.modules:
@@ -91,6 +109,20 @@ class Run(Outcomes):
         """Run every node that can run; ``failures``, ``fatal``, ``stopped`` and ``results`` say what came of it."""
         if not self.waves.unfinished or self.stopped:
             return
+        if self._runner is None:
+            await self._run_nodes()
+            return
+        try:
+            self._session = await self._runner.open(self)
+        except OrchestratorError as error:
+            self.fail(error)
+            return
+        try:
+            await self._run_nodes()
+        finally:
+            await self._session.close()
+
+    async def _run_nodes(self) -> None:
         self.ready.extend(i for i, parents in enumerate(self.plan.parents) if not parents)
         self._add_worker()
         try:
@@ -148,6 +180,22 @@ class Run(Outcomes):
         self.failures.append(error)
         self.stop(str(error))
 
+    def fail_soon(self, error: Exception) -> None:
+        """Fail the whole run; from any thread."""
+        self.loop.call_soon_threadsafe(self.fail, error)
+
+    def wait_for(self, asking: Coroutine[Any, Any, None]) -> None:
+        """Ask control from a thread: the handlers run on the run's own loop."""
+        try:
+            running: asyncio.AbstractEventLoop | None = asyncio.get_running_loop()
+        except RuntimeError:
+            running = None
+        if running is self.loop:
+            asking.close()
+            msg = "in async code write 'async with tool_call(...)': a plain 'with' would block the loop of control"
+            raise OrchestratorError(msg)
+        asyncio.run_coroutine_threadsafe(asking, self.loop).result()
+
     async def _wind_down(self) -> None:
         """Wait for cancelled nodes for the grace time, then let go of those that do not end."""
         deadline = self.loop.time() + self.settings.cancel_grace_s
@@ -183,7 +231,7 @@ class Run(Outcomes):
         self._beating = self.loop.call_later(_BEAT_S, self._beat)
 
     def _check_finished(self) -> None:
-        if not self._finished.done() and (not self.waves.unfinished or self.stopped):
+        if not self._finished.done() and (self.stopped or not (self.waves.unfinished or self._workers)):
             self._finished.set_result(None)
 
     # --- workers
@@ -216,12 +264,16 @@ class Run(Outcomes):
         self._spare = False
         place.began = True
         plan, ready, results, status, attempts = self.plan, self.ready, self.results, self.status, self.attempts
-        facts, launchers, asynchronous, out_models = plan.facts, plan.launchers, plan.asynchronous, plan.out_models
+        facts, launchers, asynchronous, out_models = self._facts, self._launchers, self._asynchronous, self._out_models
         observers, control, held_starts, freed_by = self.observers, self.control, self._held_starts, self._freed_by
         gates, waves, lost, seqs = self.waves.gates, plan.waves, self._lost, self._seq
         left, unmet, children, barrier = self.waves.left, self._unmet, plan.children, self._barrier
         run_id, pipeline, all_votes, contexts = self.run_id, plan.name, self._all_votes, self._contexts
         notify, take_turn, end_turn = observers.notify_nowait, self._lock.acquire, self._lock.release
+        away = self._away
+        starts = ends = None  # who is asked, and this worker's checks of them
+        check_start: Any = None
+        check_end: Any = None
         step = place.new_step()
         while ready and not self._held:
             index = ready.popleft()
@@ -232,8 +284,11 @@ class Run(Outcomes):
             if observers.blocking:
                 await observers.make_room(self._burst)
             gate = gates[waves[index]]
-            if gate is not OPEN and not await self._pass_gate(index, gate, place):
-                continue
+            if gate is not OPEN:
+                gate = gate or self._open(waves[index])
+                if gate is not OPEN:
+                    await self._pass_gate(index, gate, place)
+                    continue
             status[index] = RUNNING
             attempt = attempts[index]
             name, wave, parents, worker = facts[index]
@@ -249,12 +304,14 @@ class Run(Outcomes):
                     if freed is not None:
                         ready_at, queued_ms = freed.timestamp, (now - freed.monotonic_ns) / 1e6
                         freed_by[index] = None
+                    if now > self._fresh_until:
+                        self._look_at_clock(now)
                     take_turn()  # half the price of a with statement
                     try:
                         seq = next(seqs)
                         started = NodeStarted(
                             name, wave, parents, attempt, ready_at, queued_ms, worker,
-                            run_id=run_id, seq=seq, monotonic_ns=now, pipeline=pipeline,
+                            timestamp=self._timestamp, run_id=run_id, seq=seq, monotonic_ns=now, pipeline=pipeline,
                         )  # fmt: skip
                         if observers.active:
                             notify(started)
@@ -266,11 +323,14 @@ class Run(Outcomes):
                         where = contexts[index] = ExecutionContext(pipeline, name, wave, attempt, {}, run_id)
                     elif where.attempt != attempt:
                         where = self.context_of(index)
-                    decision = control.begin(started, where, all_votes=all_votes)
-                    if decision is not NO_OBJECTION and not await self._may_start(
-                        index, place, started, times, decision
-                    ):
-                        continue
+                    if starts is not control.rows[NodeStarted]:
+                        starts = control.rows[NodeStarted]
+                        check_start = starts.check(all_votes=all_votes)
+                    outcome = check_start.ask((started, where))
+                    if outcome is not NO_OBJECTION:
+                        decision, starts = check_start.begun(outcome), None
+                        if not await self._may_start(index, place, started, times, decision):
+                            continue
 
             # Its code runs up to its first wait, in a context of its own; where it waits, so does this worker.
             context = copy_context()
@@ -282,10 +342,11 @@ class Run(Outcomes):
             try:
                 waiting_on = context.run(step, (here, launch, self.initial_input, results))
                 ended_ns = monotonic_ns()
-                if ended_ns - started_ns > _LAG_NS:
+                if ended_ns - started_ns > _LAG_NS and not away:
                     _warn_of_lag(name, pipeline, ended_ns - started_ns)
                 if waiting_on is not DONE:
-                    place.stay(Continued(place.stepper, waiting_on, context), plan.specs[index].timeout_s)
+                    timeout_s = None if away else plan.specs[index].timeout_s  # elsewhere it begins with the code
+                    place.stay(Continued(place.stepper, waiting_on, context), timeout_s)
                     await place.continued  # type: ignore[misc]
                     ended_ns = monotonic_ns()
                     place.leave()
@@ -300,6 +361,8 @@ class Run(Outcomes):
                 continue
             result = place.result
             duration_ms = (ended_ns - started_ns) / 1e6
+            if away:
+                duration_ms = away.pop(index).duration_ms
             if out_models[index] is not None:
                 try:
                     result = self.settings.check_result(plan.specs[index], result)
@@ -310,22 +373,29 @@ class Run(Outcomes):
             # It ended well: tell, ask control, and free its children.
             completed = None
             if observers.active or control.active:
+                if ended_ns > self._fresh_until:
+                    self._look_at_clock(ended_ns)
                 shown = result if type(result) not in CONTAINERS else detached(result)
                 take_turn()
                 try:
                     seq = next(seqs)
                     completed = NodeCompleted(
                         name, wave, shown, duration_ms, attempt,
-                        run_id=run_id, seq=seq, monotonic_ns=ended_ns, pipeline=pipeline,
+                        timestamp=self._timestamp, run_id=run_id, seq=seq, monotonic_ns=ended_ns, pipeline=pipeline,
                     )  # fmt: skip
                     if observers.active:
                         notify(completed)
                 finally:
                     end_turn()
                 if control.active:
-                    decision = control.begin(completed, where or self.context_of(index), all_votes=all_votes)
-                    if decision is not NO_OBJECTION and not await self._may_stand(index, place, completed, decision):
-                        continue
+                    if ends is not control.rows[NodeCompleted]:
+                        ends = control.rows[NodeCompleted]
+                        check_end = ends.check(all_votes=all_votes)
+                    outcome = check_end.ask((completed, where or self.context_of(index)))
+                    if outcome is not NO_OBJECTION:
+                        decision, ends = check_end.begun(outcome), None
+                        if not await self._may_stand(index, place, completed, decision):
+                            continue
                     contexts[index] = None
             results[index] = result
             if barrier or self.stopped:
@@ -344,10 +414,13 @@ class Run(Outcomes):
                 else:
                     freed_by[child] = completed
                     ready.append(child)
-        if not self.waves.unfinished:
-            self._check_finished()
+
+    def _look_at_clock(self, now: int) -> None:
+        self._timestamp, self._fresh_until = utc_now(), now + _FRESH_NS
 
     def _launcher(self, index: int) -> Launcher:
+        if self._runner is not None:
+            return self._elsewhere
         return self.plan.launcher(index) if self.plan.asynchronous[index] else self._in_thread
 
     async def _in_thread(self, initial_input: Any, results: list[Any]) -> Any:
@@ -355,6 +428,14 @@ class Run(Outcomes):
         assert here is not None  # noqa: S101 - the first step has set it
         result = await self._threads.run(inside, partial(self.plan.launcher(here.index), initial_input, results))
         return await result if hasattr(result, "__await__") else result
+
+    async def _elsewhere(self, initial_input: Any, results: list[Any]) -> Any:
+        here = CURRENT.get()
+        assert here is not None  # noqa: S101 - the first step has set it
+        assert self._session is not None  # noqa: S101 - nothing starts before it is open
+        args, kwargs = self.plan.bindings[here.index].arguments(initial_input, results)
+        attempt = self._away[here.index] = Attempt(self, here.index, args, kwargs)
+        return await self._session.execute(attempt)
 
     async def _may_start(self, index: int, place: Place, started: NodeStarted, times: int, decision: Any) -> bool:
         """Control waits, or something is noteworthy about the start of a node: whether its code is to run."""
@@ -390,6 +471,9 @@ class Run(Outcomes):
 
     async def _raised(self, index: int, error: BaseException, duration_ms: float, place: Place) -> None:
         error = _as_raised(error)
+        if self._away:
+            attempt = self._away.pop(index, None)
+            duration_ms = duration_ms if attempt is None else attempt.duration_ms
         left_to_us = isinstance(error, (asyncio.CancelledError, AbandonedError))
         if place.forgive() and left_to_us:
             spec = self.plan.specs[index]
@@ -446,29 +530,61 @@ class Run(Outcomes):
 
     # --- waves
 
-    async def _pass_gate(self, index: int, gate: Any, place: Place) -> bool:
-        """A node of a wave that is not simply open: the first one tells and asks for all, the others wait."""
+    # Events of waves are written out like those of nodes: there may be as many.
+    def _open(self, wave: int) -> Any:
+        """The first node of ``wave`` may start, so tell, and ask for all: OPEN, or the question that was begun."""
+        now, run_id, pipeline = monotonic_ns(), self.run_id, self.plan.name
+        names = self.waves.start(wave, now)
+        if self.observers.active or self.control.active:
+            if now > self._fresh_until:
+                self._look_at_clock(now)
+            self._lock.acquire()
+            try:
+                seq = next(self._seq)
+                started = WaveStarted(
+                    wave, names,
+                    timestamp=self._timestamp, run_id=run_id, seq=seq, monotonic_ns=now, pipeline=pipeline,
+                )  # fmt: skip
+                self.observers.notify_nowait(started)
+            finally:
+                self._lock.release()
+            if self.control.active:
+                context = ExecutionContext(pipeline, None, wave, 1, self.context.metadata, run_id)
+                begun = self.control.rows[WaveStarted].begin(started, context, all_votes=self._all_votes)
+                if begun is not NO_OBJECTION:
+                    return _Question(started, context, begun)
+        self.waves.gates[wave] = OPEN
+        return OPEN
+
+    def _complete_wave(self, wave: int) -> None:
+        now, run_id, pipeline = monotonic_ns(), self.run_id, self.plan.name
+        duration_ms = self.waves.end(wave, now)
+        if not self.observers.active:
+            return
+        succeeded, failed, skipped, fell_back, cancelled = self.waves.counts(wave, self.status)
+        if now > self._fresh_until:
+            self._look_at_clock(now)
+        self._lock.acquire()
+        try:
+            seq = next(self._seq)
+            completed = WaveCompleted(
+                wave, duration_ms, succeeded, failed, skipped, fell_back, cancelled,
+                timestamp=self._timestamp, run_id=run_id, seq=seq, monotonic_ns=now, pipeline=pipeline,
+            )  # fmt: skip
+            self.observers.notify_nowait(completed)
+        finally:
+            self._lock.release()
+
+    async def _pass_gate(self, index: int, gate: Any, place: Place) -> None:
+        """A node of a wave that is not simply open: the first one asks for all, the others wait for the answer."""
         if isinstance(gate, list):
             gate.append(index)
-            return False
-        if gate is not None:
+        elif isinstance(gate, _Question):
+            wave = self.plan.waves[index]
+            self.waves.gates[wave] = [index]
+            await self._open_later(wave, place, self._ask_for_wave(*gate))
+        else:
             self._apply_wave(gate, index)
-            return False
-        wave, gates = self.plan.waves[index], self.waves.gates
-        names = self.waves.start(wave)
-        if not (self.observers.active or self.control.active):
-            gates[wave] = OPEN
-            return True
-        started = self.emit(WaveStarted, wave, names)
-        if self.control.active:
-            context = ExecutionContext(self.plan.name, None, wave, 1, self.context.metadata, self.run_id)
-            decision = self.control.begin(started, context, all_votes=self._all_votes)
-            if decision is not NO_OBJECTION:
-                gates[wave] = [index]
-                await self._open_later(wave, place, self._ask_for_wave(started, context, decision))
-                return False
-        gates[wave] = OPEN
-        return True
 
     async def _open_later(self, wave: int, place: Place, asking: Coroutine[Any, Any, Decision | None]) -> None:
         waiting = self.waves.gates[wave]
@@ -487,9 +603,9 @@ class Run(Outcomes):
         self.waves.gates[wave] = OPEN if decision is None else decision
         self.ready.extendleft(reversed(waiting))
 
-    async def _ask_for_wave(self, started: WaveStarted, context: ExecutionContext, begun: Any) -> Decision | None:
+    async def _ask_for_wave(self, started: WaveStarted, context: ExecutionContext, begun: Begun) -> Decision | None:
         """What became of a first question that is under way; a RETRY waits, and asks again."""
-        decision = self.note(started, context, begun if type(begun) is Decision else await begun)
+        decision = self.note(started, context, begun if isinstance(begun, Decision) else await begun)
         if decision is None or decision.response.signal is not ControlSignal.RETRY:
             return decision
         delay_s = delay_of(decision)
@@ -518,17 +634,20 @@ class Run(Outcomes):
         else:
             self._skip(index, decision, data.get(name))
 
-    def _complete_wave(self, wave: int) -> None:
-        duration_ms = self.waves.end(wave)
-        if self.observers.active:
-            self.emit(WaveCompleted, wave, duration_ms, *self.waves.counts(wave, self.status))
-
     def results_by_name(self) -> dict[str, Any]:
         """The results so far; nodes without one are left out."""
         pairs = zip(self.plan.names, self.results, strict=True)
         if self.status.count(SUCCEEDED) == len(self.status):
             return dict(pairs)
         return {name: result for name, result in pairs if result is not MISSING}
+
+
+class _Question(NamedTuple):
+    """What was asked about the start of a wave, and what came of it so far."""
+
+    started: WaveStarted
+    context: ExecutionContext
+    begun: Begun
 
 
 def _warn_of_lag(node: str, pipeline: str, held_ns: int) -> None:

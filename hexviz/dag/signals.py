@@ -10,7 +10,7 @@ from hexviz.dag.errors import NodeVetoedError
 from hexviz.events.models import ControlSignal
 
 if TYPE_CHECKING:
-    from hexviz.events.control_manager import Decision
+    from hexviz.events.asking import Decision
 
 MAX_DELAY_S = 86_400.0
 

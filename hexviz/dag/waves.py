@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from itertools import accumulate
-from time import monotonic_ns
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from hexviz.dag.plan import Plan
 
@@ -36,24 +35,27 @@ class Waves:
         self._started_ns = [0] * (count + 1)
         self._released = (1, 0)
 
-    def start(self, wave: int) -> tuple[str, ...]:
+    def start(self, wave: int, now_ns: int) -> tuple[str, ...]:
         """The first node of ``wave`` may start; returns the names of all of its nodes."""
-        self._started_ns[wave] = monotonic_ns()
+        self._started_ns[wave] = now_ns
         return self._names[wave - 1]
 
     def started(self, wave: int) -> bool:
         """Whether ``wave`` has started, and was not ended."""
         return self._started_ns[wave] > 0
 
-    def end(self, wave: int) -> float:
+    def end(self, wave: int, now_ns: int) -> float:
         """Close ``wave``, complete or not; the milliseconds that it took."""
-        duration_ms = (monotonic_ns() - self._started_ns[wave]) / 1e6
+        duration_ms = (now_ns - self._started_ns[wave]) / 1e6
         self._started_ns[wave] = 0
         return duration_ms
 
-    def counts(self, wave: int, status: bytearray) -> list[int]:
+    def counts(self, wave: int, status: bytearray) -> Sequence[int]:
         """How many nodes of ``wave`` ended in each of the final statuses; ``status`` is that of every node."""
         first, last = self._ends[wave - 1], self._ends[wave]
+        succeeded = status.count(SUCCEEDED, first, last)
+        if succeeded == last - first:
+            return succeeded, 0, 0, 0, 0
         return [status.count(code, first, last) for code in _FINAL]
 
     def unended(self) -> Iterator[int]:

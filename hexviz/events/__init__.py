@@ -4,6 +4,7 @@ Events are immutable facts (:mod:`~hexviz.events.events`). :class:`ObserverManag
 none; :class:`ControlManager` asks control handlers, by priority, and obeys the first that does not say PROCEED.
 """
 
+from hexviz.events.asking import Decision, HandlerEntry
 from hexviz.events.config import (
     CRITICAL_HANDLER_PRIORITY_THRESHOLD,
     DEFAULT_HANDLER_PRIORITY,
@@ -17,7 +18,7 @@ from hexviz.events.config import (
     get_control_manager,
     get_observer_manager,
 )
-from hexviz.events.control_manager import ControlManager, Decision, HandlerEntry
+from hexviz.events.control_manager import ControlManager
 from hexviz.events.events import (
     EVENT_CLASSES,
     ControlDecided,
@@ -31,6 +32,7 @@ from hexviz.events.events import (
     NodeFailed,
     NodeFellBack,
     NodeInfo,
+    NodePlaced,
     NodeRetrying,
     NodeSkipped,
     NodeStarted,
@@ -92,6 +94,7 @@ __all__ = [
     "NodeFailed",
     "NodeFellBack",
     "NodeInfo",
+    "NodePlaced",
     "NodeRetrying",
     "NodeSkipped",
     "NodeStarted",

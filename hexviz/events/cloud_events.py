@@ -23,16 +23,18 @@ for routers and filters that know nothing of hexviz. Record -> CloudEvent -> rec
 from __future__ import annotations
 
 import re
+from datetime import UTC
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote
 
 import msgspec
 
-from hexviz.events.schema import SCHEMA_VERSION, RecordError, from_record, open_record, to_record
+from hexviz.events.schema import SCHEMA_VERSION, RecordError, from_record, open_record, to_record, to_records
 from hexviz.events.summary import utc
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from hexviz.events.events import Event
 
@@ -47,6 +49,7 @@ __all__ = [
     "record_of",
     "source_of",
     "to_cloud_event",
+    "to_cloud_events",
     "topic_of",
     "type_of",
     "wire_topic",
@@ -59,6 +62,7 @@ MAX_BYTES = 64 * 1024 * 1024
 _TYPE_PREFIX = "io.hexviz."
 _SOURCE_PREFIX = "/hexviz/runs/"
 _LONGEST_DECIMAL_BITS = 4000
+_MANY = 2**63
 # Control characters, noncharacters and lone surrogates: CloudEvents 1.0.2, "Type System", String.
 _FORBIDDEN = "\x00-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef" + "".join(
     chr(plane << 16 | last) for plane in range(17) for last in (0xFFFE, 0xFFFF)
@@ -83,6 +87,11 @@ _encode = msgspec.json.encode
 def to_cloud_event(event: Event) -> bytes:
     """``event`` as a CloudEvent in structured JSON."""
     return _wrapped(event, to_record(event))
+
+
+def to_cloud_events(events: Sequence[Event]) -> list[bytes]:
+    """What :func:`to_cloud_event` gives for each event, at half the price where they are plain."""
+    return list(map(_quickly_wrapped, events, to_records(events)))
 
 
 def cloud_event_of(record: bytes) -> bytes:
@@ -164,6 +173,25 @@ def _wrapped(event: Event, record: bytes) -> bytes:
     if opened.tagged:
         envelope["hexviztagged"] = True
     return b'%b,"data":%b}' % (_encode(envelope)[:-1], bytes(opened.data))
+
+
+@lru_cache(maxsize=512)
+def _middle(run_id: str, name: str) -> tuple[bytes, bytes]:
+    """How a plain record of this type begins, and what stands between ``id`` and ``subject`` of its CloudEvent."""
+    front = _encode({"source": source_of(run_id), "type": type_of(name)})
+    return b'{"type":"%b","v":%d,"data":' % (name.encode(), SCHEMA_VERSION), front[1:-1]
+
+
+def _quickly_wrapped(event: Event, record: bytes) -> bytes:
+    if type(event.run_id) is not str or not 0 < event.seq < _MANY or event.timestamp.tzinfo is not UTC:
+        return _wrapped(event, record)
+    start, middle = _middle(event.run_id, type(event).__name__)
+    if not record.startswith(start) or not record.endswith(b"}}"):  # a class of a user, or tagged
+        return _wrapped(event, record)
+    return (
+        b'{"specversion":"1.0","id":"%d",%b,"subject":%b,"time":%b,"datacontenttype":"application/json","data":%b'
+        % (event.seq, middle, _encode(wire_topic(_topic(event))), _encode(event.timestamp), record[len(start) :])
+    )
 
 
 def _id_of(event: Event) -> str:

@@ -1,8 +1,9 @@
 """Tells async observers, on one event loop and inside real tasks, without a task or a timer for each event.
 
-A *teller* is a task that works off the inbox: it awaits one observer after the other. The first time that an observer
-really waits, the teller becomes that observer's own, works off what gathers for it meanwhile, and a new teller goes on
-with everybody else. So an observer that answers at once costs one await, and one that hangs costs one task.
+A *teller* is a task that works off the inbox in batches: it gives each observer all events of a batch, then goes on to
+the next observer. The first time that an observer really waits, the teller becomes that observer's own, works off what
+gathers for it meanwhile, and a new teller goes on with everybody else. So an observer that answers at once costs one
+await, and one that hangs costs one task.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import weakref
 from asyncio import _enter_task, _get_running_loop, _leave_task
 from collections import deque
 from contextvars import copy_context
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from hexviz.events.stepping import AbandonedError, Continued
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("hexviz.observers")
 _BURST = 256
+_BATCH = 1024
+_ROW = operator.itemgetter(1)
 _CANCEL_GRACE_S = 0.5
 _DONE: Any = object()
 
@@ -42,10 +46,10 @@ class Tally:
 
 
 class Row:
-    """The async observers of a class of events, with what to call.
+    """The async observers who hear the same events, with what to call.
 
     They share one tally, because a count for each call would cost a quarter of the call; an observer sums up its
-    tallies (:attr:`ObserverEntry.delivered`). A row that was made for one event has none.
+    tallies (:attr:`ObserverEntry.delivered`). A row that was made for some few events has none.
     """
 
     __slots__ = ("calls", "tally")
@@ -54,10 +58,13 @@ class Row:
         self.calls = tuple([(entry, entry.call) for entry in entries])
         self.tally = tally
 
-    def count_each(self) -> None:
-        """Everybody in it has been told the one event that it was made for."""
+    def count(self, events: int) -> None:
+        """Everybody in it has been told so many events."""
+        if self.tally is not None:
+            self.tally.told += events
+            return
         for entry, _ in self.calls:
-            entry.counted += 1
+            entry.counted += events
 
 
 _NOBODY = Row(())
@@ -68,9 +75,9 @@ class Desk:
 
     __slots__ = (
         "__weakref__",
-        "_awake",
-        "_event",
-        "_inbox",
+        "_batch",
+        "_batches",
+        "_events",
         "_manager",
         "_rest",
         "_row",
@@ -78,6 +85,8 @@ class Desk:
         "_thread",
         "_waiting",
         "_working",
+        "awake",
+        "inbox",
         "loop",
     )
 
@@ -85,14 +94,16 @@ class Desk:
         self._manager = manager
         self.loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
-        self._inbox: deque[tuple[Event, Row]] = deque()
-        self._event: Any = None
-        self._row = _NOBODY
-        self._rest: Any = iter(())
+        self.inbox: list[tuple[Event, Row]] = []
+        """What is to be told: emitters append, from any thread, and wake the teller unless it is ``awake``."""
+        self._batches: deque[tuple[Row, list[Event]]] = deque()
+        self._row, self._rest = _NOBODY, iter(_NOBODY.calls)
+        self._batch: list[Event] = []
+        self._events = iter(self._batch)
         self._teller: _Teller | None = None
         self._waiting: set[_Teller] = set()
         self._working = False
-        self._awake = False
+        self.awake = False
         _desks.add(self)
 
     def forget(self) -> None:
@@ -100,22 +111,17 @@ class Desk:
         self._let_go()
         self.loop = self._thread = None
 
-    def put(self, event: Event, row: Row) -> None:
-        """Take ``event`` for the observers of ``row``; from any thread."""
-        self._inbox.append((event, row))
-        if not self._awake:
-            self._awake = True
-            self._wake()
-
     def put_back(self, entry: ObserverEntry) -> None:
         """Its teller ended for another reason than that all is told: somebody else tells ``entry`` what waits."""
-        waiting = [(event, Row((entry,))) for event in entry.all_in_line()]
-        self._inbox.extendleft(reversed(waiting))
+        waiting = entry.all_in_line()
         if waiting:
-            self._awake = True
+            self._batches.appendleft((Row((entry,)), waiting))
+            self.awake = True
             self._call_teller()
 
-    def _wake(self) -> None:
+    def wake(self) -> None:
+        """Something came into an inbox that nobody was about to look into; from any thread."""
+        self.awake = True
         running = _get_running_loop()
         if running is not None and running is self.loop:
             self._call_teller()
@@ -157,14 +163,15 @@ class Desk:
         for teller in self._waiting:
             teller.entry.set_busy(busy=False)
         self._waiting.clear()
-        self._inbox.clear()
+        self.inbox.clear()
+        self._batches.clear()
         self._teller = None
-        self._awake = self._working = False
-        self._event, self._row, self._rest = None, _NOBODY, iter(())
+        self.awake = self._working = False
+        self._begin_batch(_NOBODY, [])
 
     def _call_teller(self) -> None:
-        if not self._inbox:
-            self._awake = False
+        if not self._has_work():
+            self.awake = False
             return
         self._ready_teller().call()
 
@@ -177,16 +184,16 @@ class Desk:
 
     def catch_up(self) -> None:
         """Work off the inbox where a burst has gathered: no observer falls behind a loop that never idles."""
-        if len(self._inbox) > _BURST:
+        if len(self.inbox) > _BURST:
             self.work_off()
 
     def work_off(self) -> None:
         """Tell everything in the inbox now, in the name of the teller's task, to each observer up to its first wait."""
         loop = _get_running_loop()
-        if not self._inbox or loop is None or loop is not self.loop or self._working:
+        if loop is None or loop is not self.loop or self._working:
             return
         caller = asyncio.current_task(loop)
-        while self._inbox:
+        while self._has_work():
             teller = self._ready_teller()
             if caller is not None:
                 _leave_task(loop, caller)
@@ -213,45 +220,70 @@ class Desk:
         return None if waiting_on is _DONE else (self._leave_behind(), Continued(telling, waiting_on))
 
     def _leave_behind(self) -> ObserverEntry:
-        """The observer that waits; everybody after it is told without it."""
-        rest = tuple(self._rest)
+        """The observer that waits, with what is left of the batch in its backlog; the others are told without it."""
+        rest, after = tuple(self._rest), tuple(self._events)
         entry: ObserverEntry = self._row.calls[len(self._row.calls) - len(rest) - 1][0]
         self._rest = iter(rest)
-        entry.counted -= 1  # the row will count it, and so will its own coroutine
+        entry.now = self._batch[len(self._batch) - len(after) - 1]
+        entry.counted -= 1 + len(after)  # the row will count them, and so will its own coroutine
+        entry.set_busy(busy=True)
+        for event in after:
+            entry.enqueue(event)
         return entry
 
-    # The hot loop: written once, kept whole.
+    def _next_batch(self) -> bool:
+        """Take the next events that the same observers hear; False where there are none."""
+        if not self._batches:
+            taken = self.inbox[:_BATCH]
+            del self.inbox[:_BATCH]
+            self._batches.extend((row, [event for event, _ in pairs]) for row, pairs in groupby(taken, _ROW))
+        self._begin_batch(*(self._batches.popleft() if self._batches else (_NOBODY, [])))
+        return bool(self._batch)
+
+    def _begin_batch(self, row: Row, batch: list[Event]) -> None:
+        self._row, self._batch = row, batch
+        self._rest, self._events = iter(row.calls), iter(batch[1:])
+
     async def _tell(self) -> None:
-        inbox, event, row = self._inbox, self._event, self._row
-        while True:
-            rest, failed = self._rest, None
-            for entry, call in rest:
+        while self._batch or self._next_batch():
+            told = len(self._batch)
+            own = await (self._tell_batch() if told > 1 else self._tell_event())
+            if own is not None:  # it had to wait, so this coroutine is its own by now
+                await self._work_off_backlog(own)
+                return
+            self._row.count(told)
+            self._batch = []
+
+    # The hot loops: written out, kept whole. Both return the observer that had to wait.
+    async def _tell_batch(self) -> ObserverEntry | None:
+        rest, batch = self._rest, self._batch
+        for entry, call in rest:
+            events = self._events = iter(batch)
+            failed = False
+            for event in events:
                 if entry.held and entry.kept_back(event):
                     entry.counted -= 1
                     continue
                 try:
                     await call(event)
-                except BaseException as error:
-                    if isinstance(error, GeneratorExit) and not self._working:
-                        raise  # not the observer's own: this coroutine is being closed
-                    self._failed(entry, event, error)
-                    entry.counted -= self._rest is rest
-                    failed = entry
-            if self._rest is not rest:  # the last one had to wait, so this coroutine is its own by now
-                if failed is not entry:
-                    entry.count_success()
-                await self._work_off_backlog(entry)
-                return
-            if row.tally is not None:
-                row.tally.told += 1
-            else:
-                row.count_each()
+                except BaseException as error:  # noqa: BLE001 - an observer may raise anything
+                    failed = self._failed_in_row(entry, event, error, rest)
+            if self._rest is not rest:
+                return self._own(entry, failed=failed)
+        return None
+
+    async def _tell_event(self) -> ObserverEntry | None:
+        rest, event = self._rest, self._batch[0]
+        failed = False
+        for entry, call in rest:
+            if entry.held and entry.kept_back(event):
+                entry.counted -= 1
+                continue
             try:
-                event, row = inbox.popleft()
-            except IndexError:
-                self._event, self._row = None, _NOBODY
-                return
-            self._event, self._row, self._rest = event, row, iter(row.calls)
+                await call(event)
+            except BaseException as error:  # noqa: BLE001 - as above
+                failed = self._failed_in_row(entry, event, error, rest)
+        return None if self._rest is rest else self._own(entry, failed=failed)
 
     async def _work_off_backlog(self, entry: ObserverEntry) -> None:
         loop = asyncio.get_running_loop()
@@ -265,6 +297,22 @@ class Desk:
                 self._failed(entry, event, error)
             else:
                 entry.count_success()
+
+    def _failed_in_row(self, entry: ObserverEntry, event: Event, error: BaseException, rest: Any) -> bool:
+        """Count and report; whether it had to wait before, so that the call under way was its own."""
+        if isinstance(error, GeneratorExit) and not self._working:
+            raise error  # not the observer's own: its coroutine is being closed
+        self._failed(entry, event, error)
+        if self._rest is not rest:
+            return True
+        entry.counted -= 1
+        return False
+
+    def _own(self, entry: ObserverEntry, *, failed: bool) -> ObserverEntry:
+        """The call that had to wait has ended."""
+        if not failed:
+            entry.count_success()
+        return entry
 
     def _failed(self, entry: ObserverEntry, event: Event, error: BaseException) -> None:
         if isinstance(error, asyncio.CancelledError) and not entry.stuck:
@@ -285,8 +333,8 @@ class Desk:
             self._teller = None
         if len(self._waiting) == self._manager.max_concurrent_observers + 1:
             _log.warning("more than %d async observers are waiting at once", self._manager.max_concurrent_observers)
-        if self._inbox or self._event is not None:
-            self._awake = True
+        if self._has_work():
+            self.awake = True
             self._ready_teller().call()
 
     def release(self, teller: _Teller) -> None:
@@ -297,7 +345,7 @@ class Desk:
         """A teller was cancelled, or is done with its observer: the next event wakes another one."""
         if self._teller is not None and self._teller.task is task:
             self._teller = None
-            self._awake = False
+            self.awake = False
 
     def on_the_loop(self) -> ObserverEntry | None:
         """The observer whose code runs on the loop now; may be asked from any thread."""
@@ -310,20 +358,19 @@ class Desk:
 
     def _being_told(self) -> ObserverEntry | None:
         calls, told = self._row.calls, self._told_in_row()
-        return calls[told][0] if self._event is not None and 0 <= told < len(calls) else None
+        return calls[told][0] if self._batch and 0 <= told < len(calls) else None
 
     def _told_in_row(self) -> int:
-        """How many observers have been told the event that is being told."""
+        """How many observers have been told the batch that is being told."""
         return len(self._row.calls) - operator.length_hint(self._rest) - 1
 
-    def has_told(self, entry: ObserverEntry) -> bool:
-        """Whether ``entry`` has been told the event that is being told, which its row does not count yet."""
-        return self._event is not None and any(e is entry for e, _ in self._row.calls[: max(0, self._told_in_row())])
-
-    @property
-    def event(self) -> Any:
-        """The event that is being told."""
-        return self._event
+    def told_of_batch(self, entry: ObserverEntry) -> int:
+        """How many events of the batch that is being told ``entry`` has been told; its row does not count them yet."""
+        batch, calls, told = self._batch, self._row.calls, self._told_in_row()
+        position = next((i for i, (other, _) in enumerate(calls) if other is entry), len(calls))
+        if not batch or position > told:
+            return 0
+        return len(batch) if position < told else max(0, len(batch) - operator.length_hint(self._events) - 1)
 
     @property
     def observer_timeout(self) -> float:
@@ -332,14 +379,17 @@ class Desk:
 
     def rest(self) -> None:
         """The teller found nothing more to do."""
-        self._awake = False
-        if self._inbox:  # put by another thread in between
-            self._awake = True
+        self.awake = False
+        if self._has_work():  # put by another thread in between
+            self.awake = True
             self._call_teller()
 
     def idle(self) -> bool:
         """Whether everything was told; observers that are stuck do not count."""
-        return not self._inbox and self._event is None and all(t.entry.stuck for t in tuple(self._waiting))
+        return not self._has_work() and all(t.entry.stuck for t in tuple(self._waiting))
+
+    def _has_work(self) -> bool:
+        return bool(self.inbox or self._batches or self._batch)
 
     def close(self) -> list[asyncio.Task[None]]:
         """End the tellers, abandoning observers that still wait, and the loop where it is our own.
@@ -394,8 +444,6 @@ class _Teller:
 
     def _begin(self, entry: ObserverEntry, continued: Continued) -> None:
         self.entry, self._continued = entry, continued
-        entry.set_busy(busy=True)
-        entry.now = self._desk.event
         entry.started = self._loop.time()
         self._timer = self._loop.call_later(self._desk.observer_timeout, self._watch)
         self._desk.hold(self)

@@ -19,7 +19,7 @@ import msgspec
 
 from hexviz.events.secrets import masked, masked_head, masked_tail
 
-_utc_now = partial(datetime.now, UTC)
+utc_now = partial(datetime.now, UTC)
 _ESCAPED = {ord(c): f"%{ord(c):02X}" for c in "%.*"}
 _UNPRINTABLE = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))}
 
@@ -100,7 +100,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     given) are set by whoever runs the pipeline.
     """
 
-    timestamp: datetime = msgspec.field(default_factory=_utc_now)
+    timestamp: datetime = msgspec.field(default_factory=utc_now)
     run_id: str = ""
     seq: int = 0
     monotonic_ns: int = msgspec.field(default_factory=time.monotonic_ns)
@@ -314,6 +314,19 @@ class NodeStarted(_NodeEvent, frozen=True):
 
     def _detail(self) -> str:
         return f" in wave {self.wave_index}"
+
+
+class NodePlaced(_NodeEvent, frozen=True):
+    """The code of an attempt begins on ``worker``, one of several processes; told where a runner chooses it late."""
+
+    worker: str
+    attempt: int = 1
+
+    _verb: ClassVar[str] = "placed"
+    _symbol: ClassVar[str] = "📍"
+
+    def _detail(self) -> str:
+        return f" on {printable(self.worker)}"
 
 
 class NodeCompleted(_NodeEvent, frozen=True):
@@ -610,6 +623,7 @@ EVENT_CLASSES: tuple[type[Event], ...] = (
     WaveStarted,
     WaveCompleted,
     NodeStarted,
+    NodePlaced,
     NodeCompleted,
     NodeFailed,
     NodeRetrying,

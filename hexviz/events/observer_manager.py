@@ -10,9 +10,10 @@ import time
 import uuid
 from asyncio import _get_running_loop
 from collections import Counter, deque
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self, get_args
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self, TypeAlias, get_args
 
 from hexviz.errors import RegistrationError, RegistrationTypeError
+from hexviz.events.by_class import ByClass
 from hexviz.events.config import (
     DEFAULT_BLOCK_MS,
     DEFAULT_MAX_CONCURRENT_OBSERVERS,
@@ -116,7 +117,7 @@ class ObserverEntry:
     @property
     def delivered(self) -> int:
         """How many events it has heard: those counted one by one, and those counted for all of a row."""
-        told = self.counted + sum(tally.told for tally in self.tallies) + self._manager.is_telling(self)
+        told = self.counted + sum(tally.told for tally in self.tallies) + self._manager.told_of_batch(self)
         return max(0, told)
 
     def sum_up(self) -> None:
@@ -263,14 +264,22 @@ class ObserverEntry:
         }
 
 
-class _Plan(NamedTuple):
-    """Who hears a class of events, found in one step."""
+class _Others(NamedTuple):
+    """Whoever else hears a class of events: more than one lossless observer, sync ones, and those that select."""
 
-    lossless: tuple[Callable[[Event], Any], ...]
+    lossless: tuple[tuple[Callable[[Event], Any], ObserverEntry], ...]
     awaited: Row | None
     threaded: tuple[ObserverEntry, ...]
     selective: bool
     """Whether each event has to be looked at: topics matter, or whether there is room."""
+
+
+_Plan: TypeAlias = "tuple[Callable[[Event], Any], ObserverEntry, Row | None, _Others | None]"
+"""Who hears a class of events, found in one step: the first lossless observer as what to call in line, and as itself;
+the async ones; whoever else there is."""
+
+
+_Audience: TypeAlias = "tuple[tuple[ObserverEntry, ...], Row | None, _Others | None]"
 
 
 class ObserverManager(BaseEventManager):
@@ -310,10 +319,13 @@ class ObserverManager(BaseEventManager):
         self._entries: dict[str, ObserverEntry] = {}
         self.active = False
         """Whether anybody is registered: an emitter may save itself the events otherwise."""
-        self._lossless: dict[str, tuple[Callable[[Event], Any], ObserverEntry]] = {}
-        self._plans: dict[type[Event], _Plan] = {}
+        self._lossless: dict[str, ObserverEntry] = {}
+        self._plans = ByClass(self._plan)
+        self._audiences: dict[tuple[ObserverEntry, ...], _Audience] = {}
+        self._rows: dict[tuple[ObserverEntry, ...], Row] = {}
         self._crew = Crew(max_workers=max_sync_workers, call_timeout_s=observer_timeout)
         self._desk = Desk(self)
+        self._inbox = self._desk.inbox
         self._lag = LagWatch(self)
         self.blocking: tuple[ObserverEntry, ...] = ()
         """Those with ``overflow="block"``: an emitter on an event loop calls :meth:`make_room` before it goes on."""
@@ -383,7 +395,7 @@ class ObserverManager(BaseEventManager):
         )
         self._entries[observer_id] = entry
         if lossless:
-            self._lossless[observer_id] = (self._guarded(entry) if patterns else call, entry)
+            self._lossless[observer_id] = entry
         self._plan_anew()
         return observer_id
 
@@ -392,13 +404,12 @@ class ObserverManager(BaseEventManager):
         entries = tuple(self._entries.values())
         self.active = bool(entries)
         self.blocking = tuple(e for e in entries if e.overflow == "block" and e.id not in self._lossless)
-        self._plans = {}
+        self._plans, self._rows = ByClass(self._plan), {}
+        self._audiences = {}
         if self._desk.idle():
             for entry in entries:
-                entry.sum_up()
-
-    def _guarded(self, entry: ObserverEntry) -> Callable[[Event], Any]:
-        return lambda event: entry.call(event) if entry.hears(event) else None
+                if len(entry.tallies) > _TALLIES_KEPT:
+                    entry.sum_up()
 
     def _vanished(self, observer_id: str) -> None:
         if self.unregister(observer_id):
@@ -424,19 +435,43 @@ class ObserverManager(BaseEventManager):
         return len(self._entries)
 
     def _plan(self, event_class: type[Event]) -> _Plan:
-        wanted = [entry for entry in tuple(self._entries.values()) if entry.wants(event_class)]
+        wanted = tuple([entry for entry in self.observers() if entry.wants(event_class)])
+        lossless, row, others = self._audiences.get(wanted) or self._audience(wanted)
+        if not lossless:
+            return _keep_nothing, _NO_ENTRY, row, others
+        first, *more = lossless
+        if more:
+            kept = tuple([(self._keeper(entry, event_class), entry) for entry in more])
+            others = _Others(kept, None, (), selective=False) if others is None else others._replace(lossless=kept)
+        return self._keeper(first, event_class), first, row, others
+
+    def _audience(self, wanted: tuple[ObserverEntry, ...]) -> _Audience:
+        """The same for all classes of events that the same observers hear; so they can be told in batches."""
         queued = [entry for entry in wanted if entry.id not in self._lossless]
-        awaited = [entry for entry in queued if entry.asynchronous]
-        tally = Tally()
-        for entry in awaited:
-            entry.tallies.append(tally)
-        plan = self._plans[event_class] = _Plan(
-            tuple([self._lossless[entry.id][0] for entry in wanted if entry.id in self._lossless]),
-            Row(awaited, tally) if awaited else None,
-            tuple([entry for entry in queued if not entry.asynchronous]),
-            any(entry.topics is not None or entry.overflow == "block" for entry in queued),
-        )
-        return plan
+        awaited = tuple([entry for entry in queued if entry.asynchronous])
+        threaded = tuple([entry for entry in queued if not entry.asynchronous])
+        selective = any(entry.topics is not None or entry.overflow == "block" for entry in queued)
+        row = self._row_of(awaited) if awaited else None
+        others = _Others((), row if selective else None, threaded, selective) if selective or threaded else None
+        lossless = tuple([entry for entry in wanted if entry.id in self._lossless])
+        audience = self._audiences[wanted] = lossless, None if selective else row, others
+        return audience
+
+    def _keeper(self, entry: ObserverEntry, event_class: type[Event]) -> Callable[[Event], Any]:
+        """What to call in line: a lossless observer may have a function of its own for each class of events."""
+        if entry.topics is not None:
+            return lambda event: entry.call(event) if entry.hears(event) else None
+        special = getattr(entry.call, "keeper_of", None)
+        return entry.call if special is None else special(event_class)
+
+    def _row_of(self, entries: tuple[ObserverEntry, ...]) -> Row:
+        row = self._rows.get(entries)
+        if row is None:
+            tally = Tally()
+            row = self._rows[entries] = Row(entries, tally)
+            for entry in entries:
+                entry.tallies.append(tally)
+        return row
 
     # --- telling
 
@@ -450,26 +485,40 @@ class ObserverManager(BaseEventManager):
     # The hot path: written once, kept whole.
     def notify_nowait(self, event: Event) -> None:
         """Tell the observers of ``event``; async ones hear it when the loop comes round. From any thread."""
+        keep, keeper, row, others = self._plans[type(event)]
+        fault = None
         try:
-            plan = self._plans[type(event)]
-        except KeyError:
-            plan = self._plan(type(event))
-        lossless, awaited, threaded, selective = plan
-        faults: list[tuple[Any, BaseException]] | None = None
-        for put in lossless:
+            keep(event)
+        except BaseException as error:  # noqa: BLE001 - a recorder's fault must not end the run
+            fault = error
+        if row is not None:
+            self._inbox.append((event, row))
+            if not self._desk.awake:
+                self._desk.wake()
+        if others is not None:
+            self._tell_others(event, others)
+        if fault is not None:
+            self._lossless_failed(keeper, event, fault)  # once every recorder has the event itself
+
+    def _tell_others(self, event: Event, others: _Others) -> None:
+        lossless, awaited, threaded, selective = others
+        faults = []
+        for keep, entry in lossless:
             try:
-                put(event)
-            except BaseException as error:  # noqa: BLE001 - a recorder's fault must not end the run
-                faults = [*(faults or ()), (put, error)]
-        if faults:
-            self._lossless_failed(faults, event)  # once every recorder has the event itself
+                keep(event)
+            except BaseException as error:  # noqa: BLE001 - as above
+                faults.append((entry, error))
         if selective:
             awaited, threaded = self._selected_row(event, awaited), self._selected(event, threaded)
+        if awaited is not None:
+            self._inbox.append((event, awaited))
+            if not self._desk.awake:
+                self._desk.wake()
         if threaded:
             self.watch()
             self._crew.put(event, threaded)
-        if awaited is not None:
-            self._desk.put(event, awaited)
+        for entry, fault in faults:
+            self._lossless_failed(entry, event, fault)
 
     def watch(self) -> None:
         """Observers are about to be called: look whether one of them holds up the others."""
@@ -496,12 +545,9 @@ class ObserverManager(BaseEventManager):
         """Tell async observers what has gathered, if that is a burst: for emitters that seldom let the loop run."""
         self._desk.catch_up()
 
-    def _lossless_failed(self, faults: list[tuple[Any, BaseException]], event: Event) -> None:
-        for put, error in faults:
-            for call, entry in tuple(self._lossless.values()):
-                if call is put:
-                    entry.failed += 1
-                    self.failed(entry, event, error)
+    def _lossless_failed(self, entry: ObserverEntry, event: Event, error: BaseException) -> None:
+        entry.failed += 1
+        self.failed(entry, event, error)
 
     def await_elsewhere(self, awaitable: Any) -> None:
         """Wait, in the calling thread, for what a sync observer returned: on the async observers' loop, if it runs."""
@@ -574,9 +620,9 @@ class ObserverManager(BaseEventManager):
         """Everybody who is registered: for the watch on the loop."""
         return tuple(self._entries.values())
 
-    def is_telling(self, entry: ObserverEntry) -> bool:
-        """Whether ``entry`` has heard the event that is being told to others now."""
-        return self._desk.has_told(entry)
+    def told_of_batch(self, entry: ObserverEntry) -> int:
+        """How many of the events that are being told now ``entry`` has heard."""
+        return self._desk.told_of_batch(entry)
 
     def on_the_loop(self) -> ObserverEntry | None:
         """The observer whose code runs on the loop now."""
@@ -661,3 +707,10 @@ class ObserverManager(BaseEventManager):
 
     def __repr__(self) -> str:
         return f"<ObserverManager: {len(self._entries)} observers>"
+
+
+def _keep_nothing(_: Event) -> None:
+    """In the place of a lossless observer where there is none."""
+
+
+_NO_ENTRY: Any = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import weakref
+from types import BuiltinFunctionType, FunctionType, MethodType
 from typing import TYPE_CHECKING, Any
 
 from hexviz.errors import RegistrationTypeError
@@ -27,7 +28,8 @@ def callable_of(handler: Any) -> Callable[..., Any]:
     if not callable(call):
         msg = f"a handler is a function or an object with a handle method, not {type(handler).__qualname__}"
         raise RegistrationTypeError(msg)
-    if inspect.isgeneratorfunction(_bare(call)) or inspect.isasyncgenfunction(_bare(call)):
+    bare = _bare(call)
+    if inspect.isgeneratorfunction(bare) or inspect.isasyncgenfunction(bare):
         msg = f"{name_of(handler)} is a generator: calling it runs nothing. Use a function without yield"
         raise RegistrationTypeError(msg)
     return call  # type: ignore[no-any-return]
@@ -43,10 +45,13 @@ def gives_coroutine(call: Callable[..., Any]) -> bool:
     return bool(getattr(getattr(_bare(call), "__code__", None), "co_flags", 0) & inspect.CO_COROUTINE)
 
 
+_FUNCTIONS = (FunctionType, MethodType, BuiltinFunctionType)
+
+
 def _bare(call: Any) -> Any:
     while isinstance(call, functools.partial):
         call = call.func
-    if inspect.isroutine(call):
+    if isinstance(call, _FUNCTIONS):
         return call
     return getattr(call, "__call__", call)  # noqa: B004 - the bound method itself is wanted, not whether there is one
 

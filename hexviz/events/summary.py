@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from hexviz.events.by_class import ByClass
 from hexviz.events.events import (
     EVENT_CLASSES,
     ControlDecided,
@@ -87,6 +88,9 @@ class GenericEvent(Event, frozen=True):
 _NOTHING = Summary("NoneType", preview="None")
 _BOOLEANS = {True: Summary("bool", preview="True"), False: Summary("bool", preview="False")}
 _UNKNOWN = Summary("?")
+LASTING = {*map(id, (_NOTHING, *_BOOLEANS.values(), _UNKNOWN))}
+"""Identities of summaries that are made once and live as long as the program: whoever meets one may know it by that."""
+_SHORT = 256
 
 
 def summarise(value: Any, *, preview: bool = True) -> Summary:
@@ -125,8 +129,17 @@ def _of_complex(value: complex, preview: bool) -> Summary:  # noqa: FBT001
     return Summary("complex", preview=repr(value) if preview else "")
 
 
-def _of_sized(value: Any, _preview: bool) -> Summary:  # noqa: FBT001
-    return Summary(type(value).__name__, (), len(value))
+def _sized(kind: type) -> Callable[[Any, bool], Summary]:
+    """What makes the summaries of a container; short ones have theirs already."""
+    name = kind.__name__
+    short = [Summary(name, (), length) for length in range(_SHORT)]
+    LASTING.update(map(id, short))
+
+    def of_sized(value: Any, _preview: bool) -> Summary:  # noqa: FBT001
+        length = len(value)
+        return short[length] if length < _SHORT else Summary(name, (), length)
+
+    return of_sized
 
 
 def _of_bytes(value: bytes | bytearray, _preview: bool) -> Summary:  # noqa: FBT001
@@ -141,7 +154,7 @@ _BUILTINS: dict[type, Callable[[Any, bool], Summary]] = {
     complex: _of_complex,
     bytes: _of_bytes,
     bytearray: _of_bytes,
-    **dict.fromkeys((str, list, tuple, dict, set, frozenset, range), _of_sized),
+    **{kind: _sized(kind) for kind in (str, list, tuple, dict, set, frozenset, range)},
 }
 
 # module, class, what makes its summary. Looked up in sys.modules: a module that is not loaded made no value.
@@ -288,37 +301,32 @@ class Summariser:
         self.capture = capture
         self.contents_dropped = 0
         self._redact = Redaction(redact)
-        self.table: dict[type[Event], Callable[[Event], Event] | None] = dict.fromkeys((*EVENT_CLASSES, GenericEvent))
-        for cls, (name, preview) in _VALUES.items():
-            self.table[cls] = self._value_step(name, preview=preview)
-        if capture != "json":
-            self.table[NodeCompleted] = _result_step  # the same, for the hottest class
-        for cls in (NodeFailed, PipelineFailed, ToolFailed, LLMFailed):
-            self.table[cls] = _error_step
-        for cls in _REASONED:
-            self.table[cls] = _with_reason(self.table[cls])
-        self.table[NodeStarted] = _started_step
-        self.table[PipelineStarted] = _shape_step
-
-    def hurried(self) -> dict[type[Event], Callable[[Event], Event] | None]:
-        """A copy of ``table`` that puts off what need not be done in mid-run: the columns summarise such results."""
-        table = dict(self.table)
-        if self.capture != "json":
-            table[NodeCompleted] = _result_may_wait
-        return table
+        self._steps = ByClass(self._step)
 
     def __call__(self, event: Event) -> Event:
         """The event as it is recorded; itself where there is nothing to summarise."""
-        step = self.step_for(type(event))
+        step = self._steps[type(event)]
         return event if step is None else step(event)
 
-    def step_for(self, cls: type[Event]) -> Callable[[Event], Event] | None:
-        """What is done to events of ``cls``; None where they are recorded as they are."""
-        try:
-            return self.table[cls]
-        except KeyError:
-            step = self.table[cls] = _user_step(cls)
-            return step
+    def step_for(self, cls: type[Event], *, hurried: bool = False) -> Callable[[Event], Event] | None:
+        """What is done to events of ``cls``; None where they are recorded as they are.
+
+        ``hurried`` puts off what need not be done in mid-run: the columns summarise such results.
+        """
+        if hurried and cls is NodeCompleted and self.capture != "json":
+            return _result_may_wait
+        return self._steps[cls]
+
+    def _step(self, cls: type[Event]) -> Callable[[Event], Event] | None:
+        if cls not in _OURS:
+            return _user_step(cls)
+        step: Callable[[Event], Event] | None = _STEPS.get(cls)
+        if cls is NodeCompleted and self.capture != "json":
+            step = _result_step  # the same, for the hottest class
+        elif cls in _VALUES:
+            name, preview = _VALUES[cls]
+            step = self._value_step(name, preview=preview)
+        return _with_reason(step) if "reason" in cls.__struct_fields__ else step
 
     def _value_step(self, name: str, *, preview: bool) -> Callable[[Event], Event]:
         replace = msgspec.structs.replace
@@ -381,7 +389,7 @@ _VALUES: dict[type[Event], tuple[str, bool]] = {
 
 
 _COPIED = frozenset({str, bytes, list, tuple, dict})
-_REASONED = tuple(cls for cls in EVENT_CLASSES if "reason" in cls.__struct_fields__)
+_OURS = frozenset((*EVENT_CLASSES, GenericEvent))
 
 
 def _with_reason(step: Callable[[Event], Event] | None) -> Callable[[Event], Event]:
@@ -466,6 +474,11 @@ def _tuple_of(names: Any) -> Any:
     return tuple(names) if type(names) in {tuple, list, set, frozenset, dict} else plain(names)
 
 
+_STEPS: dict[type[Event], Callable[[Event], Event]] = {
+    NodeStarted: _started_step,
+    PipelineStarted: _shape_step,
+    **dict.fromkeys((NodeFailed, PipelineFailed, ToolFailed, LLMFailed), _error_step),
+}
 _BASE_FIELDS = frozenset(Event.__struct_fields__)
 
 

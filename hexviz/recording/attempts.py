@@ -12,6 +12,7 @@ from hexviz.events.events import (
     NodeCompleted,
     NodeFailed,
     NodeFellBack,
+    NodePlaced,
     NodeRetrying,
     NodeSkipped,
     NodeStarted,
@@ -34,10 +35,14 @@ _CLASSES: tuple[type[Event], ...] = (
     NodeSkipped,
     NodeFellBack,
     NodeCancelled,
+    NodePlaced,
 )
-STARTED, COMPLETED, FAILED, RETRYING, SKIPPED, FELL_BACK, CANCELLED = range(7)
+STARTED, COMPLETED, FAILED, RETRYING, SKIPPED, FELL_BACK, CANCELLED, PLACED = range(8)
 STATUS_OF = np.array(
-    [STATUS[word] for word in ("running", "succeeded", "failed", "retrying", "skipped", "fell_back", "cancelled")],
+    [
+        STATUS[word]
+        for word in ("running", "succeeded", "failed", "retrying", "skipped", "fell_back", "cancelled", "running")
+    ],
     dtype=np.int8,
 )
 
@@ -149,14 +154,12 @@ class Attempts:
         self.status = self._scatter(told, STATUS_OF[e.kind], STATUS["pending"])
         self.started_at = self._scatter(starts, stamp, NULL, last=False)
         self.start_ms = self._scatter(starts, offset, np.nan, last=False)
-        self.worker = self._scatter(starts, e.worker, 0)
+        self.worker = self._scatter(self._mine(STARTED, PLACED), e.worker, 0)
         self.end_ms = self._scatter(ends, offset, np.nan, last=False)
-        self.ended_at = self._scatter(ends, stamp, NULL, last=False)
         self.duration_ms = self._scatter(ends, e.duration_ms, np.nan, last=False)
         late = np.isnan(self.end_ms)[settled[0]]
         settled_late = settled[0][late][::-1], settled[1][late][::-1]
         self.end_ms[settled_late[0]] = offset[settled_late[1]]
-        self.ended_at[settled_late[0]] = stamp[settled_late[1]]
         self.duration_ms[settled_late[0]] = e.duration_ms[settled_late[1]]
         why = self._mine(RETRYING, SKIPPED, FELL_BACK, CANCELLED)
         self.reason = self._scatter(why, e.reason, 0)

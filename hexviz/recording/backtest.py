@@ -22,7 +22,8 @@ from hexviz.recording.rebuilt import Watch, rebuild
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from hexviz.events.control_manager import ControlManager, Decision
+    from hexviz.events.asking import Decision
+    from hexviz.events.control_manager import ControlManager
     from hexviz.recording.recording import Recording
 
 FIDELITIES = ("exact", "modelled", "unknown")

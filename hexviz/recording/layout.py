@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-FRAME_SCHEMA = 2
+FRAME_SCHEMA = 3
 STATUSES = ("pending", "running", "retrying", "succeeded", "failed", "skipped", "fell_back", "cancelled")
 RUN_STATUSES = ("running", "succeeded", "failed", "cancelled", "skipped")
 SIGNALS = ("proceed", "retry", "skip", "fallback", "fail", "error")
@@ -42,17 +42,16 @@ _NODE = Col("node", "word", "the node's name; the same categories in all frames 
 _WAVE = Col("wave", "int32", "topological level of the node, from 1")
 _ATTEMPT = Col("attempt", "int32", "which try of the node, from 1")
 _STARTED = Col("started_at", "time", "wall clock at the start")
-_ENDED = Col("ended_at", "time", "wall clock at the end; missing while running")
 _START = Col("start_ms", "float64", "start, since the run's start, monotonic clock")
 _END = Col("end_ms", "float64", "end, since the run's start, monotonic clock; missing while running")
-_SEQ = Col("seq", "int64", "number of the event in its run, from 1 without gaps")
+_SEQ = Col("seq", "int32", "number of the event in its run, from 1 without gaps")
 _OFFSET = Col("offset_ms", "float64", "since the run's start, monotonic clock")
 _ERROR = (
     Col("error_type", "word", "class of the exception, empty without one"),
     Col("error_message", "word", "its message, secrets masked"),
 )
 _WHY = (Col("reason", "word", "why control decided so"), Col("decided_by", "word", "the handler that decided"))
-_COUNTS = tuple(Col(word, "int64", f"nodes that ended {word}") for word in STATUSES[3:])
+_COUNTS = tuple(Col(word, "int32", f"nodes that ended {word}") for word in STATUSES[3:])
 
 COLUMNS: dict[str, tuple[Col, ...]] = {
     "events": (
@@ -64,15 +63,16 @@ COLUMNS: dict[str, tuple[Col, ...]] = {
         Col("topic", "word", "dotted topic"),
         Col("pipeline", "word", "name of the pipeline"),
         Col("node", "word", "the node it is about, empty for none"),
-        Col("wave", "Int32", "the wave it is about"),
-        Col("attempt", "Int32", "which try of the node, from 1"),
+        Col("wave", "int32", "the wave it is about, 0 for none"),
+        Col("attempt", "int32", "which try of the node, from 1; 0 for none"),
         Col("duration_ms", "float64", "duration that the event tells, if any"),
         Col(
             "payload",
             "word",
             "its other fields, canonical JSON, without those that other frames hold: the nodes of a graph (nodes, "
-            "edges), the waits of an attempt (attempts), what was checked and the votes (decisions), the id and the "
-            "tokens of a call (calls)",
+            "edges), the waits of an attempt (attempts), type and size of a result (nodes), what was checked and the "
+            "votes (decisions), the id, the tokens, and type and size of what a call sends and gets (calls); a content "
+            "that was kept on request stands here",
         ),
     ),
     "runs": (
@@ -80,14 +80,14 @@ COLUMNS: dict[str, tuple[Col, ...]] = {
         Col("pipeline", "word", "name of the pipeline"),
         Col("status", RUN_STATUSES, "how the run ended"),
         _STARTED,
-        _ENDED,
+        Col("ended_at", "time", "wall clock at the end; missing while running"),
         Col("clock_ns", "int64", "monotonic clock at the start, of the process that ran it, nanoseconds"),
         Col("duration_ms", "float64", "from start to end; missing while running"),
-        Col("waves", "int64", "number of waves"),
-        Col("nodes", "int64", "number of nodes"),
+        Col("waves", "int32", "number of waves"),
+        Col("nodes", "int32", "number of nodes"),
         *_COUNTS,
-        Col("attempts", "int64", "tries of all nodes"),
-        Col("decisions", "int64", "decisions of control that were told"),
+        Col("attempts", "int32", "tries of all nodes"),
+        Col("decisions", "int32", "decisions of control that were told"),
         *_ERROR,
         Col("tags", "word", "the run's tags, comma separated"),
         Col("schedule", "word", "ready or wave"),
@@ -95,9 +95,8 @@ COLUMNS: dict[str, tuple[Col, ...]] = {
     "waves": (
         _RUN,
         Col("wave", "int32", "the wave, from 1"),
-        Col("nodes", "int64", "nodes of the wave"),
+        Col("nodes", "int32", "nodes of the wave"),
         _STARTED,
-        _ENDED,
         _START,
         _END,
         Col("duration_ms", "float64", "from first start to last end"),
@@ -111,7 +110,6 @@ COLUMNS: dict[str, tuple[Col, ...]] = {
         Col("attempts", "int32", "tries"),
         Col("parents", "int32", "number of direct parents"),
         _STARTED,
-        _ENDED,
         _START,
         _END,
         Col("duration_ms", "float64", "own time of the last attempt"),
@@ -131,7 +129,6 @@ COLUMNS: dict[str, tuple[Col, ...]] = {
         _ATTEMPT,
         Col("status", STATUSES, "how this try ended"),
         _STARTED,
-        _ENDED,
         Col("ready_ms", "float64", "when it could have started: its parents had ended, its back-off was over"),
         _START,
         _END,
@@ -156,7 +153,7 @@ COLUMNS: dict[str, tuple[Col, ...]] = {
         _RUN,
         _SEQ,
         _OFFSET,
-        Col("checked_seq", "int64", "seq of the event that was decided about"),
+        Col("checked_seq", "int32", "seq of the event that was decided about"),
         Col("event_type", "word", "its class"),
         _NODE,
         _WAVE,
@@ -164,7 +161,7 @@ COLUMNS: dict[str, tuple[Col, ...]] = {
         Col("signal", SIGNALS, "the outcome"),
         *reversed(_WHY),
         Col("handler", "word", "who voted"),
-        Col("priority", "Int64", "its priority; lower is asked earlier"),
+        Col("priority", "Int32", "its priority; lower is asked earlier"),
         Col("vote", SIGNALS, "what it answered"),
         Col("vote_reason", "word", "why"),
         Col("latency_us", "float64", "the handler's own time, microseconds"),
@@ -184,8 +181,8 @@ COLUMNS: dict[str, tuple[Col, ...]] = {
         _START,
         _END,
         Col("duration_ms", "float64", "duration of the call"),
-        Col("input_tokens", "Int64", "tokens sent"),
-        Col("output_tokens", "Int64", "tokens received"),
+        Col("input_tokens", "Int32", "tokens sent"),
+        Col("output_tokens", "Int32", "tokens received"),
         *_ERROR,
         Col("request", "word", "type and length of what was sent"),
         Col("response", "word", "type and length of the answer"),
@@ -219,9 +216,11 @@ table that the code builds the frames from: `python -m hexviz.recording.frames >
 - A `category` without a list holds the texts that occur and the empty one, which means none, in the order of the
   alphabet, so that sorting by it is sorting by the text. Give `groupby` `observed=True` (pandas 3 does so by itself).
   Texts that no encoding can hold (lone surrogates) are shown as an escape.
-- `Int64` and `Int32` may be missing (`<NA>`), `int64` and `int32` never are. A number beyond its dtype, which only a
+- `Int32` may be missing (`<NA>`), `int64` and `int32` never are. A number beyond its dtype, which only a
   foreign recording has, is shown as the nearest that fits.
 - Rows are ordered by run (in the order of the first event), then by what happened first.
+- The wall clock at the end of a wave, node, attempt or call is
+  `started_at + pd.to_timedelta(end_ms - start_ms, unit="ms")`.
 - Every frame carries `df.attrs`: `hexviz_schema` ({FRAME_SCHEMA}) and `hexviz_frame` (its name).
 
 The four times of an attempt add up to the whole of it, from the run's start (for later attempts: from the end of the

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import msgspec
 
+from hexviz.events.by_class import ByClass
 from hexviz.events.summary import Capture, Redactor, Summariser
 from hexviz.recording.columns import EventColumns
 from hexviz.recording.fan_out import put_to
@@ -73,25 +74,19 @@ class Recorder:
         self._seqs: Counter[str] = Counter()
         self._attached: list[tuple[Any, str]] = []
         self._values: dict[tuple[str, int], Any] = {}
-        self._keep = self._keeper()
-        if capture == "value":
-            self._keep = self._value_keeper(self._keep)
+        self._keepers = ByClass(self.keeper_of)
 
     def __call__(self, event: Event) -> None:
         """Keep ``event``. Never raises for what the event holds."""
-        self._keep(event)
+        self._keepers[type(event)](event)
 
-    def _keeper(self) -> Callable[[Event], None]:
-        """What managers call in line for each event; made once, so that it needs to look up nothing."""
-        put, pending, step_for = self._put, self._pending, self._summariser.step_for
-        steps = self._summariser.hurried() if put is None else self._summariser.table
-        numbered, seal, append = self._numbered, self._seal, self._pending.append
+    def keeper_of(self, event_class: type[Event]) -> Callable[[Event], None]:
+        """What managers call in line for each event of a class; made once, so that it needs to look up nothing."""
+        put, pending, numbered, seal = self._put, self._pending, self._numbered, self._seal
+        append = pending.append
+        step = self._summariser.step_for(event_class, hurried=put is None)
 
         def keep(event: Event) -> None:
-            try:
-                step = steps[type(event)]
-            except KeyError:
-                step = steps[type(event)] = step_for(type(event))
             if step is not None:
                 event = step(event)
             if not event.seq:
@@ -102,7 +97,7 @@ class Recorder:
             if len(pending) >= _PENDING:
                 seal()
 
-        return keep
+        return keep if self._summariser.capture != "value" else self._value_keeper(keep)
 
     def _value_keeper(self, keep: Callable[[Event], None]) -> Callable[[Event], None]:
         summariser, values, numbered = self._summariser, self._values, self._numbered
@@ -139,7 +134,7 @@ class Recorder:
     def attach(self, observers: BaseEventManager, *, observer_id: str = "recorder") -> Self:
         """Hear all events of an observer manager, in line and without loss; may be done with several managers."""
         self._attached.append(
-            (observers, observers.register(self._keep, lossless=True, observer_id=observer_id, keep_alive=True))
+            (observers, observers.register(self, lossless=True, observer_id=observer_id, keep_alive=True))
         )
         return self
 

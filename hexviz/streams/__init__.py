@@ -11,20 +11,25 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 _HOME = {
+    "KafkaSink": "hexviz.streams.kafka_sink",
+    "KafkaSource": "hexviz.streams.kafka_source",
     "Message": "hexviz.streams.models",
     "MessageRefusedError": "hexviz.streams.models",
+    "Reader": "hexviz.streams.reader",
     "Sink": "hexviz.streams.models",
     "Source": "hexviz.streams.models",
+    "SpooledSink": "hexviz.streams.sink",
     "StreamError": "hexviz.streams.models",
     "Transport": "hexviz.streams.models",
+    "TransportDownError": "hexviz.streams.models",
     "WebSocketBroadcaster": "hexviz.streams.broadcast",
     "WebSocketSource": "hexviz.streams.web_source",
-    "TransportDownError": "hexviz.streams.models",
-    "Reader": "hexviz.streams.reader",
-    "SpooledSink": "hexviz.streams.sink",
+    "topic_name": "hexviz.streams.kafka",
 }
 
 __all__ = [
+    "KafkaSink",
+    "KafkaSource",
     "Message",
     "MessageRefusedError",
     "Reader",
@@ -36,10 +41,14 @@ __all__ = [
     "TransportDownError",
     "WebSocketBroadcaster",
     "WebSocketSource",
+    "topic_name",
 ]
 
 if TYPE_CHECKING:
     from hexviz.streams.broadcast import WebSocketBroadcaster
+    from hexviz.streams.kafka import topic_name
+    from hexviz.streams.kafka_sink import KafkaSink
+    from hexviz.streams.kafka_source import KafkaSource
     from hexviz.streams.models import (
         Message,
         MessageRefusedError,

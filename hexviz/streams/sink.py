@@ -11,7 +11,7 @@ import weakref
 from collections import deque
 from typing import TYPE_CHECKING, Self
 
-from hexviz.events.cloud_events import to_cloud_event, topic_of
+from hexviz.events.cloud_events import to_cloud_events, topic_of
 from hexviz.spool import Spool
 from hexviz.streams.backlog import Backlog
 from hexviz.streams.models import Message, MessageRefusedError
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 MAX_QUEUED = 500_000
 """Events that may wait to become messages."""
-GROUP_S = 0.02
-_ENCODE_AT_ONCE = 100
+GROUP_S = 0.05
+_ENCODE_AT_ONCE = 50
 _SEND_AT_ONCE = 2_000
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.1, 5.0
 _LOG_EVERY_S = 30.0
@@ -45,7 +45,7 @@ class SpooledSink:
     and counted. Receivers may get a message twice, and know it by its run id and ``seq``.
 
     Trouble is told by one line in the log ``hexviz.streams`` at most every half minute, in :attr:`error`, and counted
-    in :meth:`statistics`.
+    in :meth:`statistics`. An event that can never be sent is logged by itself, and counted.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class SpooledSink:
 
     @property
     def error(self) -> Exception | None:
-        """The last trouble; None after something was sent again."""
+        """Why nothing can be sent now; None where it can."""
         return self._pump.error
 
     def flush(self, timeout: float | None = 30.0) -> int:
@@ -100,6 +100,10 @@ class SpooledSink:
     def __repr__(self) -> str:
         counts = ", ".join(f"{count} {name}" for name, count in self.statistics().items() if count)
         return f"<{type(self).__name__} {self.name}{': ' if counts else ''}{counts}>"
+
+
+def _message(event: Event, body: bytes) -> Message:
+    return Message(event.run_id, event.seq, topic_of(body), body)
 
 
 class _Barrier:
@@ -175,26 +179,32 @@ class _Pump:
                 return
 
     def _take_some(self) -> None:
-        messages: list[Message] = []
+        events: list[Event] = []
         for _ in range(min(_ENCODE_AT_ONCE, len(self._queue))):
             item = self._queue.popleft()
             if isinstance(item, _Barrier):
-                self._keep(messages)
-                messages = []
+                self._keep(events)
+                events = []
                 item.goal = self._backlog.added
                 self._backlog.rouse()
-                continue
-            self._in_hand += 1
-            try:
-                body = to_cloud_event(item)
-                messages.append(Message(item.run_id, item.seq, topic_of(body), body))
-            except Exception as error:  # noqa: BLE001 - some event of a user costs itself only
-                self._refuse(item, error)
-        self._keep(messages)
+            else:
+                self._in_hand += 1
+                events.append(item)
+        self._keep(events)
 
-    def _keep(self, messages: list[Message]) -> None:
-        self._backlog.add(messages)
+    def _keep(self, events: list[Event]) -> None:
+        self._backlog.add([_message(*pair) for pair in zip(events, self._bodies(events), strict=True) if pair[1]])
         self._in_hand = 0
+
+    def _bodies(self, events: list[Event]) -> list[bytes]:
+        """A body for each event; an empty one where there can be none."""
+        try:
+            return to_cloud_events(events)
+        except Exception as error:  # noqa: BLE001 - some event of a user, which costs itself only
+            if len(events) > 1:
+                return [self._bodies([event])[0] for event in events]
+            self._refuse(events[0], error)
+            return [b""]
 
     # --- the thread that sends ---
 
@@ -253,15 +263,14 @@ class _Pump:
 
     def _refuse(self, item: Event | Message, error: Exception) -> None:
         self._refused += 1
-        self._next_log = 0.0  # each of these is told
-        self._tell(MessageRefusedError(f"event {item.seq} of run {item.run_id!r} cannot be sent: {error}"))
+        _log.warning("%s: event %s of run %r cannot be sent: %s", self._name, item.seq, item.run_id, error)
 
     def _tell(self, error: Exception) -> None:
         self.error = error
         if time.monotonic() >= self._next_log:
             self._next_log = time.monotonic() + _LOG_EVERY_S
-            again = "" if isinstance(error, MessageRefusedError) else f"; {self.queued} events wait and are sent again"
-            _log.warning("%s: %s%s", self._name, error, again)
+            said = str(error) if str(error).startswith(self._name) else f"{self._name}: {error}"
+            _log.warning("%s; %d events wait and are sent again", said, self.queued)
 
     def _disconnect(self) -> None:
         self._connected = False

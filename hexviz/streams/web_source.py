@@ -85,7 +85,7 @@ class WebSocketSource:
     def __iter__(self) -> Iterator[bytes]:
         wait_s, away_since = _FIRST_WAIT_S, time.monotonic()
         while not self._closed.is_set():
-            before = self._cursor
+            before = self.connections
             try:
                 yield from self._bodies()
             except SourceRefusedError:
@@ -95,7 +95,7 @@ class WebSocketSource:
                     raise
             self._connection = None
             now = time.monotonic()
-            if self._cursor != before:
+            if self.connections != before:
                 wait_s, away_since = _FIRST_WAIT_S, now
             elif now - away_since > self._patience_s:
                 return

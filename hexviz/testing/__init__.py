@@ -1,7 +1,7 @@
 """For tests, yours and ours: hear every event of a run, a clock that obeys, tests made of recorded failures.
 
-``StoreContract``, ``SinkContract`` and ``SourceContract``, which test any store, sink and source, need pytest and are
-imported when they are first asked for.
+``StoreContract``, ``SinkContract``, ``SourceContract`` and ``RunnerContract``, which test any store, sink, source and
+runner, need pytest and are imported when they are first asked for.
 """
 
 from __future__ import annotations
@@ -13,12 +13,14 @@ from hexviz.testing.capture import CapturedEvents, FakeClock, capture_events, sa
 from hexviz.testing.policy_tests import assert_decides, policy_test_from
 
 if TYPE_CHECKING:
+    from hexviz.testing.runner_contract import RunnerContract
     from hexviz.testing.store_contract import StoreContract
     from hexviz.testing.stream_contracts import SinkContract, SourceContract, collected
 
 __all__ = [
     "CapturedEvents",
     "FakeClock",
+    "RunnerContract",
     "SinkContract",
     "SourceContract",
     "StoreContract",
@@ -31,6 +33,7 @@ __all__ = [
 ]
 
 _CONTRACTS = {
+    "RunnerContract": "hexviz.testing.runner_contract",
     "SinkContract": "hexviz.testing.stream_contracts",
     "SourceContract": "hexviz.testing.stream_contracts",
     "StoreContract": "hexviz.testing.store_contract",

@@ -133,7 +133,7 @@ class PageView:
         full = state is not self.state
         if full:
             self.state = state
-            self.outbox.restart()
+            self.outbox = Outbox()
             self.outbox.add(state, state.delta(full=True))
         runs = self._page.runs()
         if not (full or self.changed or self.outbox.waiting or runs != self._runs):

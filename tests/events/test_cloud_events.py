@@ -19,6 +19,7 @@ from hexviz.events.cloud_events import (
     record_of,
     source_of,
     to_cloud_event,
+    to_cloud_events,
     topic_of,
     wire_topic,
 )
@@ -35,6 +36,11 @@ def test_record_to_cloud_event_to_record_gives_equal_bytes(event):
     assert record_of(body) == record
     assert cloud_event_of(record) == body
     assert to_record(from_cloud_event(body)) == record
+
+
+@given(st.lists(event, max_size=5))
+def test_many_at_once_are_the_same_as_one_by_one(events):
+    assert to_cloud_events(events) == list(map(to_cloud_event, events))
 
 
 @given(event)

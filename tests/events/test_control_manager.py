@@ -125,7 +125,7 @@ def test_a_handler_that_never_answers_overruns_and_the_next_is_asked():
 
 
 def test_a_handler_that_swallows_its_cancellation_is_abandoned(monkeypatch):
-    monkeypatch.setattr("hexviz.events.control_manager._CANCEL_GRACE_S", 0.02)
+    monkeypatch.setattr("hexviz.events.asking._CANCEL_GRACE_S", 0.02)
 
     async def stubborn(event, context):
         while True:
@@ -334,3 +334,12 @@ def test_handlers_registered_from_several_threads_are_all_there():
     for thread in threads:
         thread.join()
     assert len(manager) == 800
+
+
+def test_what_a_handler_said_with_one_proceed_is_not_said_again_in_a_later_check():
+    manager = ControlManager()
+    answers = iter([ControlResponse(reason="looked at it"), PROCEED])
+    manager.register(lambda event, context: next(answers), name="h")
+    asyncio.run(manager.check(STARTED, CONTEXT))
+    decision = asyncio.run(manager.decide(STARTED, CONTEXT, all_votes=True))
+    assert [vote.reason for vote in decision.votes] == [""]

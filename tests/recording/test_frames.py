@@ -7,6 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hexviz.events import events as ev
+from hexviz.events.summary import Summary
 from hexviz.recording.frames import COLUMNS, describe
 from hexviz.recording.layout import FRAME_SCHEMA
 from hexviz.recording.recording import Recording, UnknownRunError
@@ -68,6 +70,32 @@ def test_attempts(frames):
         "ValueError", "bad row", "flaky", "Retry",
     )  # fmt: skip
     assert row(table, node="load").worker == "loop"
+
+
+def test_a_payload_holds_a_value_only_where_its_content_was_kept():
+    started = ev.NodeStarted("a", 1, run_id="r", seq=1)
+    results = [[1, 2], Summary("list", (), 2, content="[1,2]"), '"content":']
+    events = [
+        started,
+        *(ev.NodeCompleted("a", 1, value, 1.0, run_id="r", seq=2 + i) for i, value in enumerate(results)),
+    ]
+    events.append(ev.ToolCalled("a", "search", {"q": 1}, run_id="r", seq=9))
+    frames = Recording(events).frames
+    assert frames.events["payload"].tolist()[1:] == [
+        "{}",
+        '{"result":{"type":"list","length":2,"content":"[1,2]"}}',
+        "{}",
+        '{"tool_name":"search"}',
+    ]
+    assert frames.nodes["result_summary"].tolist() == ["str[10]"]
+    assert frames.calls["request"].tolist() == ["dict[1]"]
+
+
+def test_the_same_runs_and_nodes_are_one_object_in_all_frames(frames):
+    for name in ("run_id", "node"):
+        built = [getattr(frames, frame) for frame in COLUMNS if frame not in {"observers", "diagnostics"}]
+        shared = {id(frame[name].cat.categories) for frame in built if name in frame}
+        assert len(shared) == 1
 
 
 def test_nodes(frames):

@@ -21,7 +21,7 @@ def attempts_frame(shape: Shape, attempts: Attempts) -> pd.DataFrame:
     error_type, error_message = error_words(*a.errors())
     return build("attempts", {
         "run_id": s.run_ids(a.run), "node": shape.names(a.node), "wave": a.wave, "attempt": a.attempt,
-        "status": a.status, "started_at": a.started_at, "ended_at": a.ended_at,
+        "status": a.status, "started_at": a.started_at,
         "ready_ms": a.ready_ms, "start_ms": a.start_ms, "end_ms": a.end_ms,
         "parents_ms": a.parents_ms, "backoff_ms": a.backoff_ms, "queued_ms": a.queued_ms,
         "duration_ms": a.duration_ms, "worker": s.words(a.worker),

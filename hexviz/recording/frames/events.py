@@ -10,7 +10,6 @@ import numpy as np
 from hexviz.events import events as ev
 from hexviz.events.schema import BASE_FIELDS, to_record
 from hexviz.recording.arrays import Words, build, shown, words_of
-from hexviz.recording.columns import NULL
 from hexviz.recording.frames.topics import topics_of
 from hexviz.recording.packed_column import PackedColumn
 from hexviz.recording.snapshot import factorised
@@ -34,13 +33,23 @@ _ELSEWHERE: dict[type[ev.Event], frozenset[str]] = {
     ev.LLMResponseReceived: frozenset({"input_tokens", "output_tokens"}),
 }
 """Fields that are columns of other frames. The ids of calls belong to them too."""
+_SUMMARISED: dict[type[ev.Event], frozenset[str]] = {
+    ev.NodeCompleted: frozenset({"result"}),
+    ev.NodeSkipped: frozenset({"result"}),
+    ev.NodeFellBack: frozenset({"result"}),
+    ev.ToolCalled: frozenset({"params"}),
+    ev.ToolCompleted: frozenset({"result"}),
+    ev.LLMPromptSent: frozenset({"messages"}),
+    ev.LLMResponseReceived: frozenset({"response"}),
+}
+"""Values whose type and size are columns of other frames, so that only a content that was kept is told."""
 
 
 def events_frame(snapshot: Snapshot, graphs: Graphs) -> pd.DataFrame:
     """Every event, one row each."""
     s, size = snapshot, len(snapshot)
     node = np.zeros(size, dtype=np.uint32)
-    wave, attempt, duration = np.full(size, NULL), np.full(size, NULL), np.full(size, np.nan)
+    wave, attempt, duration = np.zeros(size, dtype=np.int64), np.zeros(size, dtype=np.int64), np.full(size, np.nan)
     topic, payload = _Gathered(size), _Gathered(size)
     for cls in s.classes:
         table = s.table(cls)
@@ -99,10 +108,27 @@ def _payloads(table: ClassTable) -> tuple[Array, list[str]]:
     parts: list[list[str]] = [[]]
     for name in fields:
         field_codes, values = table.coded_json(name)
-        texts = [f'"{name}":{_json(table, name, value)}' for value in values]
+        if name in _SUMMARISED.get(cls, ()):
+            field_codes, values = _with_content(field_codes, values)
+        texts = [f'"{name}":{_json(table, name, value)}' if value is not _LEFT_OUT else "" for value in values]
         codes, distinct = factorised(codes * max(1, len(texts)) + field_codes)
         parts = [[*parts[code // len(texts)], texts[code % len(texts)]] for code in distinct.tolist()]
-    return codes, [f"{{{','.join(part)}}}" for part in parts]
+    return codes, [f"{{{','.join(filter(None, part))}}}" for part in parts]
+
+
+_LEFT_OUT = object()
+
+
+def _with_content(codes: Array, values: list[Any]) -> tuple[Array, list[Any]]:
+    """The values that hold more than a summary, and a mark in the place of all others."""
+    kept = [value for value in values if type(value) is not bytes or _CONTENT in value]
+    numbers = iter(range(1, len(values) + 1))
+    places = [next(numbers) if type(value) is not bytes or _CONTENT in value else 0 for value in values]
+    return np.array(places, dtype=np.int64)[codes] if places else codes, [_LEFT_OUT, *kept]
+
+
+_CONTENT = b'"content":'
+"""No text in JSON holds these bytes: its quotes are escaped."""
 
 
 def _json(table: ClassTable, name: str, value: Any) -> str:

@@ -94,7 +94,7 @@ def nodes_frame(shape: Shape, attempts: Attempts, facts: NodeFacts) -> pd.DataFr
     return build("nodes", {
         "run_id": s.run_ids(shape.run), "node": shape.names(shape.node), "wave": shape.wave,
         "status": facts.status, "attempts": np.bincount(of, minlength=size), "parents": shape.parents,
-        "started_at": first(a.started_at, NULL), "ended_at": last(a.ended_at, NULL),
+        "started_at": first(a.started_at, NULL),
         "start_ms": first(a.start_ms, np.nan), "end_ms": last(a.end_ms, np.nan),
         "duration_ms": last(a.duration_ms, np.nan), "total_ms": total(a.duration_ms),
         "parents_ms": first(a.parents_ms, 0.0), "queued_ms": total(a.queued_ms), "backoff_ms": total(a.backoff_ms),

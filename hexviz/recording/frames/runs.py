@@ -159,7 +159,6 @@ def waves_frame(snapshot: Snapshot, shape: Shape, nodes: NodeFacts) -> pd.DataFr
     return build("waves", {
         "run_id": s.run_ids(pairs[:, 0]), "wave": pairs[:, 1], "nodes": np.bincount(row[:known], minlength=size),
         "started_at": at(row_of_start, s.timestamp[places[0]], NULL),
-        "ended_at": at(row_of_end, s.timestamp[places[1]], NULL),
         "start_ms": at(row_of_start, s.offset_ms[places[0]], np.nan),
         "end_ms": at(row_of_end, s.offset_ms[places[1]], np.nan),
         "duration_ms": at(row_of_end, ended, np.nan),

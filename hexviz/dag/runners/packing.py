@@ -1,0 +1,131 @@
+"""Code and values of a run on their way to another process and back: pickled, as by any pool of processes.
+
+Nothing recorded passes here: recordings are never unpickled.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pickle
+import traceback
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from hexviz.dag.errors import NodeTransferError, RemoteNodeError
+from hexviz.events.summary import summarise
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+_MOST_EVENT_BYTES = 2**18
+
+
+def packed(value: Any, what: str) -> bytes:
+    """``value`` as bytes; functions of a notebook or of a script by value, where cloudpickle is installed.
+
+    Raises :class:`~hexviz.dag.errors.NodeTransferError`, which names ``what``.
+    """
+    try:
+        data = pickle.dumps(value, protocol=pickle.HIGHEST_PROTOCOL)
+        if b"__main__" not in data[:_MOST_EVENT_BYTES]:
+            return data
+    except Exception as error:  # noqa: BLE001 - whatever the value's own code raises
+        refused: Exception | None = error
+    else:
+        refused = None
+    by_value = _cloudpickle_dumps()
+    if by_value is not None:
+        try:
+            return bytes(by_value(value, protocol=pickle.HIGHEST_PROTOCOL))
+        except Exception as error:  # noqa: BLE001 - as above
+            refused = error
+    if refused is None:
+        return data  # the other side looks it up in its own __main__
+    text = f"{what} cannot be sent to another process: {type(refused).__name__}: {_said(refused)}"
+    if by_value is None:
+        text += (
+            ". Functions of a notebook, and inner ones, need the package cloudpickle: pip install 'hexviz[processes]'"
+        )
+    raise NodeTransferError(text) from refused
+
+
+def unpacked(data: bytes) -> Any:
+    """What :func:`packed` was given, on the other side of the same run."""
+    return pickle.loads(data)  # noqa: S301 - code and values of the user's own run, from its own workers
+
+
+def packed_call(node: str, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bytes:
+    """A node's function and arguments as bytes; what cannot be sent is named: node, and argument or function."""
+    try:
+        return packed((fn, args, dict(kwargs)), f"node {node!r}")
+    except NodeTransferError as error:
+        raise (culprit(node, fn, args, kwargs) or error) from error.__cause__
+
+
+def culprit(
+    node: str, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> NodeTransferError | None:
+    """The error for the first part of a call that cannot be sent; None where each of them can."""
+    parts = [("the function", fn)]
+    parts += [(f"argument {number} ({type(value).__qualname__})", value) for number, value in enumerate(args, 1)]
+    parts += [(f"the argument {name!r} ({type(value).__qualname__})", value) for name, value in kwargs.items()]
+    for what, value in parts:
+        try:
+            packed(value, f"{what} of node {node!r}")
+        except NodeTransferError as error:
+            return error
+    return None
+
+
+def packed_result(node: str, value: Any) -> bytes:
+    """A node's result as bytes."""
+    return packed(value, f"the result of node {node!r} ({type(value).__qualname__})")
+
+
+def packed_event(cls: type[Any], fields: dict[str, Any]) -> bytes:
+    """An event on its way home; a value that is too large, or cannot be sent, travels as its summary."""
+    try:
+        data = packed((cls, fields), "an event")
+        if len(data) <= _MOST_EVENT_BYTES:
+            return data
+    except NodeTransferError:
+        pass
+    return packed((cls, {name: _sendable(value) for name, value in fields.items()}), "an event")
+
+
+def _sendable(value: Any) -> Any:
+    if isinstance(value, BaseException):
+        return unpacked(packed_error(value))
+    try:
+        return value if len(packed(value, "a value")) <= _MOST_EVENT_BYTES // 8 else summarise(value)
+    except NodeTransferError:
+        return summarise(value)
+
+
+def packed_error(error: BaseException) -> bytes:
+    """An exception as bytes, its traceback as a note; one that cannot be sent is worded in a RemoteNodeError."""
+    trace = "".join(traceback.format_exception(error))
+    try:
+        data = packed(error, "an error")
+        back = unpacked(data)
+    except Exception:  # noqa: BLE001 - the constructors of foreign exceptions take anything
+        back = None
+    if type(back) is not type(error):
+        back = RemoteNodeError(type(error).__qualname__, _said(error))
+    with suppress(Exception):  # an exception's own attributes may refuse
+        back.add_note(f"where it was raised:\n{trace}")
+    return packed(back, "an error")
+
+
+def _said(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:  # noqa: BLE001 - a user's __str__ may raise anything
+        return "<its message cannot be shown>"
+
+
+def _cloudpickle_dumps() -> Any:
+    try:
+        return importlib.import_module("cloudpickle").dumps
+    except ImportError:
+        return None

@@ -1,0 +1,157 @@
+"""What holds for processes beyond the contract: they heal, are killed when nobody waits for them, and leave nothing."""
+
+import asyncio
+import os
+import subprocess
+import sys
+import textwrap
+import time
+
+import pytest
+
+from hexviz import Graph, PipelineError, run_sync
+from hexviz.dag import NodeTransferError, Orchestrator, OrchestratorError, ProcessRunner, WorkerLostError
+from hexviz.dag.runners.processes import ProcessRunnerError
+from hexviz.testing import runner_nodes as nodes
+
+
+def alive(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def gone(pid, within_s=20.0):
+    deadline = time.monotonic() + within_s
+    while alive(pid) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return not alive(pid)
+
+
+@pytest.fixture
+def runner():
+    with ProcessRunner(1) as runner:
+        yield runner
+
+
+def test_a_timeout_kills_the_process_of_its_node_and_the_next_node_gets_another(runner):
+    graph = Graph("late")
+    graph.node(nodes.nap, params={"seconds": 3600.0}, timeout_s=0.2)
+    with pytest.raises(PipelineError):
+        run_sync(graph, runner=runner, store=False)
+    other = Graph("other")
+    other.node(os.getpid, name="pid")
+    result = run_sync(other, runner=runner, store=False)
+    assert runner.processes == (result["pid"],)
+
+
+def test_a_cancelled_run_kills_the_process_of_its_node(runner):
+    graph = Graph("endless")
+    graph.node(nodes.nap, params={"seconds": 3600.0})
+
+    async def main():
+        orchestrator = Orchestrator(runner=runner)
+        task = asyncio.create_task(orchestrator.run(graph))
+        while not runner.processes:
+            await asyncio.sleep(0.01)
+        (pid,) = runner.processes
+        await asyncio.sleep(0.3)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        return pid
+
+    assert gone(asyncio.run(main()))
+
+
+def test_more_nodes_than_processes_wait_for_their_turn_and_that_is_no_time_of_theirs(runner):
+    graph = Graph("turns")
+    for number in range(4):
+        graph.node(nodes.nap, name=f"nap{number}", timeout_s=5.0)
+    result = run_sync(graph, runner=runner, store=False)
+    attempts = result.recording.frames.attempts
+    assert attempts["worker"].nunique() == 1
+    assert (attempts["duration_ms"] < 150).sum() >= 3
+    assert attempts["queued_ms"].max() >= 150
+
+
+def test_a_segmentation_fault_names_its_signal(runner):
+    graph = Graph("faults")
+    graph.node(os.abort, name="aborts")
+    with pytest.raises(PipelineError) as failed:
+        run_sync(graph, runner=runner, store=False)
+    error = failed.value.exceptions[0].__cause__
+    assert type(error) is WorkerLostError
+    assert "killed by signal 6" in str(error)
+    assert error.worker.startswith("process ")
+
+
+def test_an_inner_function_needs_cloudpickle_and_the_error_says_so(runner, monkeypatch):
+    monkeypatch.setitem(sys.modules, "cloudpickle", None)
+    graph = Graph("inner")
+    graph.node(lambda: 1, name="inner")
+    with pytest.raises(PipelineError) as failed:
+        run_sync(graph, runner=runner, store=False)
+    error = failed.value.exceptions[0].__cause__
+    assert type(error) is NodeTransferError
+    assert "the function of node 'inner'" in str(error)
+    assert "hexviz[processes]" in str(error)
+
+
+def test_an_inner_function_runs_where_cloudpickle_is_installed(runner):
+    pytest.importorskip("cloudpickle", reason="cloudpickle is not installed: pip install -e '.[processes]'")
+    bonus = 41
+    graph = Graph("inner")
+    graph.node(lambda: bonus + 1, name="inner")
+    assert run_sync(graph, runner=runner, store=False)["inner"] == 42
+
+
+@pytest.mark.parametrize("most", [0, -1, 1.5, True, "2"])
+def test_a_number_of_workers_that_is_none_is_refused(most):
+    with pytest.raises(ProcessRunnerError, match="max_workers"):
+        ProcessRunner(most)
+
+
+def test_a_closed_runner_says_so_and_closing_twice_is_fine():
+    runner = ProcessRunner(1)
+    runner.close()
+    runner.close()
+    graph = Graph("closed")
+    graph.node(os.getpid, name="pid")
+    with pytest.raises(PipelineError) as failed:
+        run_sync(graph, runner=runner, store=False)
+    assert isinstance(failed.value.exceptions[0], OrchestratorError)
+    assert "closed" in str(failed.value)
+
+
+def test_what_is_no_runner_is_refused():
+    with pytest.raises(ValueError, match="runner must be"):
+        Orchestrator(runner="processes")
+
+
+SCRIPT = """
+    import os
+    import hexviz
+    from hexviz.dag import ProcessRunner
+
+    def pid():
+        return os.getpid()
+
+    if __name__ == "__main__":
+        runner = ProcessRunner(1)
+        graph = hexviz.Graph("script")
+        graph.node(pid)
+        print(hexviz.run_sync(graph, runner=runner, store=False)["pid"], flush=True)
+        {ending}
+"""
+
+
+@pytest.mark.parametrize("ending", ["pass", "os._exit(3)", "os.kill(os.getpid(), 9)"])
+def test_however_a_script_ends_its_processes_end_too(tmp_path, ending):
+    script = tmp_path / "script.py"
+    script.write_text(textwrap.dedent(SCRIPT).format(ending=ending))
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=60, check=False)
+    assert "Traceback" not in done.stderr
+    assert gone(int(done.stdout))
