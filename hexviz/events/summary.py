@@ -88,6 +88,9 @@ class GenericEvent(Event, frozen=True):
 _NOTHING = Summary("NoneType", preview="None")
 _BOOLEANS = {True: Summary("bool", preview="True"), False: Summary("bool", preview="False")}
 _UNKNOWN = Summary("?")
+LASTING = {*map(id, (_NOTHING, *_BOOLEANS.values(), _UNKNOWN))}
+"""Identities of summaries that are made once and live as long as the program: whoever meets one may know it by that."""
+_SHORT = 256
 
 
 def summarise(value: Any, *, preview: bool = True) -> Summary:
@@ -126,8 +129,17 @@ def _of_complex(value: complex, preview: bool) -> Summary:  # noqa: FBT001
     return Summary("complex", preview=repr(value) if preview else "")
 
 
-def _of_sized(value: Any, _preview: bool) -> Summary:  # noqa: FBT001
-    return Summary(type(value).__name__, (), len(value))
+def _sized(kind: type) -> Callable[[Any, bool], Summary]:
+    """What makes the summaries of a container; short ones have theirs already."""
+    name = kind.__name__
+    short = [Summary(name, (), length) for length in range(_SHORT)]
+    LASTING.update(map(id, short))
+
+    def of_sized(value: Any, _preview: bool) -> Summary:  # noqa: FBT001
+        length = len(value)
+        return short[length] if length < _SHORT else Summary(name, (), length)
+
+    return of_sized
 
 
 def _of_bytes(value: bytes | bytearray, _preview: bool) -> Summary:  # noqa: FBT001
@@ -142,7 +154,7 @@ _BUILTINS: dict[type, Callable[[Any, bool], Summary]] = {
     complex: _of_complex,
     bytes: _of_bytes,
     bytearray: _of_bytes,
-    **dict.fromkeys((str, list, tuple, dict, set, frozenset, range), _of_sized),
+    **{kind: _sized(kind) for kind in (str, list, tuple, dict, set, frozenset, range)},
 }
 
 # module, class, what makes its summary. Looked up in sys.modules: a module that is not loaded made no value.

@@ -82,16 +82,18 @@ class Block:
         self.base: dict[str, Any] = {name: every[name] for name in BASE_FIELDS}
         self.columns: dict[str, Column] = {name: column for name, column in every.items() if name not in BASE_FIELDS}
         self._every = list(every.values())
+        self._run = cls.__struct_fields__.index("run_id")
         self._result = cls.__struct_fields__.index("result") if cls is NodeCompleted else None
 
-    def extend(self, events: Sequence[Any]) -> None:
-        """Append events of the class."""
+    def extend(self, events: Sequence[Any]) -> Sequence[Any]:
+        """Append events of the class; the run of each."""
         fields: list[Any] = list(_by_field(events))
         if self._result is not None:  # small results may have waited for this (see Summariser.step_for)
             results = fields[self._result]
             fields[self._result] = [value if type(value) is Summary else summarise(value) for value in results]
         for column, values in zip(self._every, fields, strict=True):
             column.extend(values)
+        return fields[self._run]  # type: ignore[no-any-return]
 
     def numbered(self, rows: Sequence[Any]) -> list[Any]:
         """The fields of structs in which structured values are JSON, as :meth:`extend_numbered` wants them.
@@ -103,13 +105,14 @@ class Block:
             for column, values in zip(self._every, _by_field(rows), strict=True)
         ]
 
-    def extend_numbered(self, fields: list[Any]) -> None:
-        """Append what :meth:`numbered` returned."""
+    def extend_numbered(self, fields: list[Any]) -> Sequence[Any]:
+        """Append what :meth:`numbered` returned; the run of each event."""
         for column, values in zip(self._every, fields, strict=True):
             if isinstance(column, PackedColumn):
                 column.data.fromlist(values)
             else:
                 column.extend(values)
+        return fields[self._run]  # type: ignore[no-any-return]
 
     def row(self, row: int) -> dict[str, Any]:
         """The own fields of one event by name."""
@@ -145,9 +148,7 @@ class EventColumns:
         if not events:
             return
         kinds = list(map(type, events))
-        for cls, group in _by_class(kinds, events).items():
-            self.block(cls).extend(group)
-        self._note(kinds, events)
+        self._note(kinds, events, [self.block(cls).extend(group) for cls, group in _by_class(kinds, events).items()])
 
     def extend_rows(self, kinds: Sequence[type[Event]], rows: Sequence[Any]) -> None:
         """Append structs with the fields of the event classes ``kinds``, structured values as JSON.
@@ -158,12 +159,12 @@ class EventColumns:
             return
         groups = _by_class(kinds, rows)
         numbered = {cls: self.block(cls).numbered(group) for cls, group in groups.items()}
-        for cls, fields in numbered.items():
-            self.block(cls).extend_numbered(fields)
-        self._note(kinds, rows)
+        self._note(kinds, rows, [self.block(cls).extend_numbered(fields) for cls, fields in numbered.items()])
 
-    def _note(self, kinds: Sequence[type[Event]], rows: Sequence[Any]) -> None:
-        self._note_runs([row.run_id for row in rows])
+    def _note(self, kinds: Sequence[type[Event]], rows: Sequence[Any], run_ids: list[Sequence[Any]]) -> None:
+        first = run_ids[0][0]
+        if first not in self.runs or not all(some.count(first) == len(some) for some in run_ids):
+            self.runs |= dict.fromkeys(row.run_id if type(row.run_id) is str else "" for row in rows)
         self.classes.fromlist(list(map(self.block_of.__getitem__, kinds)))  # last: readers go by its length
 
     def block(self, cls: type[Event]) -> Block:
@@ -172,11 +173,6 @@ class EventColumns:
             self.block_of[cls] = len(self.blocks)
             self.blocks.append(Block(cls, self.strings))
         return self.blocks[self.block_of[cls]]
-
-    def _note_runs(self, run_ids: list[Any]) -> None:
-        if run_ids.count(run_ids[0]) == len(run_ids) and run_ids[0] in self.runs:
-            return
-        self.runs |= dict.fromkeys(run_id if type(run_id) is str else "" for run_id in run_ids)
 
     def events(self, end: int) -> Iterator[Event]:
         """The first ``end`` events in arrival order, made anew."""

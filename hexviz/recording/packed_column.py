@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from hexviz.events.schema import from_parts, to_parts
+from hexviz.events.summary import LASTING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -74,19 +75,32 @@ class PackedColumn:
         self._decode = _decoder(hint).decode
         self._texts = _Texts(self._decode)
         self._decoder_of_many = _decoder(list[hint])
+        self._lasting: dict[int, int] = {}
 
     def extend(self, values: Sequence[Any]) -> None:
         """Append many values at once; one by one where some do not fit."""
         self._make_room()
+        numbers: list[Any] = list(map(self._lasting.get, map(id, values)))
         try:
-            texts = _encode_lines(values).split(b"\n")
-            del texts[-1]
-            numbers = list(map(self._texts.__getitem__, texts))
+            if None in numbers:
+                numbers = self._with_new(values, numbers)
         except Exception:  # noqa: BLE001 - _UnsureError, or what has no place in JSON
             for value in values:
                 self._append(value)
         else:
             self.data.fromlist(numbers)
+
+    def _with_new(self, values: Sequence[Any], numbers: list[int | None]) -> list[int]:
+        """The numbers of all values, where only those of lasting ones were known."""
+        new = [value for value, number in zip(values, numbers, strict=True) if number is None]
+        texts = _encode_lines(new).split(b"\n")
+        del texts[-1]
+        found = list(map(self._texts.__getitem__, texts))
+        self._lasting |= {id(value): number for value, number in zip(new, found, strict=True) if id(value) in LASTING}
+        if len(new) == len(values):
+            return found
+        left = iter(found)
+        return [next(left) if number is None else number for number in numbers]
 
     def _append(self, value: Any) -> None:
         try:

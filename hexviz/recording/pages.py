@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Union
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, Literal, Union
 
 import msgspec
 
@@ -27,8 +28,9 @@ def _line_of(name: str, row: type[Any]) -> type[Any]:
     """The type of a whole record of a class; structured values stay JSON, which is how columns hold them."""
     own: list[Any] = [(field.name, *_kept(field)) for field in msgspec.structs.fields(row)]
     data = msgspec.defstruct(f"{name}Data", own, kw_only=True, gc=False)
-    fields: list[Any] = [("v", int), ("data", data), ("tagged", bool, False)]
-    return msgspec.defstruct(f"{name}Line", fields, tag_field="type", tag=name, kw_only=True, gc=False)
+    fields: list[Any] = [("v", Literal[SCHEMA_VERSION]), ("data", data)]
+    options: dict[str, Any] = {"kw_only": True, "forbid_unknown_fields": True, "gc": False}  # a tagged one is refused
+    return msgspec.defstruct(f"{name}Line", fields, tag_field="type", tag=name, **options)
 
 
 def _kept(field: msgspec.structs.FieldInfo) -> tuple[Any, ...]:
@@ -41,6 +43,7 @@ def _kept(field: msgspec.structs.FieldInfo) -> tuple[Any, ...]:
 
 _LINES: dict[type[Any], type[Event]] = {_line_of(name, codec.row): codec.cls for name, codec in CODECS.items()}
 _Lines: Any = Union[tuple(_LINES)]  # noqa: UP007 - the members are made above
+_data_of = attrgetter("data")
 _decode = msgspec.json.Decoder(_Lines).decode
 _decode_page = msgspec.json.Decoder(list[_Lines]).decode
 
@@ -68,9 +71,7 @@ def _read_at_once(columns: EventColumns, decode: Callable[[Any], list[Any]], pag
     """Append a page; False, and nothing appended, where a record is anything else than one of our classes."""
     try:
         lines = decode(page)
-        if any(line.tagged or line.v > SCHEMA_VERSION for line in lines):
-            return False
-        columns.extend_rows([_LINES[type(line)] for line in lines], [line.data for line in lines])
+        columns.extend_rows(list(map(_LINES.__getitem__, map(type, lines))), list(map(_data_of, lines)))
     except (msgspec.MsgspecError, ValueError, RecursionError, TypeError):
         return False
     return True
