@@ -49,6 +49,7 @@ async def follow(page, blocks, names):
         "docs/analysis.md",
         "docs/stores.md",
         "docs/extending.md",
+        "docs/streams.md",
     ],
 )
 def test_the_examples_of_a_page_run(page, tmp_path, monkeypatch):
@@ -69,6 +70,7 @@ def test_the_examples_of_a_page_run(page, tmp_path, monkeypatch):
         "docs/analysis.md": ("train", 12),
         "docs/stores.md": ("count", 4),
         "docs/extending.md": ("count", 3),
+        "docs/streams.md": ("count", 4),
     }
     node, value = expected.get(page, ("flaky", "fine"))
     assert result[node] == value

@@ -39,7 +39,7 @@ TICK_S, BUSY_TICK_S = 0.1, 0.004
 LARGEST_MESSAGE = 64 * 1024
 _OPEN_S, _CLOSE_S = 5.0, 2.0
 _LOG_EVERY_S = 10.0
-_SLICE = 2_000
+_SLICE, _LARGE_SLICE, _MANY = 200, 2_000, 20_000
 _TOO_SLOW = 1013
 
 _log = logging.getLogger("hexviz.streams")
@@ -152,7 +152,8 @@ class WebServer:
         if lost:
             self.log.skip(lost)
         events: list[Event] = []
-        for _ in range(min(len(self.inbox), _SLICE)):
+        waiting = len(self.inbox)  # in small portions: between them the run has the interpreter
+        for _ in range(min(waiting, _SLICE if waiting < _MANY else _LARGE_SLICE)):
             item = self.inbox.popleft()
             if isinstance(item, threading.Event):
                 self._log_all(events)

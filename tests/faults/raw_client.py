@@ -1,6 +1,7 @@
 """A WebSocket client by hand, which can do whatever a client must not."""
 
 import base64
+import contextlib
 import os
 import socket
 import struct
@@ -82,6 +83,14 @@ class RawClient:
                 data += more
         except ConnectionError:
             return 0
+
+    def everything(self):
+        """Whatever else comes until the connection ends."""
+        data = self.rest
+        with contextlib.suppress(ConnectionError, TimeoutError):
+            while more := self.socket.recv(65_536):
+                data += more
+        return data
 
     def close(self):
         self.socket.close()

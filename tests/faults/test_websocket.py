@@ -22,6 +22,7 @@ from hexviz.streams import StreamError, WebSocketBroadcaster, WebSocketSource
 from hexviz.streams.access import AccessError
 from hexviz.widgets.page import LivePage
 from tests.faults.raw_client import BINARY, CLOSE, CONTINUED, PING, RawClient, frame
+from tests.faults.test_secrets import CANARY, deciding, graph_full_of_secrets, leaks
 from tests.streams.test_websocket import PATIENCE_S, collected, contract_run, put, source_of, wait_until
 
 MIB = 1024 * 1024
@@ -435,6 +436,27 @@ def test_f6_whatever_a_client_says_is_ignored_and_counted(server, path):
         client.send(b"\x00\xff", BINARY)
         wait_until(lambda: server.statistics()["ignored"] == len(COMMANDS) + 1)
     assert is_well(server)
+
+
+# --- H2: secrets
+
+
+def test_h2_no_byte_on_a_socket_holds_a_secret(server):
+    """The clients are there before the run, and get every byte of it."""
+    with RawClient(server) as events, RawClient(server) as page:
+        assert (events.request("/events"), page.request("/view")) == (101, 101)
+        wait_until(lambda: server.statistics()["clients"] == 2)
+        with contextlib.suppress(hexviz.PipelineError):
+            hexviz.run_sync(graph_full_of_secrets(), CANARY, policies=[deciding], store=False, sinks=[server])
+        assert server.flush(PATIENCE_S) == 0
+        with RawClient(server) as asking:
+            assert asking.request("/runs", Upgrade=None) == 200
+            sent = asking.everything()
+        server.close()
+        sent += events.everything() + page.everything()
+    assert b"PipelineFailed" in sent
+    assert b"connect failed" in sent
+    assert not leaks(sent)
 
 
 # --- F7: connections that break
