@@ -84,7 +84,7 @@ class Recorder:
         """What managers call in line for each event of a class; made once, so that it needs to look up nothing."""
         put, pending, numbered, seal = self._put, self._pending, self._numbered, self._seal
         append = pending.append
-        step = self._summariser.step_for(event_class, hurried=put is None)
+        step = self._summariser.step_for(event_class, hurried=not self._sinks)
 
         def keep(event: Event) -> None:
             if step is not None:
