@@ -252,7 +252,8 @@ class Store(ABC):
         found = None if parts is None else self._recordings.from_columns(parts)
         if found is None:
             found = self._recordings.from_pages(self.pages(run_id))
-            self._keep_copy(run_id, made_of, found.to_columns())
+            if self._writer.is_here:
+                self._keep_copy(run_id, made_of, found.to_columns())
         return found
 
     def keep_columns(self, run_id: str, recording: Any) -> bool:
@@ -261,7 +262,10 @@ class Store(ABC):
         It is where the run is long and has ended, and where the events of ``recording``, all of which were put here,
         are those that the store has, no others and none refused.
         """
-        info, writer = self._info(run_id), self._writer
+        writer = self._writer
+        if not self.is_open or not writer.is_here:
+            return False
+        info = self._info(run_id)
         untouched = not (writer.refused or writer.lost or writer.queued)
         if info is None or not _is_long(info) or not untouched or info.events != len(recording):
             return False
