@@ -88,7 +88,8 @@ class Client:
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
         self.ignored = 0
-        self._waiting_since = 0.0
+        self._waiting_since = time.monotonic()
+        self._left = 0
 
     @property
     def queued_bytes(self) -> int:
@@ -100,12 +101,12 @@ class Client:
         return self.connection.protocol.state is OPEN
 
     def stalled_s(self) -> float:
-        """For how long now it has not read what waits for it."""
-        if not self.has_room():
-            self._waiting_since = self._waiting_since or time.monotonic()
-            return time.monotonic() - self._waiting_since
-        self._waiting_since = 0.0
-        return 0.0
+        """For how long now it has read nothing of what waits for it, while it may not be sent more."""
+        queued, now = self.queued_bytes, time.monotonic()
+        if queued <= MOST_QUEUED or queued < self._left:
+            self._waiting_since = now
+        self._left = queued
+        return now - self._waiting_since
 
     def has_room(self) -> bool:
         """Whether it may be sent more."""

@@ -14,6 +14,8 @@ import time
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 import hexviz
 from hexviz.events.cloud_events import from_cloud_event, to_cloud_event
@@ -75,6 +77,19 @@ def test_f1_a_slow_client_is_told_that_it_is_too_slow(server):
             server.put(event)
         wait_until(lambda: server.statistics()["clients_too_slow"] == 1)
         assert slow.closed_with() in {1013, 0}  # 0: nothing went through in the two seconds that it was given
+
+
+def test_f1_a_client_that_reads_slowly_but_reads_is_not_closed(server):
+    with RawClient(server, receive_buffer=65_536) as slow:
+        assert slow.request() == 101
+        for event in filling(8_000):
+            server.put(event)
+        read, until = 0, time.monotonic() + 1.5  # three times the patience
+        while time.monotonic() < until:
+            read += len(slow.socket.recv(40_000))
+            time.sleep(0.01)
+        assert read < 8_000 * 2_000
+        assert server.statistics()["clients_too_slow"] == 0
 
 
 def test_f1_what_a_slow_client_lost_is_counted_for_it():
@@ -198,10 +213,10 @@ TOKENS = {
 @pytest.mark.parametrize("case", TOKENS)
 def test_f3_only_the_right_token_comes_in(server, case, caplog):
     caplog.set_level(logging.DEBUG)
-    given, status = TOKENS[case]
-    given = given and given.format(token=server.token, prefix=server.token[:-1])
+    header, status = TOKENS[case]
+    header = header and header.format(token=server.token, prefix=server.token[:-1])
     with RawClient(server) as client:
-        assert client.request(Authorization=given) == status
+        assert client.request(Authorization=header) == status
         assert (b"WWW-Authenticate: Bearer" in client.said) == (status == 401)
     assert server.token not in caplog.text
     assert is_well(server)
@@ -223,9 +238,9 @@ def test_f3_every_token_is_compared_in_constant_time(server, monkeypatch):
         "hexviz.streams.access.hmac.compare_digest",
         lambda a, b, real=hmac.compare_digest: compared.append(a) or real(a, b),
     )
-    for given in ("Bearer " + "x" * 32, f"Bearer {server.token}"):
+    for token in ("x" * 32, server.token):
         with RawClient(server) as client:
-            client.request(Authorization=given)
+            client.request(Authorization=f"Bearer {token}")
     assert [len(digest) for digest in compared] == [32, 32]
 
 
@@ -282,10 +297,10 @@ ORIGINS = {
 
 @pytest.mark.parametrize("case", ORIGINS)
 def test_f4_only_the_exact_origins_come_in(server, case):
-    given, status = ORIGINS[case]
-    given = given and given.format(own=f"{server.host}:{server.port}", port=server.port)
+    origin, status = ORIGINS[case]
+    origin = origin and origin.format(own=f"{server.host}:{server.port}", port=server.port)
     with RawClient(server) as client:
-        assert client.request(Origin=given) == status
+        assert client.request(Origin=origin) == status
 
 
 HOSTS = {
@@ -304,11 +319,11 @@ HOSTS = {
 @pytest.mark.parametrize("path", ["/events", "/", "/healthz", "/runs"])
 @pytest.mark.parametrize("case", HOSTS)
 def test_f4_only_the_exact_hosts_come_in(server, case, path):
-    given, status = HOSTS[case]
-    given = given and given.format(own=f"{server.host}:{server.port}", port=server.port)
+    host, status = HOSTS[case]
+    host = host and host.format(own=f"{server.host}:{server.port}", port=server.port)
     upgrade = "websocket" if path == "/events" else None
     with RawClient(server) as client:
-        assert client.request(path, Host=given, Upgrade=upgrade) == (status if upgrade or status == 403 else 200)
+        assert client.request(path, Host=host, Upgrade=upgrade) == (status if upgrade or status == 403 else 200)
 
 
 def test_f4_a_host_twice_does_not_come_in_and_those_of_a_proxy_do():
@@ -392,6 +407,19 @@ def test_f5_a_handshake_that_must_not_be_is_refused(server, case, caplog):
         assert client.answer() in statuses
     assert is_well(server)
     assert len(caplog.records) <= 1
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.binary(min_size=1, max_size=400), st.booleans())
+def test_f5_any_bytes_as_a_handshake_or_as_frames_leave_the_server_well(server, data, upgraded):
+    with RawClient(server) as client:
+        if upgraded:
+            assert client.request() == 101
+        client.socket.sendall(data)
+        client.socket.shutdown(socket.SHUT_WR)
+        client.everything()
+    with RawClient(server) as client:
+        assert client.request("/healthz", Upgrade=None) == 200
 
 
 def test_f5_who_does_not_finish_a_handshake_is_not_waited_for(server, monkeypatch):

@@ -164,6 +164,24 @@ def test_a_broadcaster_of_a_manager_sends_what_a_recorder_would_keep(server):
     assert len(observers) == 0
 
 
+def test_events_that_are_told_by_hand_are_numbered_so_that_each_is_read():
+    observers = ObserverManager()
+    with WebSocketBroadcaster(observers) as mine, source_of(mine) as source:
+        for number in range(3):
+            observers.notify_nowait(NodeStarted(f"n{number}", 1))
+        assert [event.name for event in collected(Reader(source), 3)] == ["n0", "n1", "n2"]
+
+
+def test_a_server_of_the_other_loopback_address_is_found():
+    try:
+        made = WebSocketBroadcaster(host="::1")
+    except StreamError:
+        pytest.skip("this machine has no IPv6")
+    with made, source_of(made) as source:
+        put(made, contract_run())
+        assert len(collected(source, 17)) == 17
+
+
 def test_two_clients_with_different_wishes_get_their_own(server):
     with source_of(server, topics="**.started") as one, source_of(server) as two:
         put(server, contract_run())
@@ -325,3 +343,11 @@ def test_without_the_package_the_error_names_the_extra(monkeypatch):
     for use in (WebSocketBroadcaster, lambda: WebSocketSource("ws://127.0.0.1:1")):
         with pytest.raises(MissingExtraError, match=r"hexviz\[ws\]"):
             use()
+
+
+def test_streams_load_no_client_of_any_broker_before_it_is_needed():
+    import subprocess
+    import sys
+
+    program = "import sys, hexviz.cli, hexviz.streams; print({'websockets', 'confluent_kafka'} & {*sys.modules})"
+    assert subprocess.check_output([sys.executable, "-c", program], text=True, timeout=60) == "set()\n"
