@@ -25,7 +25,7 @@ MOST_QUEUED = 256 * 1024
 """While more bytes than so many wait for a client to read them it gets no more; with one frame on top this is all
 that a client can hold."""
 MOST_FRAME = 256 * 1024
-_KERNEL_BYTES = 256 * 1024
+_KERNEL_BYTES = 64 * 1024
 _HEARD_BURST, _HEARD_RATE = 256 * 1024, 16 * 1024
 _MOST_PATTERNS, _MOST_PATTERN, _MOST_STARS = 20, 300, 4
 
