@@ -126,7 +126,7 @@ class EventClient(Client):
         self.position = position
         self.dropped = 0
 
-    def send(self, log: EventLog, frames: dict[Any, tuple[bytes, int, int]]) -> int:
+    def send(self, log: EventLog, frames: dict[Any, tuple[str, int, int]]) -> int:
         """Send what comes next, one frame at most; the number of events in it. ``frames`` were made for others."""
         lost = max(log.first - self.position, 0)
         self.position += lost
@@ -139,7 +139,7 @@ class EventClient(Client):
             found = frames[key] = log.frame(self.wanted, self.position, lost, MOST_FRAME)
         frame, self.position, events = found
         if frame:
-            broadcast([self.connection], frame, text=True)
+            broadcast([self.connection], frame)
         return events
 
 
