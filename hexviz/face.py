@@ -11,7 +11,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Coroutine
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from hexviz.dag.binding import takes_argument
@@ -29,7 +29,7 @@ from hexviz.stores.sqlite import SQLiteStore, default_path
 from hexviz.stores.store import Store
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable, Sequence
+    from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
     from pathlib import Path
 
     import pandas as pd
@@ -284,7 +284,7 @@ def _panels_of(live: Live) -> tuple[str, ...] | None:
 
 
 def live_view(
-    observers: ObserverManager, title: str, controls: RunControls, panels: Iterable[str] | None = None
+    observers: ObserverManager, title: str, controls: RunControls | None, panels: Iterable[str] | None = None
 ) -> Any:
     """Show under the cell how the next run of ``observers`` goes; whoever asked for the view ends it.
 
@@ -525,6 +525,34 @@ def serve(
         if store is not source:
             store.close()
         raise
+
+
+@contextmanager
+def record_dask(
+    client: Any = None, *, name: str = "dask", live: Live = False, store: StoreLike = None
+) -> Iterator[Recording]:
+    """Record what Dask computes: ``with hexviz.record_dask(client) as recording: x.compute()``.
+
+    ``client`` is a ``distributed.Client``, or None for Dask's local schedulers. Each computation is a run called
+    ``name``, its tasks are the nodes (see :func:`hexviz.bridges.dask.record`). ``live`` shows the first of them while
+    it goes on; ``store`` is as in :func:`run`.
+    """
+    from hexviz.bridges.dask import record  # noqa: PLC0415 - seldom asked for
+
+    observers, own = ObserverManager(), not isinstance(store, Store)
+    kept = _store_of(store)
+    recorder = Recorder(store=kept)
+    recorder.attach(observers)
+    view = live_view(observers, name, None, _panels_of(live)) if live and wanted() else None
+    try:
+        with record(client, observers, name=name):
+            yield recorder.recording
+    finally:
+        if view is not None:
+            view.close()
+        recorder.close()
+        if own and kept is not None:
+            kept.close()
 
 
 def dashboard(source: Any, *, panels: Iterable[str] | None = None) -> Any:

@@ -1,5 +1,6 @@
 """What holds for every test."""
 
+import logging
 import os
 
 import pytest
@@ -33,3 +34,27 @@ def pytest_runtest_makereport(item, call):
         report.outcome = "failed"
         report.longrepr = f"a {needed} test must not be skipped under CI=true: {report.longrepr}"
     return report
+
+
+@pytest.fixture(scope="session")
+def cluster():
+    """One Dask cluster of two processes for all tests that only need some; those that kill it start their own."""
+    distributed = pytest.importorskip("distributed", reason="distributed is not installed: pip install -e '.[dask]'")
+    options = {
+        "n_workers": 2,
+        "threads_per_worker": 2,
+        "dashboard_address": "127.0.0.1:0",
+        "silence_logs": logging.CRITICAL,
+    }
+    with distributed.LocalCluster(**options) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def client(cluster):
+    """A client of that cluster, when both of its workers are there."""
+    from distributed import Client
+
+    with Client(cluster, set_as_default=False) as client:
+        client.wait_for_workers(2, timeout=30)
+        yield client

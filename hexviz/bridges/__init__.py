@@ -1,1 +1,1 @@
-"""Other tools' words: a recording as a trace, as spans, as an object-centric log, as tables, as a workflow instance."""
+"""Other tools' words: a recording as a trace, spans, an object-centric log, tables, a workflow; Dask as a recording."""

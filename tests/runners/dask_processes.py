@@ -23,12 +23,13 @@ class Cluster:
         self.address = f"tcp://127.0.0.1:{free_port()}"
         self._env = {**os.environ, **(env or {})}
         self._log = (Path(self.folder.name) / "log").open("w")
-        self.scheduler = self._start("scheduler", "--host", self.address, "--no-dashboard")
+        self.scheduler = self._start("scheduler", "--host", self.address, "--dashboard-address", "127.0.0.1:0")
         self.workers = [self.add_worker() for _ in range(workers)]
 
     def add_worker(self, **env):
         return self._start(
-            "worker", self.address, "--host", "127.0.0.1", "--no-nanny", "--no-dashboard", "--nthreads", "2",
+            "worker", self.address, "--host", "127.0.0.1", "--no-nanny", "--nthreads", "2",
+            "--dashboard-address", "127.0.0.1:0",
             "--local-directory", self.folder.name, env=env,
         )  # fmt: skip
 

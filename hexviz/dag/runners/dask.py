@@ -17,6 +17,7 @@ from hexviz.dag.errors import (
     SchedulerLostError,
     WorkerLostError,
 )
+from hexviz.dag.runners.names import KEPT, PREFIX
 from hexviz.dag.runners.packing import culprit, unpacked
 from hexviz.errors import MissingExtraError
 from hexviz.events.registration import is_async
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger("hexviz.dag")
 _LOOK_EVERY_S = 0.2
 _PING_EVERY_S = 2.0
+_FLUSH_S = 0.002
 _MESSAGES_S = 2.0
 _LONG_S = 86_400.0
 _CLOSING_S = 3.0
@@ -81,11 +83,13 @@ class DaskSession:
         self._runner = runner
         self._client = runner.client
         self._run = run
-        self._topic = f"hexviz-run-{run.run_id}"
+        self._topic = f"{PREFIX}{run.run_id}"
         self._numbers = itertools.count(1)
         self._attempts: dict[str, tuple[Attempt, Any]] = {}
         self._finished_at: dict[str, float] = {}
         self._kept: set[str] = set()
+        self._ends: dict[str, list[Any]] = {}
+        self._flush_s = _FLUSH_S
         self._watches: list[asyncio.Task[None]] = []
 
     async def open(self) -> None:
@@ -98,7 +102,14 @@ class DaskSession:
         except Exception as error:
             text = f"the Dask scheduler {_address(client)} does not serve this run: {type(error).__name__}: {error}"
             raise SchedulerLostError(text) from error
+        self._hurry(_FLUSH_S)
         self._watches = [self._run.loop.create_task(watch) for watch in (self._look(), self._ping())]
+
+    def _hurry(self, interval_s: float) -> None:
+        """Let the client send what it has every so often: a chain of nodes waits for that at each of its links."""
+        line = getattr(self._client, "scheduler_comm", None)
+        if line is not None and line.interval != interval_s:
+            line.interval, self._flush_s = interval_s, line.interval
 
     async def _on_client(self, call: Callable[[], Any], timeout_s: float) -> Any:
         """Call something of the client on the client's own loop, wherever that runs."""
@@ -131,7 +142,7 @@ class DaskSession:
         try:
             return await self._once(attempt)
         except _NeverBegunError as error:
-            _log.warning("%s before its code began: it is sent once more", error)
+            _log.info("%s before its code began: it is sent once more", error)
             attempt.renew()
             return await self._once(attempt)
 
@@ -143,7 +154,6 @@ class DaskSession:
             value = await attempt.ended()
             if value is not None:
                 return unpacked(value)
-            await self._in_memory(attempt, future)
             if self._runner.keeps_results:
                 self._kept.add(token)
                 return future
@@ -154,26 +164,23 @@ class DaskSession:
         finally:
             self._attempts.pop(token, None)
             self._finished_at.pop(token, None)
+            self._ends.pop(token, None)
 
     def _submit(self, attempt: Attempt, token: str) -> Any:
         errand = attempt.errand(attempt.out_model if self._runner.keeps_results else None)
+        key = (attempt.node, token, KEPT) if self._runner.keeps_results else (attempt.node, token)
         perform = importlib.import_module("hexviz.dag.runners.dask_worker").perform_task
         place = (self._topic, token, self._runner.keeps_results, attempt.timeout_s is not None)
         try:
             return self._client.submit(
                 perform, place, tuple(errand), attempt.fn, attempt.args, attempt.kwargs,
-                key=(attempt.node, token), retries=0, pure=False,
+                key=key, retries=0, pure=False,
             )  # fmt: skip
         except Exception as error:
             if getattr(self._client, "status", "running") != "running":
                 raise self._scheduler_lost() from error
             named = culprit(attempt.node, attempt.fn, attempt.args, attempt.kwargs)
             raise named or NodeTransferError(f"node {attempt.node!r} cannot be sent to a worker: {error}") from error
-
-    async def _in_memory(self, attempt: Attempt, future: Any) -> None:
-        """The message of the end comes before the scheduler knows it, and until then its worker may die with it."""
-        if await self._on_client(future.exception, _LONG_S) is not None:
-            raise self._named(attempt, future)
 
     async def _fetched(self, attempt: Attempt, future: Any) -> Any:
         """A result that is too large to come with the message of its end."""
@@ -188,6 +195,8 @@ class DaskSession:
         except OrchestratorError:
             raise
         except Exception as error:
+            if future.status == "error":
+                raise self._named(attempt, future) from None
             text = f"the result of node {attempt.node!r} cannot be brought home: {type(error).__name__}: {error}"
             raise NodeTransferError(text) from error
         finally:
@@ -201,7 +210,8 @@ class DaskSession:
         client = self._client
         if getattr(client, "status", "") != "running":
             return
-        if attempt.worker and not attempt.finished and (attempt.timeout_s is not None or is_async(attempt.fn)):
+        reachable = attempt.worker and not (attempt.finished or attempt.gone)
+        if reachable and (attempt.timeout_s is not None or is_async(attempt.fn)):
             cancel = importlib.import_module("hexviz.dag.runners.dask_worker").cancel_task
             self._soon(lambda: client.run(cancel, token, workers=[attempt.worker], on_error="ignore"))
         self._soon(lambda: client.cancel([future], asynchronous=True, force=True))
@@ -226,6 +236,13 @@ class DaskSession:
                 _log.warning("Dask computes the result of a node again that was lost with its worker: %s", token)
             return
         attempt, _ = found
+        if message[0] == "end" and message[3] and self._runner.keeps_results:
+            self._ends[token] = message  # its worker may yet die with it: the scheduler says when it has it
+            return
+        if message[0] == "memory":
+            message = self._ends.pop(token, [])
+        if not message:
+            return
         if message[0] == "end":
             kind, count, duration_ms, good, payload = message
             error = None if good else unpacked(payload)
@@ -274,6 +291,9 @@ class DaskSession:
         elif status == "finished":
             now = self._run.loop.time()
             if now - self._finished_at.setdefault(token, now) > _MESSAGES_S:  # its messages were lost
+                if token in self._ends:
+                    self._receive([token, "memory"])
+                    return
                 attempt.report_lost(1)
                 attempt.settle(None, None)
 
@@ -292,7 +312,7 @@ class DaskSession:
         error = getattr(state, "exception", None)
         if type(error).__name__ == "KilledWorker":
             worker = getattr(getattr(error, "last_worker", None), "address", "") or attempt.worker
-            attempt.finished = True
+            attempt.gone = True
             if attempt.worker or attempt.renewed:
                 attempt.place(worker)
                 return WorkerLostError(f"worker {worker} died while it ran node {attempt.node!r}", worker)
@@ -312,6 +332,7 @@ class DaskSession:
         if getattr(self._client, "status", "") == "running":
             with suppress(Exception):
                 self._client.unsubscribe_topic(self._topic)
+                self._hurry(self._flush_s)
 
 
 class _NeverBegunError(WorkerLostError):

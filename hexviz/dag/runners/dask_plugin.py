@@ -6,19 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 from distributed.diagnostics.plugin import SchedulerPlugin
 
+from hexviz.dag.runners.names import KEPT, PREFIX, is_ours, topic_of
+
 if TYPE_CHECKING:
     from distributed import Scheduler
 
-PREFIX = "hexviz-run-"
-
-
-def is_ours(key: Any) -> bool:
-    """Whether a task is an attempt of a node."""
-    return type(key) is tuple and len(key) == 2 and str(key[1]).startswith(PREFIX)  # noqa: PLR2004 - a pair
-
 
 class HexvizTasks(SchedulerPlugin):
-    """Lets a task fail with the first worker that dies under it, and keeps no message that was passed on."""
+    """Lets a task fail with the first worker that dies under it, and tells when a result is there that stays."""
 
     name = "hexviz"
     idempotent = True
@@ -35,6 +30,11 @@ class HexvizTasks(SchedulerPlugin):
         for key in keys:
             if is_ours(key) and (task := scheduler.tasks.get(key)) is not None:
                 task.suspicious = max(task.suspicious, scheduler.allowed_failures)
+
+    def transition(self, key: Any, start: str, finish: str, *args: Any, **_: Any) -> None:  # noqa: ARG002 - as Dask calls it
+        """Tell when a result that is to stay is there."""
+        if finish == "memory" and type(key) is tuple and key[-1] == KEPT and is_ours(key):
+            self._scheduler.log_event(topic_of(key[1]), [key[1], "memory"])
 
     def log_event(self, topic: str, msg: Any) -> None:  # noqa: ARG002 - the interface of Dask
         """A message is passed on to its subscriber before this; the scheduler would keep it for later readers."""
