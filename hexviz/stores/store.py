@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from hexviz.events.events import Event
 from hexviz.events.schema import from_record
-from hexviz.stores.errors import RunNotFoundError, StoreCorruptError, StoreWriteError
+from hexviz.stores.errors import RunNotFoundError, StoreCorruptError, StoreError, StoreWriteError
 from hexviz.stores.run_info import Problem, RunInfo
 from hexviz.stores.segments import Segment, is_whole, open_segment
 from hexviz.stores.writer import Given, Log, Writer
@@ -263,9 +263,12 @@ class Store(ABC):
         are those that the store has, no others and none refused.
         """
         writer = self._writer
-        if not self.is_open or not writer.is_here:
+        if not (self._keeps_copies and self.is_open and writer.is_here):
             return False
-        info = self._info(run_id)
+        try:
+            info = self._info(run_id)
+        except StoreError:  # damage is for readers and verify() to tell
+            return False
         untouched = not (writer.refused or writer.lost or writer.queued)
         if info is None or not _is_long(info) or not untouched or info.events != len(recording):
             return False
@@ -352,6 +355,8 @@ class Store(ABC):
         return info
 
     # --- what a store of another kind may define ---
+
+    _keeps_copies = False
 
     def _copy_of(self, _run_id: str) -> tuple[bytes, list[bytes] | None]:
         """What names the records of the run as they are now, and the copy that was made of exactly these, if any."""
