@@ -514,7 +514,7 @@ def serve(
     from hexviz.serving import StoreServer, broadcaster  # noqa: PLC0415 - loads what streams need, on request
 
     if isinstance(source, Recorder):
-        source = source.observers
+        source = _heard_by(source)
     if source is False or isinstance(source, ObserverManager):
         return broadcaster(source or None, **options)
     store = source if isinstance(source, Store) else open_store(source)
@@ -567,12 +567,16 @@ def dashboard(source: Any, *, panels: Iterable[str] | None = None) -> Any:
     if isinstance(source, ObserverManager):
         return LiveView(source, panels=panels)
     if isinstance(source, Recorder):
-        if source.observers is None:
-            raise WrongCallError("this recorder hears no run yet: call recorder.attach(observers) first")
-        return LiveView(source.observers, history=source.recording.events(), panels=panels)
+        return LiveView(_heard_by(source), history=source.recording.events(), panels=panels)
     if isinstance(source, RunHandle) and not source.done():
         return source.live_view(panels)
     return static_view(_recording_of(source), panels=panels)
+
+
+def _heard_by(recorder: Recorder) -> Any:
+    if recorder.observers is None:
+        raise WrongCallError("this recorder hears no run yet: call recorder.attach(observers) first")
+    return recorder.observers
 
 
 def compare_view(before: Any, after: Any, *, most: int = 30) -> Any:

@@ -87,6 +87,26 @@ def test_hover_and_keyboard_tell_an_attempt_and_a_mark_tells_its_handler(stage, 
     page.keyboard.press("Escape")
 
 
+def test_a_screen_reader_finds_headings_lists_and_controls_by_their_names(stage):
+    view = stage.show(told(60, part=0.7), live=True, controllable=True)
+    sync_api.expect(view).to_match_aria_snapshot("""
+      - button "Hold"
+      - button "Cancel"
+      - status: /nightly. running, .* of 53 nodes ended, \\d+ running, \\d+ failed/
+      - progressbar "Nodes ended"
+      - text: /\\d+ pending \\d+ running/
+      - searchbox "Find nodes by name"
+      - img /Timeline of nightly. running/
+      - region "Decisions":
+        - heading /^Decisions \\d+$/ [level=4]
+        - combobox "Only decisions with this signal"
+        - list "Decisions"
+      - region "Failures":
+        - heading /^Failures \\d+$/ [level=4]
+        - list "Failures"
+    """)
+
+
 def test_search_lights_what_it_finds_and_enter_selects_it(stage, shots):
     view = stage.show(told(60))
     view.locator(".hx-canvas").focus()
