@@ -91,3 +91,18 @@ def test_every_question_about_a_run_is_answered_in_one_line(tmp_path, monkeypatc
     assert len(lines) > 12
     for line in lines:
         assert eval(line, names) is not None
+
+
+@pytest.mark.kafka
+def test_the_examples_of_the_kafka_page_run(broker, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HEXVIZ_DISPLAY", "off")
+    url = broker.fresh()
+    names = {}
+    blocks = [block.replace("kafka://localhost:9092/runs", url) for block in blocks_of("docs/kafka.md")]
+    asyncio.run(follow("docs/kafka.md", blocks, names))
+    assert names["result"]["count"] == 3
+    assert list(names["watch"].frames.nodes["status"]) == ["succeeded"] * 2
+    for kept in ("from_kafka.db", "archive.db"):
+        with hexviz.open_store(kept) as store:
+            assert [(info.run_id, info.status) for info in store.list_runs()] == [(names["result"].run_id, "succeeded")]

@@ -75,7 +75,7 @@ class Recorder:
         kept, put = self._kept, self._put
         pending, numbered, seal = kept.pending, kept.numbered, kept.seal
         append = pending.append
-        step = self._summariser.step_for(event_class, hurried=put is None)
+        step = self._summariser.step_for(event_class, hurried=not self._sinks)
 
         def keep(event: Event) -> None:
             if step is not None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from hexviz.streams.kafka import LONGEST_HEADER, PART_HEADER, TOPIC_HEADER, Address, Line, driver, key_of
 from hexviz.streams.models import MessageRefusedError
-from hexviz.streams.sink import SpooledSink
+from hexviz.streams.sink import REST_S, SpooledSink
 
 if TYPE_CHECKING:
     import os
@@ -25,7 +25,7 @@ MAX_EVENT_BYTES = 32 << 20
 _USUAL_LIMIT = 1_000_000
 _MARGIN = 512
 """Bytes of a message beside its key, its headers and its value."""
-_YIELD_EVERY = 50
+_REST_EVERY = 50
 _POLL_S = 0.005
 _REFUSED = ("MSG_SIZE_TOO_LARGE", "RECORD_LIST_TOO_LARGE", "INVALID_RECORD", "_INVALID_ARG")
 
@@ -173,8 +173,8 @@ class _Delivery:
                 self._error = error.args[0]
             else:
                 self._given += 1
-                if self._given % _YIELD_EVERY == 0:
-                    time.sleep(0)  # the run's thread goes first
+                if self._given % _REST_EVERY == 0:
+                    time.sleep(REST_S)
                 return
 
     def wait(self) -> Any:

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 MAX_QUEUED = 500_000
 """Events that may wait to become messages."""
 GROUP_S = 0.05
+REST_S = 0.0001
+"""A pause after a bit of work: whoever waits for the interpreter has it then for some milliseconds."""
 _ENCODE_AT_ONCE = 50
 _SEND_AT_ONCE = 2_000
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.1, 5.0
@@ -172,7 +174,7 @@ class _Pump:
             ended = self._closing
             while self._queue and not self._gave_up:
                 self._take_some()
-                time.sleep(0)  # the run's thread goes first
+                time.sleep(REST_S)
             if ended:
                 self._ended = True
                 self._backlog.rouse()

@@ -202,7 +202,7 @@ class Broker:
 
 
 def main():
-    broker = Broker()
+    broker = Broker(auto_create_topics_enable="true")
     try:
         print(broker.start().address, flush=True)  # noqa: T201
         signal.sigwait({signal.SIGINT, signal.SIGTERM})
