@@ -233,12 +233,20 @@ class Desk:
 
     def _next_batch(self) -> bool:
         """Take the next events that the same observers hear; False where there are none."""
-        if not self._batches:
+        if self._batches:
+            self._begin_batch(*self._batches.popleft())
+        elif len(self.inbox) > 1:
             taken = self.inbox[:_BATCH]
             del self.inbox[:_BATCH]
             self._batches.extend((row, [event for event, _ in pairs]) for row, pairs in groupby(taken, _ROW))
-        self._begin_batch(*(self._batches.popleft() if self._batches else (_NOBODY, [])))
-        return bool(self._batch)
+            self._begin_batch(*self._batches.popleft())
+        elif self.inbox:
+            event, row = self.inbox.pop(0)
+            self._begin_batch(row, [event])
+        else:
+            self._row = _NOBODY
+            return False
+        return True
 
     def _begin_batch(self, row: Row, batch: list[Event]) -> None:
         self._row, self._batch = row, batch
