@@ -161,6 +161,12 @@ def test_a_password_stands_in_no_text():
     assert "s3cret" not in f"{sink!r} {sink._pump._transport.address!r} {told.value}"
 
 
+def test_a_watch_shows_no_password(mock_topic):
+    url = mock_topic.replace("//", "//me:s3cretpw@") + "?security.protocol=PLAINTEXT"
+    with hexviz.watch(url) as watch:
+        assert repr(watch) == f"<Watch {mock_topic}: 0 events of 0 runs>"
+
+
 def test_a_source_whose_broker_is_absent_says_so():
     with pytest.raises(TransportDownError, match=r"kafka://127.0.0.1:1/t.*Connection refused"):
         next(iter(KafkaSource("kafka://127.0.0.1:1/t")))

@@ -166,6 +166,22 @@ def test_a_transport_that_raises_anything_is_tried_again(wire):
     assert wire.got == list(range(1, 101))
 
 
+def test_a_line_that_is_too_slow_for_much_at_once_is_asked_for_less(wire):
+    send = wire.send
+
+    def slow(messages):
+        if len(messages) > 100:
+            raise TransportDownError("nothing was acknowledged in time")
+        send(messages)
+
+    wire.send = slow
+    with SpooledSink(wire) as asked:
+        tell(asked, 1, 3_000)
+        assert asked.flush(60) == 0
+    assert wire.got == list(range(1, 3_001))
+    assert max(wire.sizes) > 16  # and for more when that goes well
+
+
 def test_d5_closing_with_100_000_unsent_takes_its_time_and_says_how_many_are_left(wire):
     wire.up = False
     full = SpooledSink(wire, max_bytes=10**9)
