@@ -157,7 +157,7 @@ def test_a_password_stands_in_no_text():
     sink = KafkaSink("kafka://me:s3cret%40pw@h:1/t")
     assert sink._pump._transport.address.settings["sasl.password"] == "s3cret@pw"
     with pytest.raises(StreamError) as told:
-        KafkaSource("kafka://me:s3cret%40pw@h:1/t", settings={"no.such": "s3cret@pw"})._open()
+        KafkaSource("kafka://me:s3cret%40pw@h:1/t", settings={"auto.offset.reset": "s3cret@pw"})._open()
     assert "s3cret" not in f"{sink!r} {sink._pump._transport.address!r} {told.value}"
 
 
