@@ -11,7 +11,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Coroutine
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from hexviz.dag.binding import takes_argument
@@ -29,7 +29,7 @@ from hexviz.stores.sqlite import SQLiteStore, default_path
 from hexviz.stores.store import Store
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable, Sequence
+    from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
     from pathlib import Path
 
     import pandas as pd
@@ -284,7 +284,7 @@ def _panels_of(live: Live) -> tuple[str, ...] | None:
 
 
 def live_view(
-    observers: ObserverManager, title: str, controls: RunControls, panels: Iterable[str] | None = None
+    observers: ObserverManager, title: str, controls: RunControls | None, panels: Iterable[str] | None = None
 ) -> Any:
     """Show under the cell how the next run of ``observers`` goes; whoever asked for the view ends it.
 
@@ -514,7 +514,7 @@ def serve(
     from hexviz.serving import StoreServer, broadcaster  # noqa: PLC0415 - loads what streams need, on request
 
     if isinstance(source, Recorder):
-        source = source.observers
+        source = _heard_by(source)
     if source is False or isinstance(source, ObserverManager):
         return broadcaster(source or None, **options)
     store = source if isinstance(source, Store) else open_store(source)
@@ -525,6 +525,34 @@ def serve(
         if store is not source:
             store.close()
         raise
+
+
+@contextmanager
+def record_dask(
+    client: Any = None, *, name: str = "dask", live: Live = False, store: StoreLike = None
+) -> Iterator[Recording]:
+    """Record what Dask computes: ``with hexviz.record_dask(client) as recording: x.compute()``.
+
+    ``client`` is a ``distributed.Client``, or None for Dask's local schedulers. Each computation is a run called
+    ``name``, its tasks are the nodes (see :func:`hexviz.bridges.dask.record`). ``live`` shows the first of them while
+    it goes on; ``store`` is as in :func:`run`.
+    """
+    from hexviz.bridges.dask import record  # noqa: PLC0415 - seldom asked for
+
+    observers, own = ObserverManager(), not isinstance(store, Store)
+    kept = _store_of(store)
+    recorder = Recorder(store=kept)
+    recorder.attach(observers)
+    view = live_view(observers, name, None, _panels_of(live)) if live and wanted() else None
+    try:
+        with record(client, observers, name=name):
+            yield recorder.recording
+    finally:
+        if view is not None:
+            view.close()
+        recorder.close()
+        if own and kept is not None:
+            kept.close()
 
 
 def dashboard(source: Any, *, panels: Iterable[str] | None = None) -> Any:
@@ -539,12 +567,16 @@ def dashboard(source: Any, *, panels: Iterable[str] | None = None) -> Any:
     if isinstance(source, ObserverManager):
         return LiveView(source, panels=panels)
     if isinstance(source, Recorder):
-        if source.observers is None:
-            raise WrongCallError("this recorder hears no run yet: call recorder.attach(observers) first")
-        return LiveView(source.observers, history=source.recording.events(), panels=panels)
+        return LiveView(_heard_by(source), history=source.recording.events(), panels=panels)
     if isinstance(source, RunHandle) and not source.done():
         return source.live_view(panels)
     return static_view(_recording_of(source), panels=panels)
+
+
+def _heard_by(recorder: Recorder) -> Any:
+    if recorder.observers is None:
+        raise WrongCallError("this recorder hears no run yet: call recorder.attach(observers) first")
+    return recorder.observers
 
 
 def compare_view(before: Any, after: Any, *, most: int = 30) -> Any:

@@ -32,10 +32,20 @@ _PARAMETERS = {
 }
 
 
-def async_api(
-    classes: Iterable[type[Event]] = EVENT_CLASSES, *, version: str, servers: dict[str, Any] | None = None
-) -> dict[str, Any]:
-    """The document, as a dict for JSON. ``servers`` are AsyncAPI server objects by name."""
+_SERVERS: dict[str, Any] = {
+    "websocket": {
+        "host": "127.0.0.1:{port}",
+        "pathname": "/events",
+        "protocol": "ws",
+        "description": "`hexviz serve`. Events come in frames: see the OpenAPI document.",
+        "variables": {"port": {"default": "8765"}},
+        "security": [{"type": "http", "scheme": "bearer"}],
+    }
+}
+
+
+def async_api(classes: Iterable[type[Event]] = EVENT_CLASSES, *, version: str) -> dict[str, Any]:
+    """The document, as a dict for JSON."""
     classes = tuple(classes)
     definitions = event_definitions(classes)
     names = {schema["x-event"]: name for name, schema in definitions.items() if "x-event" in schema}
@@ -45,7 +55,7 @@ def async_api(
             channel = channels.setdefault(_key(address), _channel(address))
             name = names[record_type_of(cls)]
             channel["messages"][name] = {"$ref": f"#/components/messages/{name}"}
-    document: dict[str, Any] = {
+    return {
         "asyncapi": "3.0.0",
         "info": {
             "title": "Events of hexviz",
@@ -53,6 +63,7 @@ def async_api(
             "description": "What happens in the runs of a DAG. A receiver drops duplicates by (source, id).",
         },
         "defaultContentType": CONTENT_TYPE,
+        "servers": _SERVERS,
         "channels": channels,
         "operations": {f"send_{key}": _operation(key, channel) for key, channel in channels.items()},
         "components": {
@@ -60,9 +71,6 @@ def async_api(
             "schemas": _moved(definitions),
         },
     }
-    if servers:
-        document["servers"] = servers
-    return document
 
 
 def _addresses(cls: type[Event]) -> Iterator[str]:

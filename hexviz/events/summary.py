@@ -311,7 +311,7 @@ class Summariser:
     def step_for(self, cls: type[Event], *, hurried: bool = False) -> Callable[[Event], Event] | None:
         """What is done to events of ``cls``; None where they are recorded as they are.
 
-        ``hurried`` puts off what need not be done in mid-run: the columns summarise such results.
+        ``hurried`` puts off what need not be done in mid-run: columns and records summarise such results.
         """
         if hurried and cls is NodeCompleted and self.capture != "json":
             return _result_may_wait

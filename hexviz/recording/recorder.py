@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from hexviz.events.models import BaseEventManager
     from hexviz.recording.fan_out import EventSink
 
-_PENDING = 16_384
+_PENDING = 8_192
 """Events that wait, as they are, to become columns: a run of some thousand nodes pays for that when it is over."""
-_CHUNK = 512
-"""Events that become columns at a time: small enough for the garbage collector not to look at them."""
+_CHUNK = 1_024
+"""Events that become columns at a time: few enough to stay in the caches, enough to share the price of a call."""
 
 
 class RecordStore(Protocol):
@@ -84,7 +84,7 @@ class Recorder:
         """What managers call in line for each event of a class; made once, so that it needs to look up nothing."""
         put, pending, numbered, seal = self._put, self._pending, self._numbered, self._seal
         append = pending.append
-        step = self._summariser.step_for(event_class, hurried=put is None)
+        step = self._summariser.step_for(event_class, hurried=not self._sinks)
 
         def keep(event: Event) -> None:
             if step is not None:

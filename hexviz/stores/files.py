@@ -7,12 +7,9 @@ only (0600, directories 0700).
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
 import re
-import shutil
-import tempfile
 import zlib
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +19,7 @@ import msgspec
 
 from hexviz.errors import HexvizError
 from hexviz.stores.errors import NewerStoreError, NotAStoreError, StoreCorruptError, StoreWriteError
+from hexviz.stores.scratch import clear_up, exchange, scratch_directory, scratch_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -81,16 +79,12 @@ def write_file(path: str | os.PathLike[str], chunks: Iterable[bytes]) -> Path:
     if target.is_dir():
         raise StoreWriteError(f"{target} is a directory: name a file in it")
     with named_errors(target):
-        handle, scratch = tempfile.mkstemp(prefix=_scratch_prefix(target), suffix=".tmp", dir=target.parent)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.writelines(chunks)
-                file.flush()
-                os.fsync(file.fileno())
-            Path(scratch).replace(target)
-        except BaseException:
-            Path(scratch).unlink(missing_ok=True)
-            raise
+        with scratch_file(target) as (file, scratch):
+            file.writelines(chunks)
+            file.flush()
+            os.fsync(file.fileno())
+            file.close()
+            scratch.replace(target)
         sync_directory(target.parent)
     return target
 
@@ -131,18 +125,17 @@ def new_directory(path: str | os.PathLike[str], kind: str, facts: dict[str, Any]
 
     An earlier directory of the same ``kind`` is replaced. Any other directory that is not empty, and one that holds a
     file that hexviz did not write, is refused: :class:`StoreWriteError`. The old directory is renamed before the new
-    one takes its place; a process that dies between the two leaves it beside, under a name that ends in ``.old``.
+    one takes its place; a process that dies between the two leaves it beside, under a name that ends in ``.old``, and
+    the next to write there gives it its name back first.
     """
     target = Path(path)
+    clear_up(target)
     _check_replaceable(target, kind)
-    with named_errors(target):
-        scratch = Path(tempfile.mkdtemp(prefix=_scratch_prefix(target), suffix=".tmp", dir=target.parent))
-        try:
-            yield scratch
-            _finish(scratch, kind, facts)
-            _exchange(scratch, target)
-        finally:
-            shutil.rmtree(scratch, ignore_errors=True)
+    with named_errors(target), scratch_directory(target) as scratch:
+        yield scratch
+        _finish(scratch, kind, facts)
+        exchange(scratch, target)
+        sync_directory(target.parent)
 
 
 def read_manifest(path: str | os.PathLike[str], kind: str) -> Manifest:
@@ -203,20 +196,6 @@ def _finish(scratch: Path, kind: str, facts: dict[str, Any]) -> None:
     sync_directory(scratch)
 
 
-def _exchange(scratch: Path, target: Path) -> None:
-    old = scratch.with_suffix(".old")
-    if target.exists():
-        target.rename(old)
-    try:
-        scratch.rename(target)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            old.rename(target)
-        raise
-    sync_directory(target.parent)
-    shutil.rmtree(old, ignore_errors=True)
-
-
 # --- the disk -----------------------------------------------------------------------------------------------------
 
 
@@ -230,10 +209,6 @@ def named_errors(target: Path) -> Iterator[None]:
     except (OSError, ValueError) as error:  # ValueError: a path that holds NUL
         reason = getattr(error, "strerror", None) or error
         raise StoreWriteError(f"{str(target)!r} cannot be written: {reason}. Nothing was changed.") from error
-
-
-def _scratch_prefix(target: Path) -> str:
-    return f".{safe_name(target.name)[:40]}."
 
 
 def sync(path: Path) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import shutil
 import sqlite3
-import tempfile
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -16,6 +15,7 @@ from hexviz.events.schema import RecordError, from_record
 from hexviz.stores.errors import NotAStoreError, StoreError, StoreWriteError
 from hexviz.stores.files import named_errors, plain_file, sync_file_and_directory
 from hexviz.stores.run_info import Problem
+from hexviz.stores.scratch import scratch_directory
 from hexviz.stores.segments import Segment, open_segment
 from hexviz.stores.sqlite import SQLiteStore, is_open_here
 from hexviz.stores.sqlite_layout import connect, known_version, segment_of_rows, text_of
@@ -59,19 +59,13 @@ def salvage(path: str | os.PathLike[str], target: str | os.PathLike[str] | None 
         raise StoreWriteError(f"{source} is open in this process: close it first")
     if goal.exists():
         raise StoreWriteError(f"{goal} exists already: name another file")
-    with named_errors(goal):
-        scratch = Path(tempfile.mkdtemp(prefix=".salvage.", suffix=".tmp", dir=goal.parent))
-    try:
+    with named_errors(goal), scratch_directory(goal) as scratch:
         copy = scratch / "copy.db"
-        with named_errors(goal):
-            _copy(source, copy)
+        _copy(source, copy)
         report = _transfer(copy, source, scratch / "new.db")
-        with named_errors(goal):
-            (scratch / "new.db").rename(goal)
-            sync_file_and_directory(goal)
+        (scratch / "new.db").rename(goal)
+        sync_file_and_directory(goal)
         return report._replace(path=goal)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _copy(source: Path, copy: Path) -> None:

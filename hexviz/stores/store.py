@@ -65,7 +65,10 @@ class Store(ABC):
         self._make_frame = make_frame
         self._writer = Writer(log, f"hexviz store {where}")
         self.put = self._writer.put
-        """Queue one summarised event: the run's path. See :meth:`hexviz.stores.writer.Writer.put`."""
+        """Queue one event, summarised but for small results: the run's path.
+
+        See :meth:`hexviz.stores.writer.Writer.put`.
+        """
         self._finalizer = weakref.finalize(self, _shut, self._writer, self._release())
 
     # --- writing ---

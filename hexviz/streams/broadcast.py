@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import socket
 import threading
 import uuid
 from typing import TYPE_CHECKING, Any, Literal, Self
+
+import msgspec
 
 from hexviz.errors import MissingExtraError
 from hexviz.events.summary import Redactor, Summariser
@@ -83,6 +86,7 @@ class WebSocketBroadcaster:
         )
         self._inbox, self._append = self._server.inbox, self._server.inbox.append
         self._summarise = Summariser(redact=redact)
+        self._own_run, self._numbers = f"broadcaster-{uuid.uuid4().hex[:12]}", itertools.count(1)
         self._closed = threading.Event()
         self._late = 0
         self._observers: BaseEventManager | None = None
@@ -90,9 +94,7 @@ class WebSocketBroadcaster:
         self._thread.start()
         if observers is not None:
             self._observers = observers
-            self._id = observers.register(
-                self._hear, observer_id=f"broadcaster-{uuid.uuid4().hex[:12]}", lossless=True, keep_alive=True
-            )
+            self._id = observers.register(self._hear, observer_id=self._own_run, lossless=True, keep_alive=True)
 
     @property
     def url(self) -> str:
@@ -106,7 +108,10 @@ class WebSocketBroadcaster:
         return f"http://{_bracketed(self.host)}:{self.port}/{token}"
 
     def _hear(self, event: Event) -> None:
-        self.put(self._summarise(event))
+        event = self._summarise(event)
+        if not event.seq and not event.run_id:  # told by hand: receivers know events by run and number
+            event = msgspec.structs.replace(event, run_id=self._own_run, seq=next(self._numbers))
+        self.put(event)
 
     def put(self, event: Event) -> None:
         """Queue one summarised event: appends, and nothing else."""

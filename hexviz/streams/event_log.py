@@ -83,7 +83,7 @@ class EventLog:
             size += len(entry[1])
         return entries, position + len(entries)
 
-    def frame(self, wanted: Wanted, position: int, dropped: int, most_bytes: int) -> tuple[bytes, int, int]:
+    def frame(self, wanted: Wanted, position: int, dropped: int, most_bytes: int) -> tuple[str, int, int]:
         """What to send next to somebody at ``position`` (not before ``first``): frame, position behind it, events.
 
         The frame is empty where nothing of it is wanted and nothing was dropped.
@@ -91,6 +91,6 @@ class EventLog:
         entries, behind = self.after(position, most_bytes)
         bodies = wanted.chosen(entries)
         if not bodies and not dropped:
-            return b"", behind, 0
+            return "", behind, 0
         head = b'{"cursor":"%b","dropped":%d,"events":' % (self.cursor(behind).encode(), dropped)
-        return head + batch_of(bodies) + b"}", behind, len(bodies)
+        return (head + batch_of(bodies) + b"}").decode(), behind, len(bodies)

@@ -25,7 +25,7 @@ MOST_QUEUED = 256 * 1024
 """While more bytes than so many wait for a client to read them it gets no more; with one frame on top this is all
 that a client can hold."""
 MOST_FRAME = 256 * 1024
-_KERNEL_BYTES = 256 * 1024
+_KERNEL_BYTES = 64 * 1024
 _HEARD_BURST, _HEARD_RATE = 256 * 1024, 16 * 1024
 _MOST_PATTERNS, _MOST_PATTERN, _MOST_STARS = 20, 300, 4
 
@@ -88,7 +88,8 @@ class Client:
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
         self.ignored = 0
-        self._waiting_since = 0.0
+        self._waiting_since = time.monotonic()
+        self._left = 0
 
     @property
     def queued_bytes(self) -> int:
@@ -100,12 +101,12 @@ class Client:
         return self.connection.protocol.state is OPEN
 
     def stalled_s(self) -> float:
-        """For how long now it has not read what waits for it."""
-        if not self.has_room():
-            self._waiting_since = self._waiting_since or time.monotonic()
-            return time.monotonic() - self._waiting_since
-        self._waiting_since = 0.0
-        return 0.0
+        """For how long now it has read nothing of what waits for it, while it may not be sent more."""
+        queued, now = self.queued_bytes, time.monotonic()
+        if queued <= MOST_QUEUED or queued < self._left:
+            self._waiting_since = now
+        self._left = queued
+        return now - self._waiting_since
 
     def has_room(self) -> bool:
         """Whether it may be sent more."""
@@ -125,7 +126,7 @@ class EventClient(Client):
         self.position = position
         self.dropped = 0
 
-    def send(self, log: EventLog, frames: dict[Any, tuple[bytes, int, int]]) -> int:
+    def send(self, log: EventLog, frames: dict[Any, tuple[str, int, int]]) -> int:
         """Send what comes next, one frame at most; the number of events in it. ``frames`` were made for others."""
         lost = max(log.first - self.position, 0)
         self.position += lost
@@ -138,7 +139,7 @@ class EventClient(Client):
             found = frames[key] = log.frame(self.wanted, self.position, lost, MOST_FRAME)
         frame, self.position, events = found
         if frame:
-            broadcast([self.connection], frame, text=True)
+            broadcast([self.connection], frame)
         return events
 
 

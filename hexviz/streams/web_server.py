@@ -138,7 +138,7 @@ class WebServer:
         """Take in what was put and send it; whether there is more to do at once."""
         try:
             more = self._take_in()
-            frames: dict[Any, tuple[bytes, int, int]] = {}
+            frames: dict[Any, tuple[str, int, int]] = {}
             for client in tuple(self.clients):
                 more |= self._send_to(client, frames)
             self._set_marks()
@@ -177,7 +177,7 @@ class WebServer:
         if self._page is not None and events:
             self._page.take(events)
 
-    def _send_to(self, client: Client, frames: dict[Any, tuple[bytes, int, int]]) -> bool:
+    def _send_to(self, client: Client, frames: dict[Any, tuple[str, int, int]]) -> bool:
         if not client.is_open():
             return False
         if client.stalled_s() > self._patience_s:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol
 
 from IPython.core.getipython import get_ipython
 
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Callable
 
 PATIENCE_S = 3.0
 """The end of a cell waits at most so long for its last pictures."""
+_MOST_LATE = 20
 
 _shown: dict[str, tuple[str, list[Callable[[], object]]]] = {}
 """By cell: in which of its runs, and how to let go of what it showed in it."""
@@ -31,8 +34,8 @@ class _Clock:
     def __init__(self) -> None:
         self.running = True  # a cell makes the first view
         self.shell: Any = None
-        self.waits: list[Callable[[float], object]] = []
-        self.late: list[tuple[Output, Any]] = []
+        self.waits: list[threading.Event] = []
+        self.late: deque[tuple[Output, Any]] = deque(maxlen=_MOST_LATE)
 
     def follow(self) -> None:
         """Hear of the cells of the shell that runs here; done once."""
@@ -45,8 +48,8 @@ class _Clock:
     def begins(self, *_info: Any) -> None:
         """Whoever runs a notebook without a browser hears nothing between two cells: it is told again."""
         self.running = True
-        late, self.late = self.late, []
-        for output, shown in late:
+        while self.late:
+            output, shown = self.late.popleft()
             with suppress(Exception):  # what a front end raises is its own, and the cell must run
                 output.update(shown)
 
@@ -54,7 +57,7 @@ class _Clock:
         """Wait for the last pictures of runs that have ended."""
         until_s = time.monotonic() + PATIENCE_S
         while self.waits:
-            self.waits.pop()(max(0.0, until_s - time.monotonic()))
+            self.waits.pop().wait(max(0.0, until_s - time.monotonic()))
         self.running = False
 
 
@@ -66,10 +69,10 @@ def follow() -> None:
     _clock.follow()
 
 
-def ending(wait: Callable[[float], object]) -> None:
-    """The cell that runs now ends after ``wait(seconds)`` has returned."""
+def ending(shown: threading.Event) -> None:
+    """The cell that runs now ends after ``shown`` is set."""
     if _clock.shell is not None:
-        _clock.waits.append(wait)
+        _clock.waits = [waited for waited in _clock.waits if not waited.is_set()] + [shown]
 
 
 def put(output: Output, shown: Any) -> None:

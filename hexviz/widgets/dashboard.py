@@ -161,7 +161,7 @@ class LiveView(Selectable):
         A cell ends when its views that finish have done so.
         """
         self._observers.unregister(self._id)
-        cells.ending(self.wait)
+        cells.ending(self._finished)
         if not self._pump.finish():
             self.close()
 

@@ -29,6 +29,9 @@ MOST_ROWS = 1_000
 MOST_BYTES = 400_000
 """No table or list of a report has more rows, or takes more of the file; its caption says how many there are."""
 
+PRINTED_ROWS = 100
+"""So many rows of a table are printed; the same number stands in ``report.css``."""
+
 
 class Events(Protocol):
     """What a report is made from: a :class:`hexviz.recording.recording.Recording`."""
@@ -257,8 +260,10 @@ def _table(title: str, heads: Sequence[str], rows: Iterable[Sequence[Any]], tota
     lines = _fitting(rows)
     which = f"{total}" if len(lines) == total else f"the {'last' if last else 'first'} {len(lines)} of {total}"
     head = "".join(f"<th>{name}</th>" for name in heads)
+    side = "last" if last else "first"
+    paper = f' <small class="hx-paper">on paper the {side} {PRINTED_ROWS}</small>' if len(lines) > PRINTED_ROWS else ""
     return (
-        f"<section><h2>{title} <small>{which}</small></h2>"
+        f'<section class="hx-{side}"><h2>{title} <small>{which}</small>{paper}</h2>'
         f'<div class="hx-scroll hx-tall" tabindex="0"><table><thead><tr>{head}</tr></thead>'
         f"<tbody>{''.join(reversed(lines) if last else lines)}</tbody></table></div></section>"
     )

@@ -62,9 +62,14 @@ def summary_line(state: RunState) -> str:
     """Elapsed time, nodes ended, attempts, waves and decisions, in words."""
     ended = sum(state.counts[RETRYING + 1 :])
     return (
-        f"{format_ms(state.end_ms)} · {ended} of {state.total_nodes} nodes · {len(state.attempts)} attempts · "
-        f"{len(state.waves)} waves · {len(state.decisions)} decisions"
+        f"{format_ms(state.end_ms)} · {ended} of {_some(state.total_nodes, 'node')} · "
+        f"{_some(len(state.attempts), 'attempt')} · {_some(len(state.waves), 'wave')} · "
+        f"{_some(len(state.decisions), 'decision')}"
     )
+
+
+def _some(count: int, word: str) -> str:
+    return f"{count} {word}{'' if count == 1 else 's'}"
 
 
 def decisions_table(decisions: list[Decision], *, limit: int) -> str:

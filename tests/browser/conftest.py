@@ -197,7 +197,10 @@ class Stage:
 
     def show(self, events, **options):
         """A view of ``events``, drawn."""
-        state = RunState.from_events(events)
+        return self.show_state(RunState.from_events(events), **options)
+
+    def show_state(self, state, **options):
+        """A view of a run as it stands, drawn."""
         view = self.mount(**options)
         extra = {"seq": 1, "base": 0, "done": state.done, "paused": False, "cancelling": False}
         outbox = Outbox()

@@ -1,7 +1,10 @@
 """The view on a bare page: at every size, in every state, in both themes, and what the hand can do with it."""
 
+from functools import cache
+
 import pytest
 
+from hexviz.recording.state import RunState
 from tests.browser.made_runs import told
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
@@ -14,20 +17,26 @@ CASES = {
 EVERYTHING = ["progress", "timeline", "concurrency", "decisions", "calls", "failures", "health", "overhead", "graph"]
 
 
+def made_up(nodes, case):
+    return RunState.from_events(told(nodes, **CASES[case]))
+
+
+ended = cache(made_up)
+"""Made up once for both themes; what is live goes on by the clock, so it is made anew."""
+
+
 @pytest.mark.parametrize("stage", ["light", "dark"], indirect=True)
 @pytest.mark.parametrize(("nodes", "level"), [(100, "bars"), (2_000, "bars"), (95_000, "lanes")])
 def test_a_run_is_drawn_whatever_its_size_and_state(stage, shots, nodes, level, request):
     scheme = request.node.callspec.params["stage"]
-    for case, options in CASES.items():
-        if nodes > 10_000 and case != {"light": "live", "dark": "failed"}[scheme]:
-            continue  # each takes seconds to make up
-        events = told(nodes, **options)
-        view = stage.show(events, controllable=case == "live", live=case == "live")
+    for case in CASES:
+        state = ended(nodes, case) if case != "live" else made_up(nodes, case)
+        view = stage.show_state(state, controllable=case == "live", live=case == "live")
         rows = int(view.get_attribute("data-rows"))
         assert rows > 0.5 * nodes
         assert view.get_attribute("data-level") == level
         assert stage.page.evaluate("() => handle.view.level") == level
-        view.screenshot(path=shots / f"picture_{nodes}_{case}_{scheme}.png")
+        view.screenshot(path=shots / f"picture_{nodes}_{case}_{scheme}.png", animations="disabled")
 
 
 def test_many_attempts_in_lanes_that_can_be_told_apart_are_shown_by_lane(stage, shots):
@@ -76,6 +85,26 @@ def test_hover_and_keyboard_tell_an_attempt_and_a_mark_tells_its_handler(stage, 
     sync_api.expect(tip).to_contain_text("signal")
     view.screenshot(path=shots / "picture_decision.png")
     page.keyboard.press("Escape")
+
+
+def test_a_screen_reader_finds_headings_lists_and_controls_by_their_names(stage):
+    view = stage.show(told(60, part=0.7), live=True, controllable=True)
+    sync_api.expect(view).to_match_aria_snapshot("""
+      - button "Hold"
+      - button "Cancel"
+      - status: /nightly. running, .* of 53 nodes ended, \\d+ running, \\d+ failed/
+      - progressbar "Nodes ended"
+      - text: /\\d+ pending \\d+ running/
+      - searchbox "Find nodes by name"
+      - img /Timeline of nightly. running/
+      - region "Decisions":
+        - heading /^Decisions \\d+$/ [level=4]
+        - combobox "Only decisions with this signal"
+        - list "Decisions"
+      - region "Failures":
+        - heading /^Failures \\d+$/ [level=4]
+        - list "Failures"
+    """)
 
 
 def test_search_lights_what_it_finds_and_enter_selects_it(stage, shots):

@@ -1,5 +1,6 @@
 """What stays: the frozen output in an untrusted notebook, in an export, and the report on its own."""
 
+import re
 import sys
 import time
 from pathlib import Path
@@ -108,6 +109,7 @@ def test_the_report_of_ten_thousand_attempts_opens_from_disk(chromium, tmp_path,
     view.locator(".hx-slider").fill("500")
     page.wait_for_function("() => +document.querySelector('.hexviz-timeline').dataset.shown < 10000", timeout=10_000)
     page.screenshot(path=shots / "report_10000.png", full_page=True)
+    assert len(re.findall(rb"/Type ?/Page\b", page.pdf())) <= 12
     assert complaints == []
     context.close()
 
@@ -121,6 +123,8 @@ def test_the_printed_report_is_light_whole_and_without_buttons(chromium, tmp_pat
     page.emulate_media(media="print")
     rows = page.locator(".hx-tall tbody tr")
     assert rows.count() == 300
+    assert sum(row.is_visible() for row in rows.all()) == 100
+    sync_api.expect(page.get_by_text("on paper the first 100")).to_be_visible()
     table = page.locator(".hx-tall").last
     assert table.evaluate("e => e.scrollHeight <= e.clientHeight")
     assert page.locator(".hx-slider").is_hidden()

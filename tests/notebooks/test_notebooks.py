@@ -24,7 +24,14 @@ def executed(path, tmp_path, monkeypatch):
 
 
 def test_the_notebooks_are_these():
-    assert [path.stem for path in NOTEBOOKS] == ["01_first_run", "02_machine_learning", "03_frames_and_replay", "04_policies_and_backtest", "05_watch_from_elsewhere"]
+    assert [path.stem for path in NOTEBOOKS] == [
+        "01_first_run",
+        "02_machine_learning",
+        "03_frames_and_replay",
+        "04_policies_and_backtest",
+        "05_watch_from_elsewhere",
+        "06_dask",
+    ]
 
 
 def test_a_notebook_is_committed_without_outputs_and_begins_with_words(path):

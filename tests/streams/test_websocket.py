@@ -16,6 +16,7 @@ from hexviz.errors import MissingExtraError
 from hexviz.events.cloud_events import from_cloud_event, to_cloud_event
 from hexviz.events.events import NodeCompleted, NodeStarted
 from hexviz.events.observer_manager import ObserverManager
+from hexviz.events.summary import Summary
 from hexviz.streams import Reader, StreamError, WebSocketBroadcaster, WebSocketSource
 from hexviz.streams.event_log import EventLog, Wanted
 from hexviz.streams.open_api import open_api
@@ -154,14 +155,33 @@ def test_names_of_all_kinds_can_be_asked_for(server):
 
 def test_a_broadcaster_of_a_manager_sends_what_a_recorder_would_keep(server):
     observers = ObserverManager()
-    secret = {"password": "canary-5", "rows": [1, 2]}
+    secret = {"password": "canary-5", "rows": 2}
     with WebSocketBroadcaster(observers) as mine, source_of(mine) as source:
         observers.notify_nowait(NodeCompleted("n", 1, secret, 1.0, run_id="r", seq=1))
+        secret["more"] = 3
         [body] = collected(source, 1)
         assert mine.flush(PATIENCE_S) == 0
     assert b"canary-5" not in body
-    assert from_cloud_event(body).result.type == "dict"
+    assert from_cloud_event(body).result == Summary("dict", length=2)  # as it was when it was told
     assert len(observers) == 0
+
+
+def test_events_that_are_told_by_hand_are_numbered_so_that_each_is_read():
+    observers = ObserverManager()
+    with WebSocketBroadcaster(observers) as mine, source_of(mine) as source:
+        for number in range(3):
+            observers.notify_nowait(NodeStarted(f"n{number}", 1))
+        assert [event.name for event in collected(Reader(source), 3)] == ["n0", "n1", "n2"]
+
+
+def test_a_server_of_the_other_loopback_address_is_found():
+    try:
+        made = WebSocketBroadcaster(host="::1")
+    except StreamError:
+        pytest.skip("this machine has no IPv6")
+    with made, source_of(made) as source:
+        put(made, contract_run())
+        assert len(collected(source, 17)) == 17
 
 
 def test_two_clients_with_different_wishes_get_their_own(server):
@@ -325,3 +345,11 @@ def test_without_the_package_the_error_names_the_extra(monkeypatch):
     for use in (WebSocketBroadcaster, lambda: WebSocketSource("ws://127.0.0.1:1")):
         with pytest.raises(MissingExtraError, match=r"hexviz\[ws\]"):
             use()
+
+
+def test_streams_load_no_client_of_any_broker_before_it_is_needed():
+    import subprocess
+    import sys
+
+    program = "import sys, hexviz.cli, hexviz.streams; print({'websockets', 'confluent_kafka'} & {*sys.modules})"
+    assert subprocess.check_output([sys.executable, "-c", program], text=True, timeout=60) == "set()\n"

@@ -43,7 +43,7 @@ def test_a_cell_ends_when_the_pictures_of_ended_runs_are_there(shell):
         cells.put(shown, "picture")
         done.set()
 
-    cells.ending(done.wait)
+    cells.ending(done)
     threading.Timer(0.05, show).start()
     shell.tell("post_run_cell")
     assert shown == ["picture"]
@@ -62,10 +62,19 @@ def test_what_is_shown_between_two_cells_is_told_again_in_the_next(shell):
 
 def test_the_end_of_a_cell_waits_only_so_long(shell, monkeypatch):
     monkeypatch.setattr(cells, "PATIENCE_S", 0.01)
-    waited = []
     for _ in range(3):
-        cells.ending(lambda seconds: waited.append(seconds))
+        cells.ending(threading.Event())
     shell.tell("post_run_cell")
+    assert cells._clock.waits == []
+
+
+def test_a_cell_of_many_runs_remembers_only_those_that_still_end(shell):
+    for _ in range(100):
+        done = threading.Event()
+        cells.ending(done)
+        done.set()
+    assert len(cells._clock.waits) == 1
     shell.tell("post_run_cell")
-    assert len(waited) == 3
-    assert max(waited) <= 0.01
+    for i in range(100):
+        cells.put(Output(), i)
+    assert len(cells._clock.late) == cells._MOST_LATE

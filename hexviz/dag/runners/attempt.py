@@ -6,7 +6,8 @@ A message is ``(kind, ...)``:
 - ``("event", number, packed)``: a call inside the node told its event, counted from 1;
 - ``("ask", number, ticket)``: control is asked about that event; the answer goes back under the ticket;
 - ``("fail", packed)``: the whole run fails with that error;
-- ``("end", count, duration_ms, value, error)``: it returned or raised, after ``count`` events.
+- ``("end", count, duration_ms, value, error)``: it returned or raised, after ``count`` events; the duration is None
+  where the worker could not tell it any more.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import suppress
+from time import monotonic_ns
 from typing import TYPE_CHECKING, Any
 
 from hexviz.dag.errors import NodeTimeoutError
@@ -48,11 +50,12 @@ class Attempt:
         self.outcome: asyncio.Future[tuple[Any, BaseException | None]] = run.loop.create_future()
         self.again = asyncio.Event()
         """Set when its code began once more, because its worker was lost."""
-        self.finished = self.renewed = False
+        self.finished = self.renewed = self.gone = False
         self.answer: Callable[[str, bytes], None] | None = None
         """Sends a packed answer of control to the worker, under its ticket."""
         self.timeout_s: float | None = spec.timeout_s
         self._timer: asyncio.TimerHandle | None = None
+        self._began_ns = 0
         self._told = 0
         self._events: dict[int, Event] = {}
         self._answering: set[asyncio.Task[None]] = set()
@@ -84,8 +87,13 @@ class Attempt:
             kind, *rest = message
             getattr(self, f"_{kind}")(*rest)
 
+    def _elapsed_ms(self) -> float:
+        return (monotonic_ns() - self._began_ns) / 1e6 if self._began_ns else 0.0
+
     def settle(self, value: Any, error: BaseException | None) -> None:
         """The attempt is over."""
+        if not self.finished:
+            self.duration_ms = self._elapsed_ms()
         if self._timer is not None:
             self._timer.cancel()
         for task in self._answering:
@@ -102,7 +110,7 @@ class Attempt:
     def renew(self) -> None:
         """Be ready for another worker: the one before died before anything began."""
         self.outcome = self.run.loop.create_future()
-        self.renewed, self.finished = True, False
+        self.renewed, self.finished, self.gone = True, False, False
 
     async def ended(self) -> Any:
         """What the node returned; raises what it raised."""
@@ -118,6 +126,7 @@ class Attempt:
 
     def _start(self, worker: str) -> None:
         self.place(worker)
+        self._began_ns = monotonic_ns()
         if self.timeout_s is not None:
             if self._timer is not None:
                 self._timer.cancel()
@@ -125,7 +134,6 @@ class Attempt:
 
     def _overrun(self) -> None:
         text = f"node {self.node!r} took longer than its timeout_s of {self.timeout_s:g} s"
-        self.duration_ms = (self.timeout_s or 0.0) * 1e3
         self.settle(None, NodeTimeoutError(text))
 
     def _event(self, number: int, payload: bytes) -> None:
@@ -156,8 +164,8 @@ class Attempt:
     def _fail(self, payload: bytes) -> None:
         self.run.fail(unpacked(payload))
 
-    def _end(self, count: int, duration_ms: float, value: Any, error: BaseException | None) -> None:
-        self.duration_ms = duration_ms
+    def _end(self, count: int, duration_ms: float | None, value: Any, error: BaseException | None) -> None:
+        self.duration_ms = self._elapsed_ms() if duration_ms is None else duration_ms
         self.finished = True
         self.report_lost(count - self._told)
         self.settle(value, error)

@@ -142,7 +142,7 @@ class DaskSession:
         try:
             return await self._once(attempt)
         except _NeverBegunError as error:
-            _log.warning("%s before its code began: it is sent once more", error)
+            _log.info("%s before its code began: it is sent once more", error)
             attempt.renew()
             return await self._once(attempt)
 
@@ -210,7 +210,8 @@ class DaskSession:
         client = self._client
         if getattr(client, "status", "") != "running":
             return
-        if attempt.worker and not attempt.finished and (attempt.timeout_s is not None or is_async(attempt.fn)):
+        reachable = attempt.worker and not (attempt.finished or attempt.gone)
+        if reachable and (attempt.timeout_s is not None or is_async(attempt.fn)):
             cancel = importlib.import_module("hexviz.dag.runners.dask_worker").cancel_task
             self._soon(lambda: client.run(cancel, token, workers=[attempt.worker], on_error="ignore"))
         self._soon(lambda: client.cancel([future], asynchronous=True, force=True))
@@ -311,7 +312,7 @@ class DaskSession:
         error = getattr(state, "exception", None)
         if type(error).__name__ == "KilledWorker":
             worker = getattr(getattr(error, "last_worker", None), "address", "") or attempt.worker
-            attempt.finished = True
+            attempt.gone = True
             if attempt.worker or attempt.renewed:
                 attempt.place(worker)
                 return WorkerLostError(f"worker {worker} died while it ran node {attempt.node!r}", worker)

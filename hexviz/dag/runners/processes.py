@@ -252,7 +252,7 @@ class _Keeper:
             job.finish()
             self._let_go()
             text = f"process {process.pid} died while it ran node {attempt.node!r} ({_how(process.exitcode)})"
-            attempt.post("end", 0, 0.0, None, WorkerLostError(text, f"process {process.pid}"))
+            attempt.post("end", 0, None, None, WorkerLostError(text, f"process {process.pid}"))
 
     def _let_go(self) -> None:
         process, line = self._process, self._line

@@ -61,6 +61,8 @@ export function buildGraph(parent) {
   const head = put(section, "h4", "", "Graph");
   const graph = { note: put(head, "span", "hx-note"), scroll: put(section, "div", "hx-scroller"), nodes: [], made: "", seen: "" };
   graph.scroll.tabIndex = 0;
+  graph.scroll.setAttribute("role", "group");
+  graph.scroll.setAttribute("aria-label", "Graph, scrollable");
   return graph;
 }
 

@@ -41,7 +41,7 @@ function countOf(parent, status) {
   const item = put(parent, "span", ALWAYS_COUNTED.has(status) ? "hx-count" : "hx-count hx-unseen");
   const swatch = put(item, "i", "hx-swatch");
   const number = put(item, "b", "", "0");
-  item.append(statusWord(status));
+  item.append(` ${statusWord(status)}`);
   return { item, number, swatch };
 }
 

@@ -16,17 +16,19 @@ export function buildList(view, parent, name) {
   const { title, none } = LISTS[name];
   const section = put(parent, "section", `hx-list hx-${name}`);
   section.setAttribute("aria-label", title);
-  const head = put(section, "h4", "", title);
+  const line = put(section, "div", "hx-list-head");
+  const head = put(line, "h4", "", title);
   const list = { name, number: make("b", "hx-number", "0"), note: make("span", "hx-note"), shown: -1, key: "", signal: "", by: "" };
   head.append(" ", list.number, list.note);
   if (name === "decisions") {
     const filter = (word) => (value) => { list[word] = value; list.key = ""; view.kick(); };
     const signals = [["", "all signals"], ...Object.keys(SIGNAL_COLORS).map((signal) => [signal, signal])];
-    select(head, "signal", "Only decisions with this signal", signals, filter("signal"));
-    list.handlers = select(head, "handler", "Only decisions of this handler", [["", "all handlers"]], filter("by"));
+    select(line, "signal", "Only decisions with this signal", signals, filter("signal"));
+    list.handlers = select(line, "handler", "Only decisions of this handler", [["", "all handlers"]], filter("by"));
   }
   list.rows = put(section, "ol");
   list.rows.tabIndex = 0;
+  list.rows.setAttribute("aria-label", title);
   list.none = put(section, "p", "hx-none", none);
   return list;
 }

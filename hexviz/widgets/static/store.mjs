@@ -141,8 +141,8 @@ function applyNodes(store, { length, node, status, settled }) {
 }
 
 /** `marks` are all decisions as [ms, signal code]; the lists hold the last ones with all their words. */
-function applyLists(store, message, { length, at, signal }) {
-  for (let k = 0; k < length; k++) store.marks.push([at[k], signal[k]]);
+function applyLists(store, message, marks) {
+  for (let k = 0; k < marks.length; k++) store.marks.push([marks.at[k], marks.signal[k]]);
   for (const name of ["decisions", "failures"]) {
     for (const entry of message[name]) store[name].push(entry);
     if (store[name].length > 2 * KEPT) store[name] = store[name].slice(-KEPT);
