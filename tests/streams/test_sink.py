@@ -41,7 +41,7 @@ class Wire:
         self.got += [message.seq for message in messages]
 
     def close(self):
-        self.gate.set()
+        pass
 
 
 @pytest.fixture
