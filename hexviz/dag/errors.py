@@ -79,6 +79,10 @@ class NodeVetoedError(OrchestratorError):
         self.decided_by = decided_by
 
 
+class RunnerSettingError(HexvizError, ValueError):
+    """A runner was given something that it cannot use."""
+
+
 class NodeTransferError(OrchestratorError, TypeError):
     """Something of a node cannot be sent to another process: its function, an argument, its result."""
 

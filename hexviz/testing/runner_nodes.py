@@ -123,3 +123,8 @@ def opens(_: Any = None) -> Any:
 def takes(value: Any) -> str:
     """Take anything."""
     return type(value).__name__
+
+
+def many(value: Any) -> list[Any]:
+    """Return something large."""
+    return [value] * 50_000

@@ -125,7 +125,10 @@ class Pump:
         thread = self._thread
         if thread is not None and not self.is_current():
             thread.join(timeout=5.0)
-        self.tick(done=True)
+        try:
+            self.tick(done=True)
+        except Exception:  # noqa: BLE001 - the front end may be gone, its errors are of any kind
+            _log.exception("the last state of the live view cannot be sent")
 
     def finish(self) -> bool:
         """Nothing more will come: the thread takes in what is left, calls ``ended`` and stops. Returns at once.

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import sys
 import time
 from datetime import UTC, datetime
 
@@ -208,6 +209,25 @@ def test_a_large_result_comes_home_and_goes_out_again(client):
     assert result["total"] == 300_000 * 299_999 // 2
 
 
+@pytest.mark.parametrize("keep_remote", [False, True])
+def test_an_asynchronous_client_on_the_loop_of_the_run_serves_as_well(cluster, keep_remote):
+    from distributed import Client
+
+    from hexviz.dag import DaskRunner
+
+    graph = Graph("same loop")
+    graph.node(nodes.load)
+    graph.node(nodes.many, after=["load"])
+
+    async def main():
+        async with Client(cluster.scheduler_address, asynchronous=True, set_as_default=False) as client:
+            runner = DaskRunner(client, keep_remote)
+            result = await Orchestrator(observers=ObserverManager(), runner=runner).run(graph, 1)
+            return await client.gather(dict(result)) if keep_remote else result
+
+    assert asyncio.run(main()) == {"load": [1, 2, 3], "many": [[1, 2, 3]] * 50_000}
+
+
 def test_results_that_stay_travel_as_futures_and_can_be_gathered(client):
     from distributed import Future
 
@@ -240,3 +260,19 @@ def test_a_result_that_was_left_on_a_worker_that_died_is_computed_again_and_that
     result = watched.run(graph, 1, control)
     assert client.gather(dict(result)) == {"load": [1, 2, 3], "takes": "list"}
     assert watched.runner.recomputed == 1
+
+
+def test_without_distributed_the_error_names_the_extra(monkeypatch):
+    from hexviz.dag import DaskRunner
+    from hexviz.errors import MissingExtraError
+
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    with pytest.raises(MissingExtraError, match=r"hexviz\[dask\]"):
+        DaskRunner(object())
+
+
+def test_what_is_no_client_is_refused():
+    from hexviz.dag import DaskRunner, RunnerSettingError
+
+    with pytest.raises(RunnerSettingError, match=r"takes a distributed.Client, not str"):
+        DaskRunner("tcp://127.0.0.1:8786")

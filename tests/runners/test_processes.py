@@ -10,8 +10,14 @@ import time
 import pytest
 
 from hexviz import Graph, PipelineError, run_sync
-from hexviz.dag import NodeTransferError, Orchestrator, OrchestratorError, ProcessRunner, WorkerLostError
-from hexviz.dag.runners.processes import ProcessRunnerError
+from hexviz.dag import (
+    NodeTransferError,
+    Orchestrator,
+    OrchestratorError,
+    ProcessRunner,
+    RunnerSettingError,
+    WorkerLostError,
+)
 from hexviz.testing import runner_nodes as nodes
 
 
@@ -110,7 +116,7 @@ def test_an_inner_function_runs_where_cloudpickle_is_installed(runner):
 
 @pytest.mark.parametrize("most", [0, -1, 1.5, True, "2"])
 def test_a_number_of_workers_that_is_none_is_refused(most):
-    with pytest.raises(ProcessRunnerError, match="max_workers"):
+    with pytest.raises(RunnerSettingError, match="max_workers"):
         ProcessRunner(most)
 
 

@@ -3,8 +3,12 @@
 import threading
 import time
 
+import pytest
+
+import hexviz
 from hexviz.events.observer_manager import ObserverManager
 from hexviz.recording.recording import Recording
+from hexviz.widgets import dashboard
 from hexviz.widgets.dashboard import LiveView, StaticView, static_view
 
 
@@ -103,6 +107,29 @@ def test_a_static_view_keeps_the_state_of_its_moment(runs):
 def test_display_off_silences_it(runs, monkeypatch):
     monkeypatch.setenv("HEXVIZ_DISPLAY", "off")
     assert set(static_view(Recording(runs.story()))._repr_mimebundle_()) == {"text/plain"}
+
+
+@pytest.mark.parametrize("steps", [1, 5])
+def test_a_front_end_that_is_gone_changes_nothing_for_the_run(monkeypatch, caplog, steps):
+    """Neither a message nor the last picture can be sent: told in the log, and the view lets go all the same."""
+
+    class Gone:
+        def update(self, _shown):
+            raise ConnectionError("nobody is there")
+
+    def send(self, *_message, **_buffers):
+        raise ConnectionError("nobody is there")
+
+    monkeypatch.setattr(dashboard, "can_display", lambda: True)
+    monkeypatch.setattr(dashboard, "display", lambda _widget, **_: Gone())
+    monkeypatch.setattr(dashboard.TimelineWidget, "send", send)
+    graph = hexviz.Graph("steps")
+    for i in range(steps):
+        graph.node(lambda *_: time.sleep(0.06) or "well", name=f"n{i}", after=[f"n{i - 1}"] if i else [])
+    result = hexviz.run_sync(graph, live=True, store=False)
+    assert set(result.values()) == {"well"}
+    wait_until(lambda: not pumps())
+    assert "cannot be s" in caplog.text
 
 
 def test_whoever_closes_second_finds_the_view_closed(runs):

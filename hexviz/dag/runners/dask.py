@@ -14,6 +14,7 @@ from hexviz.dag.errors import (
     NodeTransferError,
     NoWorkersError,
     OrchestratorError,
+    RunnerSettingError,
     SchedulerLostError,
     WorkerLostError,
 )
@@ -63,7 +64,7 @@ class DaskRunner:
     def __init__(self, client: Any, keep_remote: bool = False, *, lost_after_s: float = 25.0) -> None:  # noqa: FBT001, FBT002 - a switch
         _distributed()
         if not hasattr(client, "subscribe_topic"):
-            raise TypeError(f"DaskRunner takes a distributed.Client, not {type(client).__name__}")
+            raise RunnerSettingError(f"DaskRunner takes a distributed.Client, not {type(client).__name__}")
         self.client = client
         self.keeps_results = keep_remote
         self.lost_after_s = lost_after_s

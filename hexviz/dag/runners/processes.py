@@ -11,9 +11,8 @@ from contextlib import suppress
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Self
 
-from hexviz.dag.errors import NodeTransferError, OrchestratorError, WorkerLostError
+from hexviz.dag.errors import NodeTransferError, OrchestratorError, RunnerSettingError, WorkerLostError
 from hexviz.dag.runners.packing import packed, packed_call, unpacked
-from hexviz.errors import HexvizError
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
@@ -22,10 +21,6 @@ if TYPE_CHECKING:
     from hexviz.dag.runners.attempt import Attempt
 
 _ENDING_S = 5.0
-
-
-class ProcessRunnerError(HexvizError, ValueError):
-    """A :class:`ProcessRunner` was given something that it cannot use, or was used after it was closed."""
 
 
 class ProcessRunner:
@@ -46,7 +41,7 @@ class ProcessRunner:
     def __init__(self, max_workers: int | None = None) -> None:
         most = os.cpu_count() or 1 if max_workers is None else max_workers
         if isinstance(most, bool) or not isinstance(most, int) or most < 1:
-            raise ProcessRunnerError(f"max_workers must be a whole number of at least 1, not {max_workers!r}")
+            raise RunnerSettingError(f"max_workers must be a whole number of at least 1, not {max_workers!r}")
         self.max_workers = most
         self._context = multiprocessing.get_context("spawn")
         self._waiting: SimpleQueue[_Job | None] = SimpleQueue()
