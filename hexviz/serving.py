@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Self
 
 from hexviz.errors import HexvizError, SourceError
@@ -20,6 +21,7 @@ __all__ = ["StoreServer", "broadcaster"]
 
 _log = logging.getLogger("hexviz.streams")
 _LOOK_S = 0.3
+_SKEW = timedelta(hours=1)
 _MOST_QUEUED = 10_000
 _STORE_HISTORY = 256 * 1024 * 1024
 
@@ -46,6 +48,7 @@ class StoreServer:
         self._store, self._only, self._owned = store, run_id, owned
         self._places: dict[str, int] = {}
         self._done: set[str] = set()
+        self._since: datetime | None = None
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._work, name="hexviz-serve", daemon=True)
         self._thread.start()
@@ -63,21 +66,24 @@ class StoreServer:
 
     def _look(self) -> bool:
         """Read on in each run; whether more may come."""
-        infos = self._store.list_runs()
         if self._only is not None:
-            infos = [info for info in infos if info.run_id == self._only]
-        elif not self._places:  # what is over by now is not served, but for the last one
+            self._read(self._only, None)
+            return False
+        infos = self._store.list_runs(since=self._since)
+        if self._since is None:  # what is over by now is not served, but for the last one
             self._done.update(info.run_id for info in infos[1:] if info.status != "running")
+            begun = [info.started_at for info in infos if info.run_id not in self._done and info.started_at]
+            self._since = min(begun, default=datetime.now(UTC) - _SKEW)
         for info in reversed(infos):
             if info.run_id not in self._done:
-                self._read(info.run_id)
+                self._read(info.run_id, 0.0)
                 if info.status != "running":
                     self._done.add(info.run_id)
-        return self._only is None or self._only not in self._done
+        return True
 
-    def _read(self, run_id: str) -> None:
+    def _read(self, run_id: str, timeout_s: float | None) -> None:
         place = self._places.get(run_id)
-        for record in self._store.tail(run_id, place, timeout=0.0, stop=self._stop.is_set):
+        for record in self._store.tail(run_id, place, timeout=timeout_s, stop=self._stop.is_set):
             event = from_record(record)
             self._places[run_id] = event.seq
             self.broadcaster.put(event)
