@@ -181,6 +181,8 @@ class SQLiteStore(Store):
             last = rows[-1][0]
             yield segment_of_rows(run_id, rows[::-1] if backwards else rows)
 
+    _keeps_copies = True
+
     def _copy_of(self, run_id: str) -> tuple[bytes, list[bytes] | None]:
         key = self._long_run(run_id)
         return (b"", None) if key is None else (self._copies.made_of(key), self._copies.read(key))

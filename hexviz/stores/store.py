@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from hexviz.events.events import Event
 from hexviz.events.schema import from_record
-from hexviz.stores.errors import RunNotFoundError, StoreCorruptError, StoreWriteError
+from hexviz.stores.errors import RunNotFoundError, StoreCorruptError, StoreError, StoreWriteError
 from hexviz.stores.run_info import Problem, RunInfo
 from hexviz.stores.segments import Segment, is_whole, open_segment
 from hexviz.stores.writer import Given, Log, Writer
@@ -252,7 +252,8 @@ class Store(ABC):
         found = None if parts is None else self._recordings.from_columns(parts)
         if found is None:
             found = self._recordings.from_pages(self.pages(run_id))
-            self._keep_copy(run_id, made_of, found.to_columns())
+            if self._writer.is_here:
+                self._keep_copy(run_id, made_of, found.to_columns())
         return found
 
     def keep_columns(self, run_id: str, recording: Any) -> bool:
@@ -261,7 +262,13 @@ class Store(ABC):
         It is where the run is long and has ended, and where the events of ``recording``, all of which were put here,
         are those that the store has, no others and none refused.
         """
-        info, writer = self._info(run_id), self._writer
+        writer = self._writer
+        if not (self._keeps_copies and self.is_open and writer.is_here):
+            return False
+        try:
+            info = self._info(run_id)
+        except StoreError:  # damage is for readers and verify() to tell
+            return False
         untouched = not (writer.refused or writer.lost or writer.queued)
         if info is None or not _is_long(info) or not untouched or info.events != len(recording):
             return False
@@ -348,6 +355,8 @@ class Store(ABC):
         return info
 
     # --- what a store of another kind may define ---
+
+    _keeps_copies = False
 
     def _copy_of(self, _run_id: str) -> tuple[bytes, list[bytes] | None]:
         """What names the records of the run as they are now, and the copy that was made of exactly these, if any."""

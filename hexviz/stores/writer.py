@@ -155,6 +155,10 @@ class Writer:
         """Wait until all that was put before is committed. Raises :class:`StoreWriteError` with the cause."""
         if self._pid != os.getpid() or (self._thread is None and not self._queue):
             return
+        if self._closing and (self._thread is None or not self._thread.is_alive()):
+            if self.queued:
+                raise StoreWriteError(f"{self._name}: it was closed with {self.queued} records that were not written")
+            return
         barrier = _Barrier(durability)
         self._queue.append(barrier)
         self._hurry.set()
@@ -178,6 +182,11 @@ class Writer:
         if thread is not None and self._pid == os.getpid() and thread is not threading.current_thread():
             thread.join(timeout)
         return self.queued
+
+    @property
+    def is_here(self) -> bool:
+        """Whether this is the process that opened the store, and not one that it forked."""
+        return self._pid == os.getpid()
 
     @property
     def queued(self) -> int:

@@ -223,3 +223,36 @@ def test_two_processes_that_copy_at_once_leave_one_copy(store):
         reader.stdin.close()
     assert count(store) == 1
     assert from_the_copy(store) == records(run)
+
+
+def test_a_recorder_that_closes_after_its_store_raises_nothing(tmp_path):
+    store = hexviz.open_store(tmp_path / "runs.db")
+    recorder = recorded(store, contract_run(nodes=5))
+    store.close()
+    recorder.close()
+    with hexviz.open_store(tmp_path / "runs.db") as again:
+        assert list(again.read("run-1")) == records(contract_run(nodes=5))
+        assert count(again) == 0
+
+
+def test_a_forked_child_copies_nothing_into_the_store_of_its_parent(tmp_path):
+    program = f"""
+        import os, hexviz
+        from hexviz.recording.recorder import Recorder
+        from hexviz.stores import store as store_module
+        from hexviz.testing.store_contract import contract_run
+        store_module.LONG = 1
+        store = hexviz.open_store({str(tmp_path / "runs.db")!r})
+        recorder = Recorder(store=store)
+        for event in contract_run():
+            recorder(event)
+        store.flush()
+        if not os.fork():
+            recorder.close()
+            os._exit(store.keep_columns("run-1", recorder.recording))
+        assert os.wait()[1] == 0
+        store.close()
+    """
+    subprocess.run([sys.executable, "-c", textwrap.dedent(program)], check=True)
+    with hexviz.open_store(tmp_path / "runs.db") as again:
+        assert count(again) == 0

@@ -150,3 +150,15 @@ def test_a_file_locked_by_another_program_is_waited_for(tmp_path):
         other.close()
         store.flush()
         assert len(list(store.read("r"))) == 1
+
+
+def test_a_flush_after_closing_returns_at_once_and_tells_what_was_left(writer, log):
+    writer.put(event(1))
+    writer.close(30)
+    writer.flush("os", None)
+    log.error = OSError("full")
+    other = Writer(log, "other")
+    other.put(event(2))
+    other.close(30)
+    with pytest.raises(StoreWriteError, match="closed with 1 records that were not written"):
+        other.flush("os", None)
