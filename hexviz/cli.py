@@ -27,6 +27,7 @@ from hexviz.schemas import write_schemas
 from hexviz.stores.parquet import FRAMES
 from hexviz.stores.salvage import salvage
 from hexviz.terminal import RunView, plain, safe, signal_text, status_text, table
+from hexviz.watching import shown
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -286,7 +287,7 @@ def _watch_server(arguments: argparse.Namespace, console: Console) -> None:
                 break
             count = len(watched.recorder)
     if not len(watched.recorder):
-        raise SourceError(f"nothing came from {url.partition('?')[0]} in {arguments.timeout:g} s")
+        raise SourceError(f"nothing came from {shown(url)} in {arguments.timeout:g} s")
     _print_run(console, watched.frames)
 
 

@@ -495,12 +495,8 @@ def watch(
     place = str(source)
     found = source_of(place, run=run, topics=topics, token=token)
     if found is not None:
-        return Watch(
-            found,
-            topics=topics,
-            observers=_several(observers),
-            where=getattr(found, "url", "") or place.partition("?")[0],
-        )
+        where = getattr(found, "url", "") or place
+        return Watch(found, topics=topics, observers=_several(observers), where=where)
     store = open_store(place)
     tail = StoreSource(store, store.find(run) if run else None)
     return Watch(tail, topics=topics, observers=_several(observers), where=store.where, let_go=store.close)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from hexviz.stores.store import Store
     from hexviz.streams.models import Source
 
-__all__ = ["StoreSource", "Watch", "source_of"]
+__all__ = ["StoreSource", "Watch", "shown", "source_of"]
 
 _ENDS = (ev.PipelineCompleted, ev.PipelineFailed, ev.PipelineCancelled, ev.PipelineSkipped)
 _GRACE_S = 5.0
@@ -73,7 +73,8 @@ class Watch:
         for observer in observers:
             self.observers.register(observer, lossless=True)
         self.reader = Reader(source, run_id=run, topics=topics)
-        self._where, self._let_go = where or type(source).__name__, let_go
+        self._where = (shown(where) if "://" in where else where) or type(source).__name__
+        self._let_go = let_go
         self._open: set[str] = set()
         self._ended = threading.Event()
         self._error: HexvizError | None = None
@@ -159,6 +160,12 @@ class Watch:
 
     def __repr__(self) -> str:
         return f"<Watch {self._where}: {len(self.recorder)} events of {len(self.recording.run_ids)} runs>"
+
+
+def shown(url: str) -> str:
+    """An address as it may be shown: without user, password and query."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
 def source_of(url: str, *, run: str | None, topics: Any, token: str | None) -> Source | None:

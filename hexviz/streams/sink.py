@@ -29,7 +29,7 @@ GROUP_S = 0.05
 REST_S = 0.0001
 """A pause after a bit of work: whoever waits for the interpreter has it then for some milliseconds."""
 _ENCODE_AT_ONCE = 50
-_SEND_AT_ONCE = 2_000
+_SEND_AT_ONCE, _LEAST_AT_ONCE = 2_000, 16
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.1, 5.0
 _LOG_EVERY_S = 30.0
 
@@ -131,6 +131,7 @@ class _Pump:
         self._closing = self._ended = self._connected = self._gave_up = False
         self._in_hand = self._sent = self._refused = self._failures = self._overflown = 0
         self._next_log = 0.0
+        self._most = _SEND_AT_ONCE
         self.put = self._putter()
         if not backlog.is_empty:
             self._rouse()
@@ -238,12 +239,14 @@ class _Pump:
             if not self._connected:
                 self._transport.connect()
                 self._connected = True
-            self._send(self._backlog.peek(_SEND_AT_ONCE))
+            self._send(self._backlog.peek(self._most))
         except Exception as error:  # noqa: BLE001 - whatever a transport raises, its thread goes on
             self._failures += 1
+            self._most = max(_LEAST_AT_ONCE, self._most // 4)  # perhaps the line is slow: ask less of it
             self._tell(error)
             self._disconnect()
             return False
+        self._most = min(_SEND_AT_ONCE, self._most + self._most // 4)
         if self.error is not None:
             self.error = None
             _log.info("%s: sending again", self._name)

@@ -157,8 +157,14 @@ def test_a_password_stands_in_no_text():
     sink = KafkaSink("kafka://me:s3cret%40pw@h:1/t")
     assert sink._pump._transport.address.settings["sasl.password"] == "s3cret@pw"
     with pytest.raises(StreamError) as told:
-        KafkaSource("kafka://me:s3cret%40pw@h:1/t", settings={"no.such": "s3cret@pw"})._open()
+        KafkaSource("kafka://me:s3cret%40pw@h:1/t", settings={"auto.offset.reset": "s3cret@pw"})._open()
     assert "s3cret" not in f"{sink!r} {sink._pump._transport.address!r} {told.value}"
+
+
+def test_a_watch_shows_no_password(mock_topic):
+    url = mock_topic.replace("//", "//me:s3cretpw@") + "?security.protocol=PLAINTEXT"
+    with hexviz.watch(url) as watch:
+        assert repr(watch) == f"<Watch {mock_topic}: 0 events of 0 runs>"
 
 
 def test_a_source_whose_broker_is_absent_says_so():

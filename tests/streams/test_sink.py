@@ -41,7 +41,7 @@ class Wire:
         self.got += [message.seq for message in messages]
 
     def close(self):
-        self.gate.set()
+        pass
 
 
 @pytest.fixture
@@ -85,16 +85,19 @@ def test_a_full_queue_drops_and_counts_and_never_waits(wire, monkeypatch):
 def test_what_is_not_sent_waits_on_disk_and_the_next_process_sends_it_first(wire, tmp_path):
     wire.up = False
     first = SpooledSink(wire, spool=tmp_path / "spool")
-    tell(first, 1, 900)
-    first.flush(0.3)
-    assert first.statistics()["spooled"] == 900
-    assert first.close(0.1) == 900
+    tell(first, 1, 5_000)
+    first.flush(2.0)
+    assert first.statistics()["spooled"] == 5_000
+    assert first.close(0.1) == 5_000
     wire.up = True
+    wire.gate.clear()
     with SpooledSink(wire, spool=tmp_path / "spool") as second:
-        tell(second, 901, 1_000)
+        tell(second, 5_001, 5_100)
+        assert second.flush(0.5) == 5_100
+        wire.gate.set()
         assert second.flush() == 0
-        assert second.statistics()["sent"] == 1_000
-    assert wire.got == list(range(1, 1_001))
+        assert second.statistics()["sent"] == 5_100
+    assert wire.got == list(range(1, 5_101))
     assert not (tmp_path / "spool").exists()
 
 
@@ -164,6 +167,24 @@ def test_a_transport_that_raises_anything_is_tried_again(wire):
         assert hurt.flush() == 0
         assert hurt.statistics()["failures"] == 3
     assert wire.got == list(range(1, 101))
+
+
+def test_a_line_that_is_too_slow_for_much_at_once_is_asked_for_less(wire):
+    send = wire.send
+
+    def slow(messages):
+        if len(messages) > 100:
+            raise TransportDownError("nothing was acknowledged in time")
+        send(messages)
+
+    wire.send, wire.up = slow, False
+    with SpooledSink(wire) as asked:
+        tell(asked, 1, 3_000)
+        assert asked.flush(0.3) == 3_000
+        wire.up = True
+        assert asked.flush(60) == 0
+    assert wire.got == list(range(1, 3_001))
+    assert max(wire.sizes) > 16  # and for more where that goes well
 
 
 def test_d5_closing_with_100_000_unsent_takes_its_time_and_says_how_many_are_left(wire):

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from hexviz.dag.errors import NodeTimeoutError
 from hexviz.dag.runners.away import Errand
 from hexviz.dag.runners.packing import packed, unpacked
-from hexviz.events.events import EventsDropped, LLMPromptSent, NodePlaced, ToolCalled
+from hexviz.events.events import EventsDropped, LLMPromptSent, NodePlaced, ToolCalled, traceback_lines
 from hexviz.events.models import ExecutionContext
 
 if TYPE_CHECKING:
@@ -137,9 +137,14 @@ class Attempt:
         self.settle(None, NodeTimeoutError(text))
 
     def _event(self, number: int, payload: bytes) -> None:
-        self._told += 1
-        cls, fields = unpacked(payload)
+        try:
+            cls, fields = unpacked(payload)
+        except Exception as error:  # noqa: BLE001 - an import, or a value's own code, raises anything
+            told = traceback_lines(error)
+            _log.warning("run %s: an event of node %r cannot be read here%s", self.run.run_id, self.node, told)
+            return  # it counts as lost
         event = self.run.emit(cls, **fields)
+        self._told += 1
         if isinstance(event, _ASKED):
             self._events[number] = event
 
