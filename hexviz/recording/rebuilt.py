@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import builtins
 import json
+import sys
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
@@ -147,7 +148,10 @@ def _is_exception(kind: Any) -> bool:
 
 
 def _loaded_class(name: str) -> type[BaseException] | None:
-    """The one exception class with this qualified name among those in memory; None where there is none, or several."""
+    """The one exception class with this qualified name among those in memory; None where there is none, or several.
+
+    Of several the one that its module holds now counts: a cell that ran twice leaves its first class behind.
+    """
     found: set[type[BaseException]] = set()
     seen: set[type[BaseException]] = set()
     ahead = deque([BaseException])
@@ -158,4 +162,12 @@ def _loaded_class(name: str) -> type[BaseException] | None:
             ahead.extend(type.__subclasses__(kind))
             if kind.__qualname__ == name and kind is not RecordedError:
                 found.add(kind)
+    if len(found) > 1:
+        found = {kind for kind in found if _is_current(kind)}
     return found.pop() if len(found) == 1 else None
+
+
+def _is_current(kind: type) -> bool:
+    """Whether ``kind`` is what its module holds under its name now."""
+    module = sys.modules.get(kind.__module__) if type(kind.__module__) is str else None
+    return module is not None and vars(module).get(kind.__qualname__) is kind

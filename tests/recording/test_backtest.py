@@ -305,6 +305,14 @@ def test_an_exception_is_made_without_the_code_of_its_class():
     assert not rebuilt.sure
 
 
+def test_of_two_classes_of_one_name_the_one_that_its_module_holds_now_is_meant(monkeypatch):
+    first, second = (type("AgainError", (Exception,), {"__module__": __name__}) for _ in range(2))
+    recorded = ev.NodeFailed("n", 1, ev.RecordedError("AgainError", "x"))
+    assert rebuild(recorded, Watch()).event.error == recorded.error
+    monkeypatch.setitem(globals(), "AgainError", second)
+    assert type(rebuild(recorded, Watch()).event.error) is second is not first
+
+
 @pytest.mark.parametrize(
     "name", ["os.system", "__import__", "eval", "print", "", "ValueError()", "a.b", "type", "\ud800"]
 )

@@ -1,5 +1,6 @@
 """Foreign and damaged recordings: frames build all the same, and each anomaly is told with its count."""
 
+import random
 from datetime import timedelta
 from itertools import pairwise
 
@@ -108,14 +109,16 @@ def test_a_live_recording_is_sound_and_its_frames_come_back_from_records(seed):
 
 
 @quickly
-@given(seeds, st.data())
-def test_what_is_lost_twice_or_late_is_counted_and_frames_build(seed, data):
-    events = list(record_random(seed))
-    numbers = range(len(events))
-    lost = data.draw(st.sets(st.sampled_from(numbers), max_size=max(0, len(events) - 1)))
+@given(seeds, seeds)
+def test_what_is_lost_twice_or_late_is_counted_and_frames_build(seed, damage):
+    events = list(record_random(seed))  # a busy machine may make another number of them out of one seed
+    choose = random.Random(damage)
+    lost = set(choose.sample(range(len(events)), choose.randrange(len(events))))
     kept = [event for number, event in enumerate(events) if number not in lost]
-    twice = data.draw(st.lists(st.sampled_from(range(len(kept))), max_size=5))
-    damaged = Recording(data.draw(st.permutations([*kept, *(kept[number] for number in twice)])))
+    twice = choose.choices(range(len(kept)), k=choose.randrange(6))
+    arrived = [*kept, *(kept[number] for number in twice)]
+    choose.shuffle(arrived)
+    damaged = Recording(arrived)
     check_frames(damaged)
     found = problems(damaged)
     last = max(event.seq for event in kept)
