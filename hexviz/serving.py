@@ -6,8 +6,9 @@ import logging
 import threading
 import time
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
+from hexviz.closing import Closing
 from hexviz.errors import HexvizError, SourceError
 from hexviz.events.schema import from_record
 from hexviz.streams.broadcast import WebSocketBroadcaster
@@ -31,7 +32,7 @@ def broadcaster(observers: BaseEventManager | None = None, **options: Any) -> We
     return WebSocketBroadcaster(observers, page=LivePage(), **options)
 
 
-class StoreServer:
+class StoreServer(Closing):
     """Serves runs of a store while somebody else writes them.
 
     One run (``run_id``); or, with ``follow``, the newest, all that are being written, and each that begins later.
@@ -112,9 +113,3 @@ class StoreServer:
         self.broadcaster.close(timeout=2.0)
         if self._owned:
             self._store.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self.close()

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from hexviz.closing import Closing
 from hexviz.errors import HexvizError, SourceError
 from hexviz.events import events as ev
 from hexviz.events.cloud_events import cloud_event_of
@@ -15,7 +16,6 @@ from hexviz.streams.reader import Reader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
-    from types import TracebackType
 
     from hexviz.events.events import Event
     from hexviz.recording.frames import Frames
@@ -51,7 +51,7 @@ class StoreSource:
         self._closed.set()
 
 
-class Watch:
+class Watch(Closing):
     """What :func:`hexviz.watch` gives: a recording that grows while a thread reads what happens elsewhere.
 
     ``observers`` hears every event as if the run were here; ``recording``, ``frames`` and ``dashboard`` show what came
@@ -149,14 +149,6 @@ class Watch:
 
     def _ipython_display_(self) -> None:
         self.dashboard.display()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def __repr__(self) -> str:
         return f"<Watch {self._where}: {len(self.recorder)} events of {len(self.recording.run_ids)} runs>"

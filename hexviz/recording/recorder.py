@@ -7,6 +7,7 @@ import uuid
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
+from hexviz.closing import Closing
 from hexviz.events.summary import Capture, Redactor, Summariser
 from hexviz.recording.fan_out import put_to
 from hexviz.recording.kept import PENDING, KeptEvents
@@ -14,7 +15,6 @@ from hexviz.recording.recording import Recording
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
-    from types import TracebackType
 
     from hexviz.events.events import Event
     from hexviz.events.models import BaseEventManager
@@ -31,7 +31,7 @@ class RecordStore(Protocol):
         """Return when all that was put is kept; raise when it cannot be."""
 
 
-class Recorder:
+class Recorder(Closing):
     """Keeps every event it is told, in order of arrival, as columns.
 
     Called in line and from any thread, about a microsecond per event. Results, parameters, messages and errors are
@@ -180,14 +180,6 @@ class Recorder:
         keep = getattr(self._store, "keep_columns", None)
         if keep is not None and len(self._kept.columns.runs) == 1:
             keep(next(iter(self._kept.columns.runs)), self.recording)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def __repr__(self) -> str:
         return f"<Recorder {len(self)} events{' with a store' if self._store is not None else ''}>"

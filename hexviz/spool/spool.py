@@ -6,15 +6,15 @@ import contextlib
 import os
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, Self
+from typing import TYPE_CHECKING, NamedTuple
 
+from hexviz.closing import Closing
 from hexviz.spool.errors import SpoolError
 from hexviz.spool.files import BINARY, FIRST, Entry, entries, head, note, packed, size_of, start_of, sync, write_whole
 from hexviz.spool.lease import Lease
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-    from types import TracebackType
 
 MAX_BYTES = 256 * 2**20
 MAX_RANGES = 1_000
@@ -33,7 +33,7 @@ class Dropped(NamedTuple):
     entries: int
 
 
-class Spool:
+class Spool(Closing):
     """The entries that wait, oldest first; of one process at a time, safe for its threads.
 
     ``path`` is a directory (made with mode 0700, files with 0600) that nothing else uses. Its files take ``max_bytes``
@@ -161,14 +161,6 @@ class Spool:
             self._seal()
             mine = self._pid == os.getpid()
             self._lease.release(remove=mine and not self._files)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def __repr__(self) -> str:
         return f"<Spool {str(self.path)!r} {self.nbytes} bytes{' closed' if self._closed else ''}>"

@@ -7,8 +7,9 @@ import weakref
 from abc import ABC, abstractmethod
 from datetime import UTC, datetime, timedelta
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol
 
+from hexviz.closing import Closing
 from hexviz.events.events import Event
 from hexviz.events.schema import from_record
 from hexviz.stores.errors import RunNotFoundError, StoreCorruptError, StoreError, StoreWriteError
@@ -18,7 +19,6 @@ from hexviz.stores.writer import Given, Log, Writer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
-    from types import TracebackType
 
 _POLL_S = 0.05
 _QUIET = timedelta(days=1)
@@ -38,7 +38,7 @@ class Recordings(Protocol):
         """The recording of what ``to_columns`` gave; None where that cannot be read."""
 
 
-class Store(ABC):
+class Store(Closing, ABC):
     """Runs, kept in segments (:mod:`hexviz.stores.segments`).
 
     Writing only queues: a thread with its own connection encodes and commits in groups. What ``flush`` acknowledged
@@ -333,14 +333,6 @@ class Store(ABC):
     def is_open(self) -> bool:
         """Whether it can be read and written."""
         return self._finalizer.alive
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.where!r}>"

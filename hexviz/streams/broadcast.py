@@ -6,10 +6,11 @@ import itertools
 import socket
 import threading
 import uuid
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
+from hexviz.closing import Closing
 from hexviz.errors import MissingExtraError
 from hexviz.events.summary import Redactor, Summariser
 from hexviz.streams.access import Access, is_loopback, new_token
@@ -17,7 +18,6 @@ from hexviz.streams.models import StreamError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-    from types import TracebackType
 
     from hexviz.events.events import Event
     from hexviz.events.models import BaseEventManager
@@ -32,7 +32,7 @@ class ServerError(StreamError):
     """The server cannot be opened there: the address is taken, or not one of this machine."""
 
 
-class WebSocketBroadcaster:
+class WebSocketBroadcaster(Closing):
     """A sink that lets others watch: ``WebSocketBroadcaster(observers)``, or ``hexviz.run(..., sinks=[broadcaster])``.
 
     Python listens with ``hexviz.watch(broadcaster.url, token=broadcaster.token)``, a browser opens ``page_url`` where
@@ -154,14 +154,6 @@ class WebSocketBroadcaster:
         """
         now = {"queued": len(self._inbox), "dropped": self._late, "clients": len(self._server.clients)}
         return {**self._server.counts, **now}
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def __repr__(self) -> str:
         return f"<WebSocketBroadcaster {self.url}, {len(self._server.clients)} clients>"

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import time
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
+from hexviz.closing import Closing
 from hexviz.events.cloud_events import MAX_BYTES, from_cloud_event, topic_of, wire_topic
 from hexviz.events.events import printable
 from hexviz.events.topics import compile_topics
@@ -13,7 +14,6 @@ from hexviz.streams.seen import Seen
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
-    from types import TracebackType
 
     from hexviz.events.events import Event
     from hexviz.streams.models import Source
@@ -29,7 +29,7 @@ def wanted_topics(topics: str | Iterable[str] | None) -> tuple[Callable[[str], b
     return compile_topics(None if patterns is None else [p if type(p) is not str else wire_topic(p) for p in patterns])
 
 
-class Reader:
+class Reader(Closing):
     """The events of a :class:`~hexviz.streams.models.Source`: ``for event in Reader(source): ...``.
 
     An event that comes again (the same run id and ``seq``) is left out. A message that cannot be read (not an event,
@@ -112,11 +112,3 @@ class Reader:
     def close(self) -> None:
         """Close the source, which ends the iteration; another thread may do so."""
         self.source.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()

@@ -9,8 +9,9 @@ import threading
 import time
 import weakref
 from collections import deque
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
+from hexviz.closing import Closing
 from hexviz.events.cloud_events import to_cloud_events, topic_of
 from hexviz.spool import Spool
 from hexviz.streams.backlog import Backlog
@@ -18,7 +19,6 @@ from hexviz.streams.models import Message, MessageRefusedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from types import TracebackType
 
     from hexviz.events.events import Event
     from hexviz.streams.models import Transport
@@ -36,7 +36,7 @@ _LOG_EVERY_S = 30.0
 _log = logging.getLogger("hexviz.streams")
 
 
-class SpooledSink:
+class SpooledSink(Closing):
     """Sends events by a :class:`~hexviz.streams.models.Transport`, and never holds up the run.
 
     ``put`` only queues. One thread makes messages of the events, another connects and sends them, oldest first, and
@@ -90,14 +90,6 @@ class SpooledSink:
         failed.
         """
         return self._pump.statistics()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def __repr__(self) -> str:
         counts = ", ".join(f"{count} {name}" for name, count in self.statistics().items() if count)

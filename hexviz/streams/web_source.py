@@ -10,13 +10,13 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 
 import msgspec
 
+from hexviz.closing import Closing
 from hexviz.errors import MissingExtraError
 from hexviz.events.cloud_events import MAX_BYTES, wire_topic
 from hexviz.streams.models import StreamError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-    from types import TracebackType
 
 _SCHEMES = {"ws": ("ws", "http"), "http": ("ws", "http"), "wss": ("wss", "https"), "https": ("wss", "https")}
 _OPEN_S = 10.0
@@ -36,7 +36,7 @@ class _Frame(msgspec.Struct):
 _frame = msgspec.json.Decoder(_Frame).decode
 
 
-class WebSocketSource:
+class WebSocketSource(Closing):
     """The bodies that a server sends: ``ws://host:port``, ``http://...``, or ``wss://...`` behind a proxy.
 
     Where the connection breaks it is made again, and goes on behind the last event that came: nothing is missed and
@@ -145,14 +145,6 @@ class WebSocketSource:
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def __repr__(self) -> str:
         return f"<WebSocketSource {self.url}>"

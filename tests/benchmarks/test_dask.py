@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from time import perf_counter
 
@@ -20,15 +19,9 @@ REPEATS = 7
 
 
 @pytest.fixture(scope="module")
-def client():
+def client(cluster):
     distributed = pytest.importorskip("distributed", reason="distributed is not installed: pip install -e '.[dask]'")
-    options = {
-        "n_workers": 2,
-        "threads_per_worker": 2,
-        "dashboard_address": "127.0.0.1:0",
-        "silence_logs": logging.CRITICAL,
-    }
-    with distributed.LocalCluster(**options) as cluster, distributed.Client(cluster, set_as_default=False) as client:
+    with distributed.Client(cluster, set_as_default=False) as client:
         client.wait_for_workers(2)
         yield client
 

@@ -9,8 +9,9 @@ import threading
 import weakref
 from contextlib import suppress
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
+from hexviz.closing import Closing
 from hexviz.dag.errors import NodeTransferError, OrchestratorError, RunnerSettingError, WorkerLostError
 from hexviz.dag.runners.packing import packed, packed_call, unpacked
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 _ENDING_S = 5.0
 
 
-class ProcessRunner:
+class ProcessRunner(Closing):
     """``Orchestrator(runner=ProcessRunner(4))``: node code runs in processes of this machine.
 
     There are at most ``max_workers`` of them (default: one for each processor). Functions, arguments and results are
@@ -106,12 +107,6 @@ class ProcessRunner:
         for keeper in keepers:
             keeper.thread.join(_ENDING_S)
         _open.discard(self)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
 
 _open: weakref.WeakSet[ProcessRunner] = weakref.WeakSet()
