@@ -130,7 +130,7 @@ class RunnerContract:
         graph = Graph("odd")
         graph.node(nodes.raises_odd)
         error = self.failure(runner, graph)
-        assert type(error) is (RemoteNodeError if self.elsewhere else nodes.OddError)
+        assert type(error) is (RemoteNodeError if self.elsewhere else nodes.UnpackableError)
         assert "strange (7)" in str(error)
 
     def test_a_failed_attempt_is_tried_again_where_control_says_so(self, runner: Any, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 from hexviz.dag import llm_call, tool_call
 
 
-class OddError(Exception):
+class UnpackableError(Exception):
     """An exception whose constructor takes more than it keeps: pickle cannot bring it back."""
 
     def __init__(self, code: int, text: str) -> None:
@@ -58,7 +58,7 @@ def raises(_: Any = None) -> None:
 
 def raises_odd(_: Any = None) -> None:
     """Raise something that cannot."""
-    raise OddError(7, "strange")
+    raise UnpackableError(7, "strange")
 
 
 def leaves(_: Any = None) -> None:
