@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 from websockets.asyncio.server import ServerConnection, broadcast
-from websockets.protocol import OPEN
+from websockets.protocol import CLOSED, OPEN
 
 from hexviz.errors import RegistrationError
 from hexviz.events.topics import compile_pattern
@@ -99,6 +99,11 @@ class Client:
     def is_open(self) -> bool:
         """Whether it can be sent something."""
         return self.connection.protocol.state is OPEN
+
+    def let_go(self) -> None:
+        """It has hung up: what it did not read would keep its connection, for as long as the other end is silent."""
+        if self.connection.protocol.state is CLOSED and self.queued_bytes:
+            self.connection.transport.abort()
 
     def stalled_s(self) -> float:
         """For how long now it has read nothing of what waits for it, while it may not be sent more."""

@@ -179,6 +179,7 @@ class WebServer:
 
     def _send_to(self, client: Client, frames: dict[Any, tuple[str, int, int]]) -> bool:
         if not client.is_open():
+            client.let_go()
             return False
         if client.stalled_s() > self._patience_s:
             self._give_up(client)

@@ -80,6 +80,20 @@ def test_f1_a_slow_client_is_told_that_it_is_too_slow(server):
         assert slow.closed_with() in {1013, 0}  # 0: nothing went through in the two seconds that it was given
 
 
+def test_f1_a_client_that_hangs_up_and_never_reads_holds_up_no_flush():
+    with WebSocketBroadcaster(patience_s=60) as server, RawClient(server, receive_buffer=4_096) as slow:
+        assert slow.request() == 101
+        wait_until(lambda: server.statistics()["clients"] == 1)
+        [client] = server._server.clients
+        for event in filling(2_000):
+            server.put(event)
+        wait_until(lambda: client.queued_bytes)
+        slow.socket.shutdown(socket.SHUT_WR)
+        assert server.flush(PATIENCE_S) == 0
+        assert server.statistics()["clients_too_slow"] == 0
+        wait_until(lambda: server.statistics()["clients"] == 0)
+
+
 def test_f1_who_reads_slowly_but_reads_is_not_taken_for_one_that_does_not(monkeypatch):
     """What waits is counted by hand here: how a kernel lets go of it differs."""
     waits = SimpleNamespace(get_write_buffer_size=lambda: queued)

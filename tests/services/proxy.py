@@ -56,6 +56,7 @@ class Proxy:
 
     async def _end(self):
         await self._stop()
+        await asyncio.sleep(0)  # whoever was let in just now begins, and so ends its connection
         others = asyncio.all_tasks() - {asyncio.current_task()}
         for task in others:
             task.cancel()
@@ -68,26 +69,28 @@ class Proxy:
         self._loop.close()
 
     async def _serve(self, reader, writer):
+        self._writers.add(writer)
         with contextlib.suppress(asyncio.CancelledError, OSError):
             try:
-                from_server, to_server = await asyncio.open_connection("127.0.0.1", self.server_port)
-            except OSError:
-                writer.transport.abort()
-                return
-            writers = {writer, to_server}
-            self._writers |= writers
-            ways = [
-                asyncio.ensure_future(self._pump(reader, to_server, "swallow")),
-                asyncio.ensure_future(self._pump(from_server, writer, "deaf")),
-            ]
-            try:
-                await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+                await self._pass_on(reader, writer)
             finally:
-                self._writers -= writers
-                for way in ways:
-                    way.cancel()
-                for each in writers:
-                    each.transport.abort()
+                self._writers.discard(writer)
+                writer.transport.abort()
+
+    async def _pass_on(self, reader, writer):
+        from_server, to_server = await asyncio.open_connection("127.0.0.1", self.server_port)
+        self._writers.add(to_server)
+        ways = [
+            asyncio.ensure_future(self._pump(reader, to_server, "swallow")),
+            asyncio.ensure_future(self._pump(from_server, writer, "deaf")),
+        ]
+        try:
+            await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            self._writers.discard(to_server)
+            to_server.transport.abort()
+            for way in ways:
+                way.cancel()
 
     async def _pump(self, reader, writer, swallowed_in):
         passed = 0
