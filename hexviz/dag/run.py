@@ -18,7 +18,7 @@ from time import monotonic_ns
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hexviz.dag.binding import MISSING
-from hexviz.dag.current import CURRENT, CurrentNode
+from hexviz.dag.current import current_node
 from hexviz.dag.detach import CONTAINERS, detached
 from hexviz.dag.errors import NodeTimeoutError, NodeVetoedError, OrchestratorError
 from hexviz.dag.outcomes import Freed, Outcomes
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine
 
     from hexviz.dag.orchestrator import Settings
-    from hexviz.dag.plan import Launcher, Plan
+    from hexviz.dag.plan import Plan
     from hexviz.dag.runners.local import ThreadRunner
     from hexviz.dag.runners.runner import Runner, Session
     from hexviz.events.control_manager import ControlManager
@@ -54,7 +54,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger("hexviz.dag")
 _CATCH_UP_EVERY = 31
 _LAG_NS = 100_000_000
-_FRESH_NS = 10_000
+_FRESH_NS = 25_000
 """For so long a reading of the wall clock is good for the next event too: it costs as much as the event itself."""
 _PAUSE_S = 0.01
 _BEAT_S = 0.2
@@ -83,11 +83,12 @@ class Run(Outcomes):
         self._runner = runner
         self._session: Session | None = None
         self._away: dict[int, Attempt] = {}
-        self._facts, self._launchers = plan.facts, plan.launchers
-        self._asynchronous, self._out_models = plan.asynchronous, plan.out_models
+        self._facts, self._launchers, self._out_models = plan.facts, plan.launchers.copy(), plan.out_models
+        for index in plan.sync:
+            self._launchers[index] = self._in_thread
         if runner is not None:
             self._facts = [(*facts[:3], runner.label) for facts in plan.facts]
-            self._launchers, self._asynchronous = [self._elsewhere] * len(plan), [True] * len(plan)
+            self._launchers = [self._elsewhere] * len(plan)
             if runner.keeps_results:  # what is here only stands for them: the worker checks them
                 self._out_models = [None] * len(plan)
         self._timers: set[asyncio.TimerHandle] = set()
@@ -265,15 +266,16 @@ class Run(Outcomes):
         self._spare = False
         place.began = True
         plan, ready, results, status, attempts = self.plan, self.ready, self.results, self.status, self.attempts
-        facts, launchers, asynchronous, out_models = self._facts, self._launchers, self._asynchronous, self._out_models
+        facts, launchers, out_models = self._facts, self._launchers, self._out_models
         observers, control, held_starts, freed_by = self.observers, self.control, self._held_starts, self._freed_by
-        gates, waves, lost, seqs = self.waves.gates, plan.waves, self._lost, self._seq
+        gates, lost, seqs = self.waves.gates, self._lost, self._seq
         left, unmet, children, barrier = self.waves.left, self._unmet, plan.children, self._barrier
         run_id, pipeline, contexts = self.run_id, plan.name, self._contexts
-        notify, take_turn, end_turn = observers.notify_nowait, self._lock.acquire, self._lock.release
+        take_turn, end_turn = self._lock.acquire, self._lock.release
         away = self._away
-        rows, check_start, check_end = self._checks()
-        step = place.new_step()
+        tellers: Any = None
+        rows: Any = None
+        step = place.new_step(self.initial_input, results)
         while ready and not self._held:
             index = ready.popleft()
             if ready and not self._spare:
@@ -282,19 +284,21 @@ class Run(Outcomes):
                 observers.catch_up()
             if observers.blocking:
                 await observers.make_room(self._burst)
-            gate = gates[waves[index]]
+            name, wave, parents, worker = facts[index]
+            gate = gates[wave]
             if gate is not OPEN:
-                gate = gate or self._open(waves[index])
+                gate = gate or self._open(wave)
                 if gate is not OPEN:
                     await self._pass_gate(index, gate, place)
                     continue
             status[index] = RUNNING
             attempt = attempts[index]
-            name, wave, parents, worker = facts[index]
             where = None
 
             # It starts: tell, and ask control.
-            if observers.active or control.active:
+            if observers.tellers is not tellers or control.rows is not rows:  # somebody came, or left
+                (tellers, tell_start, tell_end), (rows, check_start, check_end) = self._listeners(), self._checks()
+            if tell_start is not None or check_start is not None:
                 times = 0
                 if held_starts and index in held_starts:
                     started, times = held_starts.pop(index)
@@ -312,18 +316,16 @@ class Run(Outcomes):
                             name, wave, parents, attempt, ready_at, queued_ms, worker,
                             timestamp=self._timestamp, run_id=run_id, seq=seq, monotonic_ns=now, pipeline=pipeline,
                         )  # fmt: skip
-                        if observers.active:
-                            notify(started)
+                        if tell_start is not None:
+                            tell_start(started)
                     finally:
                         end_turn()
-                if control.active:
+                if check_start is not None:
                     where = contexts[index]
                     if where is None:
                         where = contexts[index] = ExecutionContext(pipeline, name, wave, attempt, {}, run_id)
                     elif where.attempt != attempt:
                         where = self.context_of(index)
-                    if control.rows is not rows:  # somebody was registered, or left
-                        rows, check_start, check_end = self._checks()
                     outcome = check_start.ask((started, where))
                     if outcome is not NO_OBJECTION:
                         decision, rows = check_start.begun(outcome), None
@@ -332,33 +334,32 @@ class Run(Outcomes):
 
             # Its code runs up to its first wait, in a context of its own; where it waits, so does this worker.
             context = copy_context()
-            launch = launchers[index] if asynchronous[index] else self._in_thread
-            if lost[index]:
-                launch = self._launcher(index)
-            here = CurrentNode(self, index, attempt)
-            started_ns = ended_ns = monotonic_ns()
+            here = (self, index, attempt)
+            started_ns = monotonic_ns()
             try:
-                waiting_on = context.run(step, (here, launch, self.initial_input, results))
+                waiting_on = context.run(step, (here, launchers[index]))
                 ended_ns = monotonic_ns()
-                if ended_ns - started_ns > _LAG_NS and not away:
-                    _warn_of_lag(name, pipeline, ended_ns - started_ns)
+                took_ns = ended_ns - started_ns
+                if took_ns > _LAG_NS and not away:
+                    _warn_of_lag(name, pipeline, took_ns)
                 if waiting_on is not DONE:
                     timeout_s = None if away else plan.specs[index].timeout_s  # elsewhere it begins with the code
                     place.stay(Continued(place.stepper, waiting_on, context), timeout_s)
                     await place.continued  # type: ignore[misc]
                     ended_ns = monotonic_ns()
+                    took_ns = ended_ns - started_ns
                     place.leave()
                     place.forgive()
-                    step = place.new_step()
+                    step = place.new_step(self.initial_input, results)
             except BaseException as error:
                 place.leave()
                 if place.closed:
                     raise  # the loop is gone
                 await self._raised(index, error, (monotonic_ns() - started_ns) / 1e6, place)
-                step = place.new_step()
+                step = place.new_step(self.initial_input, results)
                 continue
             result = place.result
-            duration_ms = (ended_ns - started_ns) / 1e6
+            duration_ms = took_ns / 1e6
             if away:
                 duration_ms = away.pop(index).duration_ms
             if out_models[index] is not None:
@@ -370,7 +371,9 @@ class Run(Outcomes):
 
             # It ended well: tell, ask control, and free its children.
             completed = None
-            if observers.active or control.active:
+            if observers.tellers is not tellers or control.rows is not rows:
+                (tellers, tell_start, tell_end), (rows, check_start, check_end) = self._listeners(), self._checks()
+            if tell_end is not None or check_end is not None:
                 if ended_ns > self._fresh_until:
                     self._look_at_clock(ended_ns)
                 shown = result if type(result) not in CONTAINERS else detached(result)
@@ -381,13 +384,11 @@ class Run(Outcomes):
                         name, wave, shown, duration_ms, attempt,
                         timestamp=self._timestamp, run_id=run_id, seq=seq, monotonic_ns=ended_ns, pipeline=pipeline,
                     )  # fmt: skip
-                    if observers.active:
-                        notify(completed)
+                    if tell_end is not None:
+                        tell_end(completed)
                 finally:
                     end_turn()
-                if control.active:
-                    if control.rows is not rows:
-                        rows, check_start, check_end = self._checks()
+                if check_end is not None:
                     outcome = check_end.ask((completed, where or self.context_of(index)))
                     if outcome is not NO_OBJECTION:
                         decision, rows = check_end.begun(outcome), None
@@ -399,12 +400,12 @@ class Run(Outcomes):
                 self._settle(index, SUCCEEDED, completed)
                 continue
             status[index] = SUCCEEDED
-            left[wave] -= 1
-            if not left[wave]:
+            left[wave] = others = left[wave] - 1
+            if not others:
                 self._wave_done(wave)
             for child in children[index]:
-                unmet[child] -= 1
-                if unmet[child]:
+                unmet[child] = others = unmet[child] - 1
+                if others:
                     continue
                 if lost[child] or status[child]:
                     self._free(child, index, completed)
@@ -412,27 +413,35 @@ class Run(Outcomes):
                     freed_by[child] = completed
                     ready.append(child)
 
+    def _listeners(self) -> tuple[Any, Any, Any]:
+        """What tells observers that a node started, and that it ended; None where nobody is registered."""
+        tellers = self.observers.tellers
+        if not self.observers.active:
+            return tellers, None, None
+        return tellers, tellers[NodeStarted], tellers[NodeCompleted]
+
     def _checks(self) -> tuple[Any, Any, Any]:
-        """Who is asked, and checks of them about nodes for one worker to hold."""
+        """Who is asked, and checks of them about nodes for one worker to hold; None where nobody is registered."""
         rows, all_votes = self.control.rows, self._all_votes
+        if not self.control.active:
+            return rows, None, None
         return rows, rows[NodeStarted].check(all_votes=all_votes), rows[NodeCompleted].check(all_votes=all_votes)
 
     def _look_at_clock(self, now: int) -> None:
         self._timestamp, self._fresh_until = utc_now(), now + _FRESH_NS
 
-    def _launcher(self, index: int) -> Launcher:
-        if self._runner is not None:
-            return self._elsewhere
-        return self.plan.launcher(index) if self.plan.asynchronous[index] else self._in_thread
+    def _start_without(self, index: int) -> None:
+        if self._runner is None and self.plan.asynchronous[index]:
+            self._launchers[index] = self.plan.launcher(index)
 
     async def _in_thread(self, initial_input: Any, results: list[Any]) -> Any:
-        inside, here = copy_context(), CURRENT.get()
+        inside, here = copy_context(), current_node()
         assert here is not None  # noqa: S101 - the first step has set it
         result = await self._threads.run(inside, partial(self.plan.launcher(here.index), initial_input, results))
         return await result if hasattr(result, "__await__") else result
 
     async def _elsewhere(self, initial_input: Any, results: list[Any]) -> Any:
-        here = CURRENT.get()
+        here = current_node()
         assert here is not None  # noqa: S101 - the first step has set it
         assert self._session is not None  # noqa: S101 - nothing starts before it is open
         args, kwargs = self.plan.bindings[here.index].arguments(initial_input, results)

@@ -16,58 +16,28 @@ import threading
 import weakref
 from asyncio import _enter_task, _get_running_loop, _leave_task
 from collections import deque
-from contextvars import copy_context
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-from hexviz.events.stepping import AbandonedError, Continued
+from hexviz.events.by_class import ByClass
+from hexviz.events.rows import NAMED, NOBODY, Addressed, Row
+from hexviz.events.stepping import Continued
+from hexviz.events.teller import Teller
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from hexviz.events.events import Event
-    from hexviz.events.observer_manager import ObserverEntry, ObserverManager
+    from hexviz.events.observer_entry import ObserverEntry
+    from hexviz.events.observer_manager import ObserverManager
 
 _log = logging.getLogger("hexviz.observers")
 _BURST = 256
 _BATCH = 1024
-_ROW = operator.itemgetter(1)
-_CANCEL_GRACE_S = 0.5
+_ROW = operator.itemgetter(0)
 _DONE: Any = object()
 
 
-class Tally:
-    """How many events all observers of a row have been told."""
-
-    __slots__ = ("told",)
-
-    def __init__(self) -> None:
-        self.told = 0
-
-
-class Row:
-    """The async observers who hear the same events, with what to call.
-
-    They share one tally, because a count for each call would cost a quarter of the call; an observer sums up its
-    tallies (:attr:`ObserverEntry.delivered`). A row that was made for some few events has none.
-    """
-
-    __slots__ = ("calls", "tally")
-
-    def __init__(self, entries: Iterable[ObserverEntry], tally: Tally | None = None) -> None:
-        self.calls = tuple([(entry, entry.call) for entry in entries])
-        self.tally = tally
-
-    def count(self, events: int) -> None:
-        """Everybody in it has been told so many events."""
-        if self.tally is not None:
-            self.tally.told += events
-            return
-        for entry, _ in self.calls:
-            entry.counted += events
-
-
-_NOBODY = Row(())
+def _named(given: Any) -> tuple[Row, Event]:
+    return given.row, given.event
 
 
 class Desk:
@@ -78,9 +48,11 @@ class Desk:
         "_batch",
         "_batches",
         "_events",
+        "_lock",
         "_manager",
         "_rest",
         "_row",
+        "_rows",
         "_teller",
         "_thread",
         "_waiting",
@@ -94,14 +66,16 @@ class Desk:
         self._manager = manager
         self.loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
-        self.inbox: list[tuple[Event, Row]] = []
+        self._lock = threading.RLock()
+        self._rows: ByClass[Row] = ByClass(lambda _: NOBODY)
+        self.inbox: list[Event | Addressed] = []
         """What is to be told: emitters append, from any thread, and wake the teller unless it is ``awake``."""
         self._batches: deque[tuple[Row, list[Event]]] = deque()
-        self._row, self._rest = _NOBODY, iter(_NOBODY.calls)
+        self._row, self._rest = NOBODY, iter(NOBODY.calls)
         self._batch: list[Event] = []
         self._events = iter(self._batch)
-        self._teller: _Teller | None = None
-        self._waiting: set[_Teller] = set()
+        self._teller: Teller | None = None
+        self._waiting: set[Teller] = set()
         self._working = False
         self.awake = False
         _desks.add(self)
@@ -167,7 +141,7 @@ class Desk:
         self._batches.clear()
         self._teller = None
         self.awake = self._working = False
-        self._begin_batch(_NOBODY, [])
+        self._begin_batch(NOBODY, [])
 
     def _call_teller(self) -> None:
         if not self._has_work():
@@ -175,11 +149,11 @@ class Desk:
             return
         self._ready_teller().call()
 
-    def _ready_teller(self) -> _Teller:
+    def _ready_teller(self) -> Teller:
         teller = self._teller
         if teller is None or teller.task.done():
             assert self.loop is not None  # noqa: S101 - _home() has set it
-            teller = self._teller = _Teller(self, self.loop)
+            teller = self._teller = Teller(self, self.loop)
         return teller
 
     def catch_up(self) -> None:
@@ -199,7 +173,7 @@ class Desk:
                 _leave_task(loop, caller)
             _enter_task(loop, teller.task)
             try:
-                suspended = teller.context.run(self._step)  # what an observer sets there is not the caller's
+                suspended = teller.context.run(self.step)  # what an observer sets there is not the caller's
             finally:
                 _leave_task(loop, teller.task)
                 if caller is not None:
@@ -208,8 +182,10 @@ class Desk:
                 return
             teller.take_over(*suspended)
 
-    def _step(self) -> tuple[ObserverEntry, Continued] | None:
+    def step(self) -> tuple[ObserverEntry, Continued] | None:
         """Tell until all is told (None), or until an observer waits: then that one, and how it goes on."""
+        if self._working:
+            return None
         self._manager.watch()
         telling = self._tell().__await__()
         self._working = True
@@ -231,22 +207,35 @@ class Desk:
             entry.enqueue(event)
         return entry
 
+    def serve(self, rows: ByClass[Row]) -> None:
+        """From now on these hear the events; what came before goes to those who heard them then."""
+        with self._lock:
+            while self.inbox:
+                self._sort()
+            self._rows = rows
+
     def _next_batch(self) -> bool:
         """Take the next events that the same observers hear; False where there are none."""
-        if self._batches:
-            self._begin_batch(*self._batches.popleft())
-        elif len(self.inbox) > 1:
-            taken = self.inbox[:_BATCH]
-            del self.inbox[:_BATCH]
-            self._batches.extend((row, [event for event, _ in pairs]) for row, pairs in groupby(taken, _ROW))
-            self._begin_batch(*self._batches.popleft())
-        elif self.inbox:
-            event, row = self.inbox.pop(0)
-            self._begin_batch(row, [event])
-        else:
-            self._row = _NOBODY
+        if not self._batches and self.inbox:
+            self._sort()
+        if not self._batches:
+            self._row = NOBODY
             return False
+        self._begin_batch(*self._batches.popleft())
         return True
+
+    def _sort(self) -> None:
+        """Put what lies first in the inbox into batches."""
+        with self._lock:
+            row_of: ByClass[Any] = self._rows
+            taken: list[Any] = self.inbox[:_BATCH]
+            del self.inbox[:_BATCH]
+            rows = [row_of[type(event)] for event in taken]
+            if taken and rows[0] is not NAMED and rows.count(rows[0]) == len(rows):
+                self._batches.append((rows[0], taken))
+                return
+            pairs = [_named(given) if row is NAMED else (row, given) for row, given in zip(rows, taken, strict=True)]
+            self._batches.extend((row, [event for _, event in group]) for row, group in groupby(pairs, _ROW))
 
     def _begin_batch(self, row: Row, batch: list[Event]) -> None:
         self._row, self._batch = row, batch
@@ -334,7 +323,7 @@ class Desk:
 
     # --- tellers
 
-    def hold(self, teller: _Teller) -> None:
+    def hold(self, teller: Teller) -> None:
         """``teller`` waits with its observer; from now on another one serves the rest."""
         self._waiting.add(teller)
         if self._teller is teller:
@@ -345,7 +334,7 @@ class Desk:
             self.awake = True
             self._ready_teller().call()
 
-    def release(self, teller: _Teller) -> None:
+    def release(self, teller: Teller) -> None:
         """``teller`` is done with its observer, and ends."""
         self._waiting.discard(teller)
 
@@ -423,122 +412,6 @@ class Desk:
         if loop.is_running():
             loop.call_soon_threadsafe(end)
         return []
-
-
-class _Teller:
-    """One task: idle and on call, or with one observer that made it wait."""
-
-    def __init__(self, desk: Desk, loop: asyncio.AbstractEventLoop) -> None:
-        self._desk = desk
-        self._loop = loop
-        self._called: asyncio.Future[None] = loop.create_future()
-        self._continued: Continued | None = None
-        self._timer: asyncio.TimerHandle | None = None
-        self._ended = False
-        self.entry: Any = None
-        self.context = copy_context()
-        self.task = loop.create_task(self._serve(), name="hexviz-teller", context=self.context)
-        self.task.add_done_callback(desk.teller_ended)
-        self.task._log_destroy_pending = False  # type: ignore[attr-defined]  # noqa: SLF001 - an idle teller holds nothing
-
-    def call(self) -> None:
-        if not self._called.done():
-            self._called.set_result(None)
-
-    def take_over(self, entry: ObserverEntry, continued: Continued) -> None:
-        """Stay with ``entry``, whose coroutine was stepped in the name of this task and now waits."""
-        self._begin(entry, continued)
-        self.call()
-
-    def _begin(self, entry: ObserverEntry, continued: Continued) -> None:
-        self.entry, self._continued = entry, continued
-        entry.started = self._loop.time()
-        self._timer = self._loop.call_later(self._desk.observer_timeout, self._watch)
-        self._desk.hold(self)
-
-    async def _serve(self) -> None:
-        try:
-            while not self._ended:
-                await self._wait_for_call()
-                if self._continued is None:
-                    suspended = self._desk._step() if not self._desk._working else None  # noqa: SLF001 - two halves of one thing
-                    if suspended is None:
-                        self._called = self._loop.create_future()
-                        self._desk.rest()
-                        continue
-                    self._begin(*suspended)
-                await self._stay()
-                return
-        except asyncio.CancelledError:
-            if self._ended or self.task.cancelling():
-                return  # the loop shuts down, or somebody cancelled every task
-            raise
-
-    async def _wait_for_call(self) -> None:
-        try:
-            await self._called
-        except asyncio.CancelledError:
-            if self._continued is None:
-                raise
-            # an observer asked for its own cancellation before this task came to stay with it
-            self.task.uncancel()
-            self._loop.call_soon(self.task.cancel)
-
-    async def _stay(self) -> None:
-        continued = self._continued
-        assert continued is not None  # noqa: S101 - _begin() has set it
-        try:
-            await continued
-        except AbandonedError:
-            pass
-        except asyncio.CancelledError:
-            self.entry.set_busy(busy=False)  # its loop ends; it may be told on another one
-            raise
-        except GeneratorExit as error:
-            if continued.closed:
-                raise
-            self.entry.count_failure(self.entry.now, error)  # the observer raised it, after it had waited
-            self._desk.put_back(self.entry)
-        finally:
-            if self._timer is not None:
-                self._timer.cancel()
-            self._desk.release(self)
-
-    def _watch(self) -> None:
-        """Cancel a call that overruns; abandon one that does not care."""
-        late = self._loop.time() - self.entry.started
-        if late < self._desk.observer_timeout:
-            self._timer = self._loop.call_later(self._desk.observer_timeout - late, self._watch)
-            return
-        assert self._continued is not None  # noqa: S101
-        if self.entry.stuck:
-            self._continued.abandoned = True
-            self.task.cancel()
-            return
-        self.entry.overran()
-        self.task.cancel()
-        self._timer = self._loop.call_later(_CANCEL_GRACE_S, self._abandon)
-
-    def _abandon(self) -> None:
-        if self.entry.stuck and self._continued is not None:
-            self._continued.abandoned = True
-            self.task.cancel()
-        elif not self.task.done():
-            self.task.uncancel()
-            self._timer = self._loop.call_later(self._desk.observer_timeout, self._watch)
-
-    def is_lost(self) -> bool:
-        """Whether its loop will never run again."""
-        return self._loop.is_closed()
-
-    def end(self) -> None:
-        self._ended = True
-        if self._continued is not None:
-            self._continued.abandoned = True
-        if self._loop is _get_running_loop():
-            self.task.cancel()
-        elif not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self.task.cancel)
 
 
 _desks: weakref.WeakSet[Desk] = weakref.WeakSet()
