@@ -213,7 +213,7 @@ class ObserverManager(BaseEventManager):
         """Tell the observers of ``event``. Idle async observers are started at once, none is waited for."""
         if self.blocking:
             await self.make_room()
-        self.notify_nowait(event)
+        self.tellers[type(event)](event)
         self._desk.work_off()
 
     def notify_nowait(self, event: Event) -> None:
@@ -317,17 +317,19 @@ class ObserverManager(BaseEventManager):
         return self._desk.idle() and self._crew.idle()
 
     async def flush(self, timeout: float = 5.0) -> bool:  # noqa: ASYNC109 - the contract's signature
-        """Wait until every observer has heard everything; False where ``timeout`` seconds were not enough."""
+        """Wait until every observer has heard everything; False where ``timeout`` seconds were not enough.
+
+        What was still held back about failures and losses is told too, and heard.
+        """
         deadline = time.monotonic() + timeout
-        self._desk.work_off()
-        while not self._idle():
-            if time.monotonic() >= deadline:
-                return False
-            await asyncio.sleep(POLL_S)
+        while True:
             self._desk.work_off()
-        self.publish_reports()
-        self._desk.work_off()
-        return True
+            if not self._idle():
+                if time.monotonic() >= deadline:
+                    return False
+                await asyncio.sleep(POLL_S)
+            elif not self._news.publish():
+                return True
 
     async def close(self, timeout: float = 1.0) -> bool:  # noqa: ASYNC109 - the contract's signature
         """Flush for at most ``timeout`` seconds, then let go of every observer. Closing twice is fine.
@@ -360,9 +362,12 @@ class ObserverManager(BaseEventManager):
         self._desk.work_off()
         same_loop = self._desk.loop is _get_running_loop()
         deadline = time.monotonic() + timeout_s
-        while not (self._crew.idle() and (same_loop or self._desk.idle())) and time.monotonic() < deadline:
-            time.sleep(POLL_S)
-        self.publish_reports()
+        while time.monotonic() < deadline:
+            if not (self._crew.idle() and (same_loop or self._desk.idle())):
+                time.sleep(POLL_S)
+            elif not self._news.publish():
+                return
+        self._news.publish()
 
     async def __aenter__(self) -> Self:
         return self
