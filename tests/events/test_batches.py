@@ -196,6 +196,7 @@ def test_one_that_raises_generator_exit_after_a_wait_hears_what_gathered_meanwhi
         await manager.notify(NodeStarted("n", 1, seq=2))
         manager.notify_nowait(NodeStarted("n", 1, seq=3))
         released.set_result(None)
+        await asyncio.sleep(0.02)  # a flush would tell it all at once
         await manager.flush()
         statistics = manager.statistics()["hostile"]
         await manager.close()
