@@ -9,9 +9,10 @@ import threading
 import time
 import uuid
 from asyncio import _get_running_loop
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self, get_args
 
-from hexviz.errors import RegistrationError, RegistrationTypeError
+from hexviz.errors import MixedVersionsError, RegistrationError, RegistrationTypeError, hint_at_another_copy
 from hexviz.events.audience import Audience, tell_nobody
 from hexviz.events.by_class import ByClass
 from hexviz.events.config import (
@@ -171,11 +172,17 @@ class ObserverManager(BaseEventManager):
             failed=self._lossless_failed,
         )
         self._desk.serve(ByClass(audience.row))
-        self.tellers = ByClass(audience.teller if self._late is None else self._teller_when_closed)
+        self.tellers = ByClass(partial(self._teller, audience) if self._late is None else self._teller_when_closed)
         if self._desk.idle():
             for entry in entries:
                 if len(entry.tallies) > TALLIES_KEPT:
                     entry.sum_up()
+
+    def _teller(self, audience: Audience, event_class: type[Event]) -> Callable[[Event], None]:
+        hint = hint_at_another_copy(event_class, Event)
+        if hint:  # those who are registered for its class would not hear it, and nobody would know
+            raise MixedVersionsError(f"{event_class.__qualname__} is no event{hint}")
+        return audience.teller(event_class)
 
     def _teller_when_closed(self, event_class: type[Event]) -> Callable[[Event], None]:
         return tell_nobody if issubclass(event_class, (ObserverFailed, EventsDropped)) else self._count_late
