@@ -33,9 +33,9 @@ class MixedVersionsError(HexvizError, TypeError):
 
 def hint_at_another_copy(cls: type, ours: type) -> str:
     """What to add to a message that ``cls`` is not ``ours``, where it looks so much like it; else nothing."""
-    twins = (base for base in cls.__mro__ if base is not ours)
-    if any((twin.__module__, twin.__qualname__) == (ours.__module__, ours.__qualname__) for twin in twins):
-        return " of this copy of hexviz: two versions are loaded. Restart the kernel (the process) after an upgrade"
+    for base in cls.__mro__:
+        if base is not ours and base.__qualname__ == ours.__qualname__ and base.__module__ == ours.__module__:
+            return " of this copy of hexviz: two versions are loaded. Restart the kernel (the process) after an upgrade"
     return ""
 
 

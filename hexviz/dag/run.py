@@ -194,6 +194,7 @@ class Run(Work):
     def close(self) -> None:
         """Send the threads of this run home."""
         self._threads.close()
+        self._launchers.clear()  # they may be methods of this run: without them it goes, and its results, at once
         if self._beating is not None:
             self._beating.cancel()
 
@@ -217,7 +218,9 @@ class Run(Work):
         task.add_done_callback(self._worker_done)
 
     def _worker_done(self, task: asyncio.Task[None]) -> None:
-        if not self._workers.pop(task).began:
+        place = self._workers.pop(task)
+        place.stepper = None  # the two hold each other, and the results
+        if not place.began:
             self._spare = False
         error = None if task.cancelled() else task.exception()
         if error is not None and self.fatal is None:

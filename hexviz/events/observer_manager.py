@@ -82,7 +82,7 @@ class ObserverManager(BaseEventManager):
         self._crew = Crew(max_workers=max_sync_workers, call_timeout_s=observer_timeout)
         self._desk = Desk(self)
         self._lag = LagWatch(self)
-        self._news = News(self.notify_nowait)
+        self._news = News(self._tell_news)
         self.blocking: tuple[ObserverEntry, ...] = ()
         """Those with ``overflow="block"``: an emitter on an event loop calls :meth:`make_room` before it goes on."""
         self._late: int | None = None  # how many events were told since close(); None while open
@@ -220,7 +220,7 @@ class ObserverManager(BaseEventManager):
         """Tell the observers of ``event``. Idle async observers are started at once, none is waited for."""
         if self.blocking:
             await self.make_room()
-        self.tellers[type(event)](event)
+        self.notify_nowait(event)
         self._desk.work_off()
 
     def notify_nowait(self, event: Event) -> None:
@@ -300,6 +300,9 @@ class ObserverManager(BaseEventManager):
         if first:
             news = f"observer {suspect.id!r} held up everything else for over {LAG_S:g} s: let it await, or be quick"
             self.failed(suspect, suspect.now, LoopBlockedError(news))
+
+    def _tell_news(self, event: Event) -> None:
+        self.notify_nowait(event)  # as it is at the time: a replay puts another in its place
 
     def publish_reports(self, run_id: str | None = None) -> None:
         """Tell now what is still held back about failures and drops (of one run)."""
