@@ -20,6 +20,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from hexviz.events.by_class import ByClass
+from hexviz.events.own_loop import loop_in_a_thread
 from hexviz.events.rows import NAMED, NOBODY, Addressed, Row
 from hexviz.events.stepping import Continued
 from hexviz.events.teller import Teller
@@ -79,6 +80,7 @@ class Desk:
 
     def forget(self) -> None:
         """A forked child has none of its parent's loops: what was queued stays with the parent."""
+        self._lock = threading.RLock()  # a thread that is not there any more may have held it
         self._let_go()
         self.loop = self._thread = None
 
@@ -100,17 +102,10 @@ class Desk:
         if self.loop is not None and self.loop.is_running():
             return self.loop
         self._forget_loop()
-        self.loop = running or self._own_loop()
-        return self.loop
-
-    def _own_loop(self) -> asyncio.AbstractEventLoop:
-        loop = asyncio.new_event_loop()
-        started = threading.Event()
-        loop.call_soon(started.set)
-        self._thread = threading.Thread(target=_run_loop, args=(loop,), name="hexviz-observer-loop", daemon=True)
-        self._thread.start()
-        started.wait()
-        return loop
+        if running is None:
+            running, self._thread = loop_in_a_thread("hexviz-observer-loop")
+        self.loop = running
+        return running
 
     def _forget_loop(self) -> None:
         """The loop does not run. Who waits on it goes on when it does again; on a closed one nobody ever does."""
@@ -428,15 +423,3 @@ def _forget_loops() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget_loops)
-
-
-def _run_loop(loop: asyncio.AbstractEventLoop) -> None:
-    asyncio.set_event_loop(loop)
-    try:
-        loop.run_forever()
-    finally:
-        pending = asyncio.all_tasks(loop)
-        for task in pending:
-            task.cancel()
-        loop.run_until_complete(asyncio.gather(*pending, return_exceptions=True))
-        loop.close()
