@@ -233,23 +233,36 @@ class Desk:
         self._row, self._batch = row, batch
         self._rest, self._events = iter(row.calls), iter(batch[1:])
 
+    # The hot loops: written out, kept whole. One event is told in line, because `notify` pays for it.
     async def _tell(self) -> None:
         while self._batch or ((self.inbox or self._batches) and self._next_batch()):
-            told = len(self._batch)
-            own = await (self._tell_batch() if told > 1 else self._tell_event())
+            told, row, own = len(self._batch), self._row, None
+            if told > 1:
+                own = await self._tell_batch()
+            else:
+                rest, event, failed = self._rest, self._batch[0], False
+                for entry, call in rest:
+                    if entry.held and entry.kept_back(event):
+                        entry.counted -= 1
+                        continue
+                    try:
+                        await call(event)
+                    except BaseException as error:  # noqa: BLE001 - an observer may raise anything
+                        failed = self._failed_in_row(entry, event, error, rest)
+                if self._rest is not rest:
+                    own = self._own(entry, failed=failed)
             if own is not None:  # it had to wait, so this coroutine is its own by now
                 await self.work_off_backlog(own)
                 return
-            tally = self._row.tally
-            if tally is not None:
-                tally.told += told
+            if row.tally is not None:
+                row.tally.told += told
             else:
-                self._row.count_each(told)
+                row.count_each(told)
             self._batch = []
         self._row = NOBODY
 
-    # The hot loops: written out, kept whole. Both return the observer that had to wait.
     async def _tell_batch(self) -> ObserverEntry | None:
+        """Tell more than one event; the observer that had to wait."""
         rest, batch = self._rest, self._batch
         for entry, call in rest:
             events = self._events = iter(batch)
@@ -260,24 +273,11 @@ class Desk:
                     continue
                 try:
                     await call(event)
-                except BaseException as error:  # noqa: BLE001 - an observer may raise anything
+                except BaseException as error:  # noqa: BLE001 - as above
                     failed = self._failed_in_row(entry, event, error, rest)
             if self._rest is not rest:
                 return self._own(entry, failed=failed)
         return None
-
-    async def _tell_event(self) -> ObserverEntry | None:
-        rest, event = self._rest, self._batch[0]
-        failed = False
-        for entry, call in rest:
-            if entry.held and entry.kept_back(event):
-                entry.counted -= 1
-                continue
-            try:
-                await call(event)
-            except BaseException as error:  # noqa: BLE001 - as above
-                failed = self._failed_in_row(entry, event, error, rest)
-        return None if self._rest is rest else self._own(entry, failed=failed)
 
     async def work_off_backlog(self, entry: ObserverEntry) -> None:
         """Tell an observer, to whom somebody else's row no longer comes, what gathered while it waited."""
