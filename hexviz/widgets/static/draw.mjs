@@ -103,7 +103,7 @@ function workerNames({ store, shownTo }, bands) {
 }
 
 /** From the moment at which a worker was found dead its lanes are crossed out. */
-function drawLost(pen, { store, shownTo, width, lanesBy, hatches }, plan) {
+function drawLost(pen, { store, shownTo, width, lanesBy, hatches: { queue } }, plan) {
   if (lanesBy !== "worker") return;
   for (const [code, at] of store.lost) {
     const [band, x] = [plan.bands.get(code), Math.max(plan.x(at), GUTTER)];
@@ -113,7 +113,7 @@ function drawLost(pen, { store, shownTo, width, lanesBy, hatches }, plan) {
     pen.globalAlpha = 0.13;
     pen.fillRect(x, band.y, width - x, band.h);
     pen.globalAlpha = 0.5;
-    pen.fillStyle = pen.createPattern(hatches.queue, "repeat");
+    pen.fillStyle = pen.createPattern(queue, "repeat");
     pen.fillRect(x, band.y, width - x, band.h);
     pen.globalAlpha = 1;
   }
