@@ -59,6 +59,7 @@ class Copier:
         self._store = weakref.ref(store)
         self._name = f"hexviz store {store.where} copies"
         self._due: dict[str, None] = {}
+        self._at: str | None = None
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._closing = threading.Event()
@@ -71,6 +72,12 @@ class Copier:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
                 self._thread.start()
+
+    def forget(self, run_id: str) -> None:
+        """Somebody else makes the copy of this run: do not begin it, or leave it."""
+        with self._lock:
+            self._due.pop(run_id, None)
+            self._at = None if self._at == run_id else self._at
 
     def close(self, timeout: float = LATE_S) -> None:
         """Make what is due at once, as far as ``timeout`` seconds reach, and end. Twice is fine."""
@@ -91,12 +98,13 @@ class Copier:
     def _next(self) -> str | None:
         """The next run that is due; None where the thread is to end."""
         with self._lock:
+            self._at = None
             if self._due and time.monotonic() < self._deadline:
-                run_id = next(iter(self._due))
-                del self._due[run_id]
-                return run_id
-            self._thread = None
-            return None
+                self._at = next(iter(self._due))
+                del self._due[self._at]
+            else:
+                self._thread = None
+            return self._at
 
     def _paced(self, pages: Iterable[bytes]) -> Iterator[bytes]:
         """Pages, while nothing is written; everybody else goes first."""
@@ -108,7 +116,7 @@ class Copier:
     def _wait_for_quiet(self) -> None:
         while (left := self._busy_s()) > 0 and not self._closing.wait(left):
             pass
-        if time.monotonic() > self._deadline:
+        if time.monotonic() > self._deadline or self._at is None:
             raise _LateError
 
     def _busy_s(self) -> float:
@@ -118,4 +126,4 @@ class Copier:
 
 
 class _LateError(Exception):
-    """The store was closed, and the time that was left is over."""
+    """The store was closed and the time that was left is over, or somebody else makes the copy."""

@@ -253,6 +253,7 @@ class Store(Closing, ABC):
         made_of, parts = self._copy_of(run_id)
         found = None if parts is None else self._recordings.from_columns(parts)
         if found is None:
+            self._copier.forget(run_id)
             found = self._recordings.from_pages(self.pages(run_id))
             if self._writer.is_here:
                 self._keep_copy(run_id, made_of, found.to_columns())

@@ -85,6 +85,18 @@ def test_a_store_copies_a_run_that_no_recorder_and_no_reader_has_copied(store, m
     assert from_the_copy(store) == records(run)
 
 
+def test_a_reader_that_copies_does_the_work_of_the_store(store, monkeypatch):
+    monkeypatch.setattr(copying, "QUIET_S", 0.05)
+    kept(store, contract_run(nodes=5))
+    assert store._copier._thread is not None
+    store.recording("run-1")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(type(store), "pages", lambda *_: pytest.fail("the pages were read again"))
+        while (thread := store._copier._thread) is not None:
+            thread.join(20)
+    assert count(store) == 1
+
+
 def test_a_store_that_closes_makes_the_copies_that_are_due(tmp_path):
     with hexviz.open_store(tmp_path / "runs.db") as store:
         for run_id in ("run-1", "run-2"):
