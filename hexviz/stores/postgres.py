@@ -193,6 +193,11 @@ class PostgresStore(Store):
 
     _keeps_copies = True
 
+    def leave_copy(self, run_id: str, paced: Callable[[Iterator[bytes]], Iterator[bytes]]) -> None:
+        """As of every store; not while records wait in the spool, since the server is then away."""
+        if self._spooled is None or not self._spooled.waiting:
+            super().leave_copy(run_id, paced)
+
     def _copy_of(self, run_id: str) -> tuple[bytes, list[bytes] | None]:
         if (key := self._row_of(run_id)) is None:
             return b"", None
