@@ -1,8 +1,8 @@
 """StateTimeline: the state of a run at any moment, from one fold of its events.
 
-While the events are folded, every change of a row is written down once, with the number of the event that made it and
-of the one that made the next change of the same row. The state after event n is then a selection of whole columns
-(first change up to n, next change after n), so no event is read or folded again, and a jump costs what a step costs.
+While the events are folded, every change of a row is written down once, with the number of the event that made it. The
+state after event n is then a selection of whole columns (of each row the last change up to n), so no event is read or
+folded again, and a jump costs what a step costs.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class StateTimeline:
         self._state = RunState(run_id)
         self._seqs = array("q")
         self._ms = array("d")
-        self._rows = _Changes("B", "d", "d")
+        self._rows = _Changes("B", "d", "d", "d", "I")
         self._nodes = _Changes("B", "d")
         self._waves = _Changes("I", "I", "d", "d")
         self._wave_place: dict[int, int] = {}
@@ -115,7 +115,8 @@ class StateTimeline:
             note_seq(state.seq)
             note_ms(state.last_ms)
             for row in changed_rows if len(changed_rows) < _SEVERAL else sorted(changed_rows):
-                note_row((count, row, rows.status[row], rows.end_ms[row], rows.backoff_ms[row]))
+                start_ms, end_ms = rows.start_ms[row], rows.end_ms[row]
+                note_row((count, row, rows.status[row], start_ms, end_ms, rows.backoff_ms[row], rows.worker[row]))
             for node in changed_nodes if len(changed_nodes) < _SEVERAL else sorted(changed_nodes):
                 note_node((count, node, nodes.status[node], nodes.settled_ms[node]))
             if type(event) not in _OF_ATTEMPTS or state.changed_waves or count == 1:
@@ -185,6 +186,7 @@ class StateTimeline:
         then.decisions = self._state.decisions[: bisect_right(self._decided, count)]
         then.failures = self._state.failures[: bisect_right(self._failed, count)]
         then.calls = self._calls_after(count)
+        then.workers = self._state.workers.after(count)
         return then
 
     def _fill_nodes(self, then: PastState, count: int) -> None:
@@ -204,11 +206,12 @@ class StateTimeline:
         then.counts = np.bincount(np.frombuffer(status, np.uint8) if size else [], minlength=len(STATUSES)).tolist()
 
     def _fill_attempts(self, then: PastState, count: int) -> None:
-        status, end_ms, backoff_ms = self._rows.after(count)
+        status, start_ms, end_ms, backoff_ms, worker = self._rows.after(count)
         source, rows, size = self._state.attempts, then.attempts, len(status)
-        for name in ("node", "attempt", "lane", "ready_ms", "start_ms"):
+        for name in ("node", "attempt", "lane", "ready_ms"):
             setattr(rows, name, getattr(source, name)[:size])
-        rows.status, rows.end_ms, rows.backoff_ms = status, end_ms, backoff_ms
+        rows.status, rows.start_ms, rows.end_ms = status, start_ms, end_ms
+        rows.backoff_ms, rows.worker = backoff_ms, worker
 
     def _calls_after(self, count: int) -> list[Call]:
         size = bisect_right(self._called, count)
