@@ -15,7 +15,7 @@ from hexviz.events.schema import from_record
 from hexviz.stores.copying import MOST, Copier, is_long
 from hexviz.stores.errors import RunNotFoundError, StoreCorruptError, StoreError, StoreWriteError
 from hexviz.stores.run_info import Problem, RunInfo
-from hexviz.stores.segments import Segment, is_whole, open_segment
+from hexviz.stores.segments import Opened, Segment, is_whole, open_segment
 from hexviz.stores.writer import Given, Log, Writer
 
 if TYPE_CHECKING:
@@ -293,6 +293,10 @@ class Store(Closing, ABC):
     def idle_s(self) -> float:
         """For how long nothing has been written here, in seconds."""
         return 0.0 if self._writer.queued else time.monotonic() - self._writer.wrote_at
+
+    def opened(self, run_id: str) -> Iterator[Opened]:
+        """Of each segment of a run what is whole of it, and the numbers of what is not; never an error for damage."""
+        return (open_segment(run_id, segment) for segment in self._segments(run_id, None))
 
     def _opened(self, run_id: str, segment: Segment, *, skip: bool) -> Any:
         opened = open_segment(run_id, segment)
