@@ -152,7 +152,9 @@ class WindowsLocks:
         import fcntl
 
         assert (mode, os.lseek(handle, 0, os.SEEK_CUR)) == (WindowsLocks.LK_NBLCK, 2**31 - 2)
-        place = struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_CUR, 0, count, 0)
+        only_reads = fcntl.fcntl(handle, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY
+        kind = fcntl.F_RDLCK if only_reads else fcntl.F_WRLCK  # Linux wants a handle that writes for the other
+        place = struct.pack("hhqqi4x", kind, os.SEEK_CUR, 0, count, 0)
         fcntl.fcntl(handle, fcntl.F_OFD_SETLK, place)
 
 
