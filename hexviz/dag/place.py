@@ -7,11 +7,10 @@ from types import CoroutineType, coroutine
 from typing import TYPE_CHECKING, Any
 
 from hexviz.dag.current import CURRENT
+from hexviz.events.stepping import Continued
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
-
-    from hexviz.events.stepping import Continued
+    from collections.abc import Callable, Coroutine, Generator
 
 DONE: Any = object()
 """What the first step of a node gives where it never waited."""
@@ -104,3 +103,16 @@ def _stepping(place: Place, initial_input: Any, results: list[Any]) -> Generator
 
 def _steps_of(awaitable: Any) -> Any:
     return awaitable.__await__() if hasattr(awaitable, "__await__") else awaitable
+
+
+async def abandonable(coroutine: Coroutine[Any, Any, Any], place: Place) -> Any:
+    """Await ``coroutine`` in such a way that the end of the run can let go of it: AbandonedError."""
+    try:
+        waiting_on = coroutine.send(None)
+    except StopIteration as done:
+        return done.value
+    place.stay(Continued(coroutine, waiting_on), None)
+    try:
+        return await place.continued  # type: ignore[misc]
+    finally:
+        place.leave()

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import msgspec
 
+from hexviz.errors import hint_at_another_copy
 from hexviz.events.config import DEFAULT_HANDLER_TIMEOUT
 from hexviz.events.events import Event, Vote
 from hexviz.events.models import PROCEED, ControlResponse, ControlSignal, ExecutionContext, HandlerMetadata
@@ -418,7 +419,8 @@ class _Overrun:
 
 def _problem_with(response: Any) -> str:
     if not isinstance(response, ControlResponse):
-        return f"answered with {type(response).__name__}, not a ControlResponse"
+        hint = hint_at_another_copy(type(response), ControlResponse)
+        return f"answered with {type(response).__name__}, not a ControlResponse{hint}"
     if not isinstance(response.signal, ControlSignal):
         return f"answered with the signal {type(response.signal).__name__}, not a ControlSignal"
     return ""

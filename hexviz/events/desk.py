@@ -20,6 +20,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from hexviz.events.by_class import ByClass
+from hexviz.events.own_loop import loop_in_a_thread
 from hexviz.events.rows import NAMED, NOBODY, Addressed, Row
 from hexviz.events.stepping import Continued
 from hexviz.events.teller import Teller
@@ -34,10 +35,7 @@ _BURST = 256
 _BATCH = 1024
 _ROW = operator.itemgetter(0)
 _DONE: Any = object()
-
-
-def _named(given: Any) -> tuple[Row, Event]:
-    return given.row, given.event
+_NOTHING: Any = iter(())
 
 
 class Desk:
@@ -82,16 +80,9 @@ class Desk:
 
     def forget(self) -> None:
         """A forked child has none of its parent's loops: what was queued stays with the parent."""
+        self._lock = threading.RLock()  # a thread that is not there any more may have held it
         self._let_go()
         self.loop = self._thread = None
-
-    def put_back(self, entry: ObserverEntry) -> None:
-        """Its teller ended for another reason than that all is told: somebody else tells ``entry`` what waits."""
-        waiting = entry.all_in_line()
-        if waiting:
-            self._batches.appendleft((Row((entry,)), waiting))
-            self.awake = True
-            self._call_teller()
 
     def wake(self) -> None:
         """Something came into an inbox that nobody was about to look into; from any thread."""
@@ -111,17 +102,10 @@ class Desk:
         if self.loop is not None and self.loop.is_running():
             return self.loop
         self._forget_loop()
-        self.loop = running or self._own_loop()
-        return self.loop
-
-    def _own_loop(self) -> asyncio.AbstractEventLoop:
-        loop = asyncio.new_event_loop()
-        started = threading.Event()
-        loop.call_soon(started.set)
-        self._thread = threading.Thread(target=_run_loop, args=(loop,), name="hexviz-observer-loop", daemon=True)
-        self._thread.start()
-        started.wait()
-        return loop
+        if running is None:
+            running, self._thread = loop_in_a_thread("hexviz-observer-loop")
+        self.loop = running
+        return running
 
     def _forget_loop(self) -> None:
         """The loop does not run. Who waits on it goes on when it does again; on a closed one nobody ever does."""
@@ -167,7 +151,7 @@ class Desk:
         if loop is None or loop is not self.loop or self._working:
             return
         caller = asyncio.current_task(loop)
-        while self._has_work():
+        while self.inbox or self._batches or self._batch:
             teller = self._ready_teller()
             if caller is not None:
                 _leave_task(loop, caller)
@@ -216,43 +200,69 @@ class Desk:
 
     def _next_batch(self) -> bool:
         """Take the next events that the same observers hear; False where there are none."""
-        if not self._batches and self.inbox:
-            self._sort()
-        if not self._batches:
-            self._row = NOBODY
-            return False
-        self._begin_batch(*self._batches.popleft())
-        return True
+        with self._lock:
+            if len(self.inbox) == 1 and not self._batches:
+                event: Any = self.inbox.pop()
+                row = self._rows[type(event)]
+                if row is NAMED:
+                    event, row = event
+                self._row, self._batch, self._rest, self._events = row, [event], iter(row.calls), _NOTHING
+                return True
+            if not self._batches:
+                self._sort()
+            if self._batches:
+                self._begin_batch(*self._batches.popleft())
+                return True
+        return False
 
     def _sort(self) -> None:
-        """Put what lies first in the inbox into batches."""
-        with self._lock:
-            row_of: ByClass[Any] = self._rows
-            taken: list[Any] = self.inbox[:_BATCH]
-            del self.inbox[:_BATCH]
-            rows = [row_of[type(event)] for event in taken]
-            if taken and rows[0] is not NAMED and rows.count(rows[0]) == len(rows):
-                self._batches.append((rows[0], taken))
-                return
-            pairs = [_named(given) if row is NAMED else (row, given) for row, given in zip(rows, taken, strict=True)]
-            self._batches.extend((row, [event for _, event in group]) for row, group in groupby(pairs, _ROW))
+        """Put what lies first in the inbox into batches; with the lock held."""
+        row_of: ByClass[Any] = self._rows
+        taken: list[Any] = self.inbox[:_BATCH]
+        del self.inbox[:_BATCH]
+        rows = list(map(row_of.__getitem__, map(type, taken)))
+        if taken and rows[0] is not NAMED and rows.count(rows[0]) == len(rows):
+            self._batches.append((rows[0], taken))
+            return
+        pairs = [
+            (given.row, given.event) if row is NAMED else (row, given) for row, given in zip(rows, taken, strict=True)
+        ]
+        self._batches.extend((row, [event for _, event in group]) for row, group in groupby(pairs, _ROW))
 
     def _begin_batch(self, row: Row, batch: list[Event]) -> None:
         self._row, self._batch = row, batch
         self._rest, self._events = iter(row.calls), iter(batch[1:])
 
+    # The hot loops: written out, kept whole. One event is told in line, because `notify` pays for it.
     async def _tell(self) -> None:
-        while self._batch or self._next_batch():
-            told = len(self._batch)
-            own = await (self._tell_batch() if told > 1 else self._tell_event())
+        while self._batch or ((self.inbox or self._batches) and self._next_batch()):
+            told, row, own = len(self._batch), self._row, None
+            if told > 1:
+                own = await self._tell_batch()
+            else:
+                rest, event, failed = self._rest, self._batch[0], False
+                for entry, call in rest:
+                    if entry.held and entry.kept_back(event):
+                        entry.counted -= 1
+                        continue
+                    try:
+                        await call(event)
+                    except BaseException as error:  # noqa: BLE001 - an observer may raise anything
+                        failed = self._failed_in_row(entry, event, error, rest)
+                if self._rest is not rest:
+                    own = self._own(entry, failed=failed)
             if own is not None:  # it had to wait, so this coroutine is its own by now
-                await self._work_off_backlog(own)
+                await self.work_off_backlog(own)
                 return
-            self._row.count(told)
+            if row.tally is not None:
+                row.tally.told += told
+            else:
+                row.count_each(told)
             self._batch = []
+        self._row = NOBODY
 
-    # The hot loops: written out, kept whole. Both return the observer that had to wait.
     async def _tell_batch(self) -> ObserverEntry | None:
+        """Tell more than one event; the observer that had to wait."""
         rest, batch = self._rest, self._batch
         for entry, call in rest:
             events = self._events = iter(batch)
@@ -263,26 +273,14 @@ class Desk:
                     continue
                 try:
                     await call(event)
-                except BaseException as error:  # noqa: BLE001 - an observer may raise anything
+                except BaseException as error:  # noqa: BLE001 - as above
                     failed = self._failed_in_row(entry, event, error, rest)
             if self._rest is not rest:
                 return self._own(entry, failed=failed)
         return None
 
-    async def _tell_event(self) -> ObserverEntry | None:
-        rest, event = self._rest, self._batch[0]
-        failed = False
-        for entry, call in rest:
-            if entry.held and entry.kept_back(event):
-                entry.counted -= 1
-                continue
-            try:
-                await call(event)
-            except BaseException as error:  # noqa: BLE001 - as above
-                failed = self._failed_in_row(entry, event, error, rest)
-        return None if self._rest is rest else self._own(entry, failed=failed)
-
-    async def _work_off_backlog(self, entry: ObserverEntry) -> None:
+    async def work_off_backlog(self, entry: ObserverEntry) -> None:
+        """Tell an observer, to whom somebody else's row no longer comes, what gathered while it waited."""
         loop = asyncio.get_running_loop()
         while (event := entry.next_in_line()) is not None:
             entry.now, entry.started = event, loop.time()
@@ -425,15 +423,3 @@ def _forget_loops() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget_loops)
-
-
-def _run_loop(loop: asyncio.AbstractEventLoop) -> None:
-    asyncio.set_event_loop(loop)
-    try:
-        loop.run_forever()
-    finally:
-        pending = asyncio.all_tasks(loop)
-        for task in pending:
-            task.cancel()
-        loop.run_until_complete(asyncio.gather(*pending, return_exceptions=True))
-        loop.close()

@@ -60,21 +60,21 @@ class News:
                 return
         self._publish(report)
 
-    def publish(self, run_id: str | None = None) -> None:
-        """Tell now what is still held back (of one run)."""
+    def publish(self, run_id: str | None = None) -> bool:
+        """Tell now what is still held back (of one run); whether there was anything."""
         with self._lock:
             held = [report for report in self._reports.values() if run_id in (None, report[3])]
             if run_id is not None:
                 self._reports = {k: r for k, r in self._reports.items() if r[3] != run_id}
-        for report in held:
-            self._publish(report)
+        told = [self._publish(report) for report in held]
+        return any(told)
 
-    def _publish(self, report: list[Any]) -> None:
+    def _publish(self, report: list[Any]) -> bool:
         kind, observer, reason, run_id, count, first, last, _ = report
         with self._lock:
             report[4], report[5], report[7] = 0, last + 1, time.monotonic()
         if not count:
-            return
+            return False
         if kind is EventsDropped:
             self._log_drops(observer, reason, count)
         emit = self._emitters.get(run_id)
@@ -83,6 +83,7 @@ class News:
             emit(kind, **fields)
         else:
             self._tell(kind(**fields, run_id=run_id))
+        return True
 
     def _log_drops(self, observer: str, reason: str, count: int) -> None:
         now = time.monotonic()

@@ -163,15 +163,6 @@ class ObserverEntry:
             self.set_busy(busy=False)
             return None
 
-    def all_in_line(self) -> list[Event]:
-        """Everything that waited behind the call that ended; nobody waits any more."""
-        with self._lock:
-            waiting = list(self.backlog)
-            self.backlog.clear()
-            self.now = None
-            self.set_busy(busy=False)
-            return waiting
-
     def give_up(self) -> None:
         """The event loop of the call under way was closed: it will not end, nor will what waits behind it be heard."""
         with self._lock:

@@ -9,9 +9,10 @@ import threading
 import time
 import uuid
 from asyncio import _get_running_loop
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self, get_args
 
-from hexviz.errors import RegistrationError, RegistrationTypeError
+from hexviz.errors import MixedVersionsError, RegistrationError, RegistrationTypeError, hint_at_another_copy
 from hexviz.events.audience import Audience, tell_nobody
 from hexviz.events.by_class import ByClass
 from hexviz.events.config import (
@@ -81,7 +82,7 @@ class ObserverManager(BaseEventManager):
         self._crew = Crew(max_workers=max_sync_workers, call_timeout_s=observer_timeout)
         self._desk = Desk(self)
         self._lag = LagWatch(self)
-        self._news = News(self.notify_nowait)
+        self._news = News(self._tell_news)
         self.blocking: tuple[ObserverEntry, ...] = ()
         """Those with ``overflow="block"``: an emitter on an event loop calls :meth:`make_room` before it goes on."""
         self._late: int | None = None  # how many events were told since close(); None while open
@@ -171,11 +172,17 @@ class ObserverManager(BaseEventManager):
             failed=self._lossless_failed,
         )
         self._desk.serve(ByClass(audience.row))
-        self.tellers = ByClass(audience.teller if self._late is None else self._teller_when_closed)
+        self.tellers = ByClass(partial(self._teller, audience) if self._late is None else self._teller_when_closed)
         if self._desk.idle():
             for entry in entries:
                 if len(entry.tallies) > TALLIES_KEPT:
                     entry.sum_up()
+
+    def _teller(self, audience: Audience, event_class: type[Event]) -> Callable[[Event], None]:
+        hint = hint_at_another_copy(event_class, Event)
+        if hint:  # those who are registered for its class would not hear it, and nobody would know
+            raise MixedVersionsError(f"{event_class.__qualname__} is no event{hint}")
+        return audience.teller(event_class)
 
     def _teller_when_closed(self, event_class: type[Event]) -> Callable[[Event], None]:
         return tell_nobody if issubclass(event_class, (ObserverFailed, EventsDropped)) else self._count_late
@@ -294,6 +301,9 @@ class ObserverManager(BaseEventManager):
             news = f"observer {suspect.id!r} held up everything else for over {LAG_S:g} s: let it await, or be quick"
             self.failed(suspect, suspect.now, LoopBlockedError(news))
 
+    def _tell_news(self, event: Event) -> None:
+        self.notify_nowait(event)  # as it is at the time: a replay puts another in its place
+
     def publish_reports(self, run_id: str | None = None) -> None:
         """Tell now what is still held back about failures and drops (of one run)."""
         self._news.publish(run_id)
@@ -317,17 +327,19 @@ class ObserverManager(BaseEventManager):
         return self._desk.idle() and self._crew.idle()
 
     async def flush(self, timeout: float = 5.0) -> bool:  # noqa: ASYNC109 - the contract's signature
-        """Wait until every observer has heard everything; False where ``timeout`` seconds were not enough."""
+        """Wait until every observer has heard everything; False where ``timeout`` seconds were not enough.
+
+        What was still held back about failures and losses is told too, and heard.
+        """
         deadline = time.monotonic() + timeout
-        self._desk.work_off()
-        while not self._idle():
-            if time.monotonic() >= deadline:
-                return False
-            await asyncio.sleep(POLL_S)
+        while True:
             self._desk.work_off()
-        self.publish_reports()
-        self._desk.work_off()
-        return True
+            if not self._idle():
+                if time.monotonic() >= deadline:
+                    return False
+                await asyncio.sleep(POLL_S)
+            elif not self._news.publish():
+                return True
 
     async def close(self, timeout: float = 1.0) -> bool:  # noqa: ASYNC109 - the contract's signature
         """Flush for at most ``timeout`` seconds, then let go of every observer. Closing twice is fine.
@@ -360,9 +372,12 @@ class ObserverManager(BaseEventManager):
         self._desk.work_off()
         same_loop = self._desk.loop is _get_running_loop()
         deadline = time.monotonic() + timeout_s
-        while not (self._crew.idle() and (same_loop or self._desk.idle())) and time.monotonic() < deadline:
-            time.sleep(POLL_S)
-        self.publish_reports()
+        while time.monotonic() < deadline:
+            if not (self._crew.idle() and (same_loop or self._desk.idle())):
+                time.sleep(POLL_S)
+            elif not self._news.publish():
+                return
+        self._news.publish()
 
     async def __aenter__(self) -> Self:
         return self

@@ -33,11 +33,8 @@ class Row:
         self.calls = tuple([(entry, entry.call) for entry in entries])
         self.tally = tally
 
-    def count(self, events: int) -> None:
-        """Everybody in it has been told so many events."""
-        if self.tally is not None:
-            self.tally.told += events
-            return
+    def count_each(self, events: int) -> None:
+        """Everybody in it has been told so many events, where there is no tally."""
         for entry, _ in self.calls:
             entry.counted += events
 

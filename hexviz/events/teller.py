@@ -77,24 +77,30 @@ class Teller:
             self._loop.call_soon(self.task.cancel)
 
     async def _stay(self) -> None:
-        continued = self._continued
-        assert continued is not None  # noqa: S101 - _begin() has set it
         try:
-            await continued
+            while self._continued is not None:
+                self._continued = await self._rest_of(self._continued)
         except AbandonedError:
             pass
         except asyncio.CancelledError:
             self.entry.set_busy(busy=False)  # its loop ends; it may be told on another one
             raise
-        except GeneratorExit as error:
-            if continued.closed:
-                raise
-            self.entry.count_failure(self.entry.now, error)  # the observer raised it, after it had waited
-            self._desk.put_back(self.entry)
         finally:
             if self._timer is not None:
                 self._timer.cancel()
             self._desk.release(self)
+
+    async def _rest_of(self, continued: Continued) -> Continued | None:
+        """Wait until the observer has heard all that waits for it; what is to go on where it broke that off."""
+        try:
+            await continued
+        except GeneratorExit as error:
+            if continued.closed:
+                raise
+            self.entry.count_failure(self.entry.now, error)  # the observer raised it, after it had waited
+            self.entry.started = self._loop.time()
+            return Continued(self._desk.work_off_backlog(self.entry), None)
+        return None
 
     def _watch(self) -> None:
         """Cancel a call that overruns; abandon one that does not care."""

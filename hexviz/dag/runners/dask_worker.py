@@ -64,7 +64,7 @@ class _Line:
 
     async def _begin(self) -> None:
         self.send("start", self._worker.address, self._head.key)
-        line = self._worker.batched_stream
+        line: Any = self._worker.batched_stream
         line.next_deadline = None  # it would wait for more to send
         line.waker.set()
         while line.buffer and not line.closed():  # noqa: ASYNC110 - one or two turns; nothing tells of it
