@@ -324,6 +324,7 @@ class DaskSession:
         """The run has ended."""
         for watch in self._watches:
             watch.cancel()
+        self._done.clear()
         if getattr(self._client, "status", "") == "running":
             with suppress(Exception):
                 self._client.unsubscribe_topic(self._topic)
