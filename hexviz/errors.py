@@ -27,5 +27,17 @@ class RegistrationTypeError(HexvizError, TypeError):
     """A handler, an event type or a topic of the wrong type was given to ``register``."""
 
 
+class MixedVersionsError(HexvizError, TypeError):
+    """An object of another copy of hexviz was given to this one: a kernel that was not restarted after an upgrade."""
+
+
+def hint_at_another_copy(cls: type, ours: type) -> str:
+    """What to add to a message that ``cls`` is not ``ours``, where it looks so much like it; else nothing."""
+    for base in cls.__mro__:
+        if base is not ours and base.__qualname__ == ours.__qualname__ and base.__module__ == ours.__module__:
+            return " of this copy of hexviz: two versions are loaded. Restart the kernel (the process) after an upgrade"
+    return ""
+
+
 class SourceError(HexvizError, ValueError):
     """Input data (a table, a file) lacks something or holds something that cannot be used."""

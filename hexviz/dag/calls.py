@@ -12,7 +12,7 @@ import secrets
 from time import monotonic_ns
 from typing import TYPE_CHECKING, Any, Self
 
-from hexviz.dag.current import CURRENT, CurrentNode
+from hexviz.dag.current import CurrentNode, current_node
 from hexviz.dag.detach import detached
 from hexviz.dag.errors import OrchestratorError
 from hexviz.dag.signals import delay_of, veto
@@ -103,7 +103,7 @@ class _Call:
 
     def _begin(self) -> tuple[CurrentNode, Any]:
         refuse_in_replay(f"{self._what} was called")
-        here = CURRENT.get()
+        here = current_node()
         if here is None:
             msg = (
                 f"{self._what} belongs inside a node: it tells its events in the name of a run. Call it from node code"

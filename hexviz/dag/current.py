@@ -29,4 +29,11 @@ class CurrentNode(msgspec.Struct, frozen=True):
         return self.run.plan.waves[self.index]
 
 
-CURRENT: ContextVar[CurrentNode | None] = ContextVar("hexviz_current_node", default=None)
+CURRENT: ContextVar[tuple[Run, int, int] | None] = ContextVar("hexviz_current_node", default=None)
+"""The fields of a :class:`CurrentNode`: it is set for every attempt, and seldom read."""
+
+
+def current_node() -> CurrentNode | None:
+    """The attempt in whose context this is called; None outside of any."""
+    here = CURRENT.get()
+    return None if here is None else CurrentNode(*here)

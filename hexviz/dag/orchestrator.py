@@ -19,7 +19,7 @@ from hexviz.dag.runners.local import ThreadRunner
 from hexviz.dag.runners.runner import Runner
 from hexviz.dag.signals import decider, mapping_of, veto
 from hexviz.dag.watching import WATCHER
-from hexviz.errors import HexvizError
+from hexviz.errors import HexvizError, hint_at_another_copy
 from hexviz.events.config import NullControlManager, NullObserverManager, get_control_manager, get_observer_manager
 from hexviz.events.control_manager import ControlManager
 from hexviz.events.events import (
@@ -297,9 +297,8 @@ def _manager(given: Any, kind: type[Any], null: type[Any]) -> Any:
     if isinstance(given, null):
         return kind()
     if not isinstance(given, kind):
-        raise OrchestratorSettingError(
-            f"expected a {kind.__name__}, not {type(given).__name__}: subclass {kind.__name__}"
-        )
+        hint = hint_at_another_copy(type(given), kind) or f": subclass {kind.__name__}"
+        raise OrchestratorSettingError(f"expected a {kind.__name__}, not {type(given).__name__}{hint}")
     return given
 
 

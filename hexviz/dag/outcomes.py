@@ -88,6 +88,10 @@ class Outcomes(ABC):
         """Put the node back after a while."""
 
     @abstractmethod
+    def _start_without(self, index: int) -> None:
+        """The node is going to run although results of its parents are missing."""
+
+    @abstractmethod
     def _complete_wave(self, wave: int) -> None:
         """Tell that a wave has ended."""
 
@@ -296,6 +300,8 @@ class Outcomes(ABC):
         if self._lost[child] and not self._may_run(child):
             self._skip_unreachable(child, parent)
             return True
+        if self._lost[child]:
+            self._start_without(child)
         if not self._barrier and not self.stopped:
             self._freed_by[child] = freed_by
             self.ready.append(child)

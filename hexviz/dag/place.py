@@ -7,11 +7,10 @@ from types import CoroutineType, coroutine
 from typing import TYPE_CHECKING, Any
 
 from hexviz.dag.current import CURRENT
+from hexviz.events.stepping import Continued
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
-
-    from hexviz.events.stepping import Continued
+    from collections.abc import Callable, Coroutine, Generator
 
 DONE: Any = object()
 """What the first step of a node gives where it never waited."""
@@ -33,14 +32,14 @@ class Place:
         self._fired = 0
         self._timer: asyncio.TimerHandle | None = None
 
-    def new_step(self) -> Callable[[Any], Any]:
+    def new_step(self, initial_input: Any, results: list[Any]) -> Callable[[Any], Any]:
         """A function that launches a node's code and steps it once, in the context that it is called in.
 
-        It takes ``(here, launch, initial_input, results)`` and returns DONE, with :attr:`result` set, or what the node
+        It takes ``(here, launch)`` and returns DONE, with :attr:`result` set, or what the node
         waits for. It serves one node after the other, because that spares each of them an exception for its result; a
         node that waits, or raises, uses it up.
         """
-        self.stepper = _stepping(self)
+        self.stepper = _stepping(self, initial_input, results)
         next(self.stepper)
         return self.stepper.send  # type: ignore[no-any-return]
 
@@ -91,10 +90,11 @@ class Place:
 
 
 @coroutine
-def _stepping(place: Place) -> Generator[Any, Any, None]:
+def _stepping(place: Place, initial_input: Any, results: list[Any]) -> Generator[Any, Any, None]:
+    enter = CURRENT.set
     while True:
-        here, launch, initial_input, results = yield DONE
-        CURRENT.set(here)
+        here, launch = yield DONE
+        enter(here)
         steps = launch(initial_input, results)
         place.result = yield from (steps if type(steps) is CoroutineType else _steps_of(steps))  # type: ignore[misc]
         if place.continued is not None:
@@ -103,3 +103,16 @@ def _stepping(place: Place) -> Generator[Any, Any, None]:
 
 def _steps_of(awaitable: Any) -> Any:
     return awaitable.__await__() if hasattr(awaitable, "__await__") else awaitable
+
+
+async def abandonable(coroutine: Coroutine[Any, Any, Any], place: Place) -> Any:
+    """Await ``coroutine`` in such a way that the end of the run can let go of it: AbandonedError."""
+    try:
+        waiting_on = coroutine.send(None)
+    except StopIteration as done:
+        return done.value
+    place.stay(Continued(coroutine, waiting_on), None)
+    try:
+        return await place.continued  # type: ignore[misc]
+    finally:
+        place.leave()

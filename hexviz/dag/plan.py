@@ -43,6 +43,7 @@ class Plan:
             bind(spec, parents, ports) for spec, parents in zip(self.specs, self.parents, strict=True)
         ]
         self.asynchronous: list[bool] = [is_async(spec.fn) for spec in self.specs]
+        self.sync: list[int] = [i for i, asynchronous in enumerate(self.asynchronous) if not asynchronous]
         self.out_models: list[Any] = [spec.out_model for spec in self.specs]
         self.launchers: list[Launcher] = [
             _launcher(spec.fn, binding) for spec, binding in zip(self.specs, self.bindings, strict=True)

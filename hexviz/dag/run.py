@@ -1,66 +1,42 @@
-"""One run of one graph: the loop that starts nodes, asks control, and tells observers.
+"""One run of one graph: its life, from its first event to its last.
 
 Ready nodes wait in a deque. A *worker* is a task that takes one node after the other, and so runs on with the child
-that its last node made ready. Whenever more is ready than one worker can do, one spare worker is put on the loop; it
-only gets to run when a node really waits, so nodes that never wait cost no task. Each node's coroutine is stepped in a
-context of its own, inside its worker's task: context variables stay with the node, and ``asyncio.timeout`` and task
-groups work in it.
+that its last node made ready (:mod:`hexviz.dag.work`). Whenever more is ready than one worker can do, one spare worker
+is put on the loop; it only gets to run when a node really waits, so nodes that never wait cost no task.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
 import sys
-from contextvars import copy_context
-from functools import partial
 from time import monotonic_ns
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from hexviz.dag.binding import MISSING
-from hexviz.dag.current import CURRENT, CurrentNode
-from hexviz.dag.detach import CONTAINERS, detached
-from hexviz.dag.errors import NodeTimeoutError, NodeVetoedError, OrchestratorError
-from hexviz.dag.outcomes import Freed, Outcomes
-from hexviz.dag.place import DONE, Place
-from hexviz.dag.runners.attempt import Attempt
-from hexviz.dag.signals import delay_of, mapping_of, veto
-from hexviz.dag.waves import CANCELLED, FAILED, OPEN, RUNNING, SUCCEEDED, WAITING
-from hexviz.events.asking import NO_OBJECTION, Begun, Decision
-from hexviz.events.events import (
-    Event,
-    NodeCancelled,
-    NodeCompleted,
-    NodeFailed,
-    NodeStarted,
-    WaveCompleted,
-    WaveStarted,
-    utc_now,
-)
-from hexviz.events.models import ControlSignal, ExecutionContext
-from hexviz.events.stepping import AbandonedError, Continued
+from hexviz.dag.errors import OrchestratorError
+from hexviz.dag.outcomes import Freed
+from hexviz.dag.place import Place, abandonable
+from hexviz.dag.waves import RUNNING, SUCCEEDED, WAITING
+from hexviz.dag.work import Work
+from hexviz.events.stepping import AbandonedError
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
     from hexviz.dag.orchestrator import Settings
-    from hexviz.dag.plan import Launcher, Plan
+    from hexviz.dag.plan import Plan
     from hexviz.dag.runners.local import ThreadRunner
-    from hexviz.dag.runners.runner import Runner, Session
+    from hexviz.dag.runners.runner import Runner
+    from hexviz.events.asking import Decision
     from hexviz.events.control_manager import ControlManager
+    from hexviz.events.events import Event
     from hexviz.events.observer_manager import ObserverManager
 
-
-_log = logging.getLogger("hexviz.dag")
-_CATCH_UP_EVERY = 31
-_LAG_NS = 100_000_000
-_FRESH_NS = 10_000
-"""For so long a reading of the wall clock is good for the next event too: it costs as much as the event itself."""
 _PAUSE_S = 0.01
 _BEAT_S = 0.2
 
 
-class Run(Outcomes):
+class Run(Work):
     """The workers of one run. Lives on one event loop; :meth:`emit` is for any thread."""
 
     def __init__(
@@ -75,29 +51,23 @@ class Run(Outcomes):
         threads: ThreadRunner,
         runner: Runner | None = None,
     ) -> None:
-        super().__init__(plan, run_id=run_id, observers=observers, control=control, settings=settings)
+        super().__init__(
+            plan,
+            run_id=run_id,
+            observers=observers,
+            control=control,
+            settings=settings,
+            threads=threads,
+            runner=runner,
+        )
         self.initial_input = initial_input
         self.loop = asyncio.get_running_loop()
-        self.context = ExecutionContext(plan.name, run_id=run_id)
-        self._threads = threads
-        self._runner = runner
-        self._session: Session | None = None
-        self._away: dict[int, Attempt] = {}
-        self._facts, self._launchers = plan.facts, plan.launchers
-        self._asynchronous, self._out_models = plan.asynchronous, plan.out_models
-        if runner is not None:
-            self._facts = [(*facts[:3], runner.label) for facts in plan.facts]
-            self._launchers, self._asynchronous = [self._elsewhere] * len(plan), [True] * len(plan)
-            if runner.keeps_results:  # what is here only stands for them: the worker checks them
-                self._out_models = [None] * len(plan)
         self._timers: set[asyncio.TimerHandle] = set()
         self._workers: dict[asyncio.Task[None], Place] = {}
         self._spare = False
         self._held = False
-        self._burst = 2 * settings.max_concurrent_nodes + 2  # events that nodes under way may yet tell
+        self._burst = 2 * settings.max_concurrent_nodes + 2
         self._asking: Place | None = None
-        self._timestamp = utc_now()
-        self._fresh_until = 0
         self._finished: asyncio.Future[None] = self.loop.create_future()
         self._beating: asyncio.TimerHandle | None = None
         if "ipykernel" in sys.modules:
@@ -157,7 +127,7 @@ class Run(Outcomes):
         if not self.control.asks(type(started)):
             return None
         place = self._asking = Place(self.settings.cancel_grace_s)
-        asking = _abandonable(self.ask_until_answered(started, self.context), place)
+        asking = abandonable(self.ask_until_answered(started, self.context), place)
         place.task = asyncio.Task(asking, loop=self.loop)
         try:
             return await asyncio.shield(place.task)
@@ -224,6 +194,7 @@ class Run(Outcomes):
     def close(self) -> None:
         """Send the threads of this run home."""
         self._threads.close()
+        self._launchers.clear()  # they may be methods of this run: without them it goes, and its results, at once
         if self._beating is not None:
             self._beating.cancel()
 
@@ -247,7 +218,9 @@ class Run(Outcomes):
         task.add_done_callback(self._worker_done)
 
     def _worker_done(self, task: asyncio.Task[None]) -> None:
-        if not self._workers.pop(task).began:
+        place = self._workers.pop(task)
+        place.stepper = None  # the two hold each other, and the results
+        if not place.began:
             self._spare = False
         error = None if task.cancelled() else task.exception()
         if error is not None and self.fatal is None:
@@ -258,261 +231,6 @@ class Run(Outcomes):
         if self.ready and not self.stopped:
             self._add_worker()
         self._check_finished()
-
-    # The life of every node passes here, from its start to its end, in one line: written once, kept whole. What is
-    # seldom (somebody waits, objects or fails) stands below.
-    async def _work(self, place: Place) -> None:  # noqa: C901, PLR0912, PLR0915 - see above
-        self._spare = False
-        place.began = True
-        plan, ready, results, status, attempts = self.plan, self.ready, self.results, self.status, self.attempts
-        facts, launchers, asynchronous, out_models = self._facts, self._launchers, self._asynchronous, self._out_models
-        observers, control, held_starts, freed_by = self.observers, self.control, self._held_starts, self._freed_by
-        gates, waves, lost, seqs = self.waves.gates, plan.waves, self._lost, self._seq
-        left, unmet, children, barrier = self.waves.left, self._unmet, plan.children, self._barrier
-        run_id, pipeline, contexts = self.run_id, plan.name, self._contexts
-        notify, take_turn, end_turn = observers.notify_nowait, self._lock.acquire, self._lock.release
-        away = self._away
-        rows, check_start, check_end = self._checks()
-        step = place.new_step()
-        while ready and not self._held:
-            index = ready.popleft()
-            if ready and not self._spare:
-                self._add_worker()
-            if not index & _CATCH_UP_EVERY:
-                observers.catch_up()
-            if observers.blocking:
-                await observers.make_room(self._burst)
-            gate = gates[waves[index]]
-            if gate is not OPEN:
-                gate = gate or self._open(waves[index])
-                if gate is not OPEN:
-                    await self._pass_gate(index, gate, place)
-                    continue
-            status[index] = RUNNING
-            attempt = attempts[index]
-            name, wave, parents, worker = facts[index]
-            where = None
-
-            # It starts: tell, and ask control.
-            if observers.active or control.active:
-                times = 0
-                if held_starts and index in held_starts:
-                    started, times = held_starts.pop(index)
-                else:
-                    freed, now, ready_at, queued_ms = freed_by[index], monotonic_ns(), None, 0.0
-                    if freed is not None:
-                        ready_at, queued_ms = freed.timestamp, (now - freed.monotonic_ns) / 1e6
-                        freed_by[index] = None
-                    if now > self._fresh_until:
-                        self._look_at_clock(now)
-                    take_turn()  # half the price of a with statement
-                    try:
-                        seq = next(seqs)
-                        started = NodeStarted(
-                            name, wave, parents, attempt, ready_at, queued_ms, worker,
-                            timestamp=self._timestamp, run_id=run_id, seq=seq, monotonic_ns=now, pipeline=pipeline,
-                        )  # fmt: skip
-                        if observers.active:
-                            notify(started)
-                    finally:
-                        end_turn()
-                if control.active:
-                    where = contexts[index]
-                    if where is None:
-                        where = contexts[index] = ExecutionContext(pipeline, name, wave, attempt, {}, run_id)
-                    elif where.attempt != attempt:
-                        where = self.context_of(index)
-                    if control.rows is not rows:  # somebody was registered, or left
-                        rows, check_start, check_end = self._checks()
-                    outcome = check_start.ask((started, where))
-                    if outcome is not NO_OBJECTION:
-                        decision, rows = check_start.begun(outcome), None
-                        if not await self._may_start(index, place, started, times, decision):
-                            continue
-
-            # Its code runs up to its first wait, in a context of its own; where it waits, so does this worker.
-            context = copy_context()
-            launch = launchers[index] if asynchronous[index] else self._in_thread
-            if lost[index]:
-                launch = self._launcher(index)
-            here = CurrentNode(self, index, attempt)
-            started_ns = ended_ns = monotonic_ns()
-            try:
-                waiting_on = context.run(step, (here, launch, self.initial_input, results))
-                ended_ns = monotonic_ns()
-                if ended_ns - started_ns > _LAG_NS and not away:
-                    _warn_of_lag(name, pipeline, ended_ns - started_ns)
-                if waiting_on is not DONE:
-                    timeout_s = None if away else plan.specs[index].timeout_s  # elsewhere it begins with the code
-                    place.stay(Continued(place.stepper, waiting_on, context), timeout_s)
-                    await place.continued  # type: ignore[misc]
-                    ended_ns = monotonic_ns()
-                    place.leave()
-                    place.forgive()
-                    step = place.new_step()
-            except BaseException as error:
-                place.leave()
-                if place.closed:
-                    raise  # the loop is gone
-                await self._raised(index, error, (monotonic_ns() - started_ns) / 1e6, place)
-                step = place.new_step()
-                continue
-            result = place.result
-            duration_ms = (ended_ns - started_ns) / 1e6
-            if away:
-                duration_ms = away.pop(index).duration_ms
-            if out_models[index] is not None:
-                try:
-                    result = self.settings.check_result(plan.specs[index], result)
-                except Exception as error:  # noqa: BLE001 - a model's own check may raise anything
-                    await self._fail_attempt(index, error, duration_ms, place)
-                    continue
-
-            # It ended well: tell, ask control, and free its children.
-            completed = None
-            if observers.active or control.active:
-                if ended_ns > self._fresh_until:
-                    self._look_at_clock(ended_ns)
-                shown = result if type(result) not in CONTAINERS else detached(result)
-                take_turn()
-                try:
-                    seq = next(seqs)
-                    completed = NodeCompleted(
-                        name, wave, shown, duration_ms, attempt,
-                        timestamp=self._timestamp, run_id=run_id, seq=seq, monotonic_ns=ended_ns, pipeline=pipeline,
-                    )  # fmt: skip
-                    if observers.active:
-                        notify(completed)
-                finally:
-                    end_turn()
-                if control.active:
-                    if control.rows is not rows:
-                        rows, check_start, check_end = self._checks()
-                    outcome = check_end.ask((completed, where or self.context_of(index)))
-                    if outcome is not NO_OBJECTION:
-                        decision, rows = check_end.begun(outcome), None
-                        if not await self._may_stand(index, place, completed, decision):
-                            continue
-                    contexts[index] = None
-            results[index] = result
-            if barrier or self.stopped:
-                self._settle(index, SUCCEEDED, completed)
-                continue
-            status[index] = SUCCEEDED
-            left[wave] -= 1
-            if not left[wave]:
-                self._wave_done(wave)
-            for child in children[index]:
-                unmet[child] -= 1
-                if unmet[child]:
-                    continue
-                if lost[child] or status[child]:
-                    self._free(child, index, completed)
-                else:
-                    freed_by[child] = completed
-                    ready.append(child)
-
-    def _checks(self) -> tuple[Any, Any, Any]:
-        """Who is asked, and checks of them about nodes for one worker to hold."""
-        rows, all_votes = self.control.rows, self._all_votes
-        return rows, rows[NodeStarted].check(all_votes=all_votes), rows[NodeCompleted].check(all_votes=all_votes)
-
-    def _look_at_clock(self, now: int) -> None:
-        self._timestamp, self._fresh_until = utc_now(), now + _FRESH_NS
-
-    def _launcher(self, index: int) -> Launcher:
-        if self._runner is not None:
-            return self._elsewhere
-        return self.plan.launcher(index) if self.plan.asynchronous[index] else self._in_thread
-
-    async def _in_thread(self, initial_input: Any, results: list[Any]) -> Any:
-        inside, here = copy_context(), CURRENT.get()
-        assert here is not None  # noqa: S101 - the first step has set it
-        result = await self._threads.run(inside, partial(self.plan.launcher(here.index), initial_input, results))
-        return await result if hasattr(result, "__await__") else result
-
-    async def _elsewhere(self, initial_input: Any, results: list[Any]) -> Any:
-        here = CURRENT.get()
-        assert here is not None  # noqa: S101 - the first step has set it
-        assert self._session is not None  # noqa: S101 - nothing starts before it is open
-        args, kwargs = self.plan.bindings[here.index].arguments(initial_input, results)
-        attempt = self._away[here.index] = Attempt(self, here.index, args, kwargs)
-        return await self._session.execute(attempt)
-
-    async def _may_start(self, index: int, place: Place, started: NodeStarted, times: int, decision: Any) -> bool:
-        """Control waits, or something is noteworthy about the start of a node: whether its code is to run."""
-        try:
-            decision = decision if type(decision) is Decision else await _abandonable(decision, place)
-            decided = self.note(started, self.context_of(index), decision)
-        except (asyncio.CancelledError, AbandonedError) as error:
-            await self._raised(index, error, 0.0, place)
-            return False
-        if self.stopped:
-            self._cancelled(index, 0.0)
-        elif decided is not None:
-            self._at_start(index, started, times + 1, decided)
-        else:
-            return True
-        return False
-
-    async def _may_stand(self, index: int, place: Place, completed: NodeCompleted, decision: Any) -> bool:
-        """Control waits, or something is noteworthy about a result: whether the node succeeded with it."""
-        decided = await self._noted(completed, index, place, decision)
-        if decided is not None:
-            self._at_end(index, decided, completed.duration_ms)
-        return decided is None
-
-    async def _noted(self, event: Event, index: int, place: Place, decision: Any) -> Decision | None:
-        try:
-            decision = decision if type(decision) is Decision else await _abandonable(decision, place)
-        except (asyncio.CancelledError, AbandonedError):
-            if not self.stopped:
-                raise
-            return None
-        return self.note(event, self.context_of(index), decision)
-
-    async def _raised(self, index: int, error: BaseException, duration_ms: float, place: Place) -> None:
-        error = _as_raised(error)
-        if self._away:
-            attempt = self._away.pop(index, None)
-            duration_ms = duration_ms if attempt is None else attempt.duration_ms
-        left_to_us = isinstance(error, (asyncio.CancelledError, AbandonedError))
-        if place.forgive() and left_to_us:
-            spec = self.plan.specs[index]
-            error = NodeTimeoutError(f"node {spec.name!r} took longer than its timeout_s of {spec.timeout_s:g} s")
-        elif self.stopped and left_to_us:
-            self._cancelled(index, duration_ms)
-            return
-        elif left_to_us:
-            place.cancelled_itself()
-        if isinstance(error, (KeyboardInterrupt, SystemExit)):
-            self.emit(NodeFailed, *self.facts(index), error, self.attempts[index], duration_ms, will_retry=False)
-            self._end(index, FAILED)
-            self.fatal = error
-            self.stop(f"node {self.plan.names[index]!r} raised {type(error).__name__}")
-            return
-        await self._fail_attempt(index, error, duration_ms, place)
-
-    def _cancelled(self, index: int, duration_ms: float) -> None:
-        facts = {"reason": self.stopped, "duration_ms": duration_ms}
-        self.emit(NodeCancelled, *self.facts(index), self.attempts[index], **facts)
-        self._end(index, CANCELLED)
-
-    async def _fail_attempt(self, index: int, error: BaseException, duration_ms: float, place: Place) -> None:
-        """An attempt failed of itself: control may retry it, replace it, or skip it."""
-        asked = bool(self.control.asks(NodeFailed))
-        will_retry = None if asked else False
-        failed = self.emit(
-            NodeFailed, *self.facts(index), error, self.attempts[index], duration_ms, will_retry=will_retry
-        )
-        decided = None
-        if asked:
-            decision = self.control.begin(failed, self.context_of(index), all_votes=self._all_votes)
-            decided = await self._noted(failed, index, place, decision)
-        if decided is None:
-            self._fail(index, error)
-        else:
-            self._at_end(index, decided, duration_ms, error)
 
     def _again(self, index: int, delay_s: float) -> None:
         """Put the node back when its time has come; the wait holds no worker."""
@@ -530,150 +248,9 @@ class Run(Outcomes):
         timer = self.loop.call_later(delay_s, due)
         self._timers.add(timer)
 
-    # --- waves
-
-    # Events of waves are written out like those of nodes: there may be as many.
-    def _open(self, wave: int) -> Any:
-        """The first node of ``wave`` may start, so tell, and ask for all: OPEN, or the question that was begun."""
-        now, run_id, pipeline = monotonic_ns(), self.run_id, self.plan.name
-        names = self.waves.start(wave, now)
-        if self.observers.active or self.control.active:
-            if now > self._fresh_until:
-                self._look_at_clock(now)
-            self._lock.acquire()
-            try:
-                seq = next(self._seq)
-                started = WaveStarted(
-                    wave, names,
-                    timestamp=self._timestamp, run_id=run_id, seq=seq, monotonic_ns=now, pipeline=pipeline,
-                )  # fmt: skip
-                self.observers.notify_nowait(started)
-            finally:
-                self._lock.release()
-            if self.control.active:
-                context = ExecutionContext(pipeline, None, wave, 1, self.context.metadata, run_id)
-                begun = self.control.rows[WaveStarted].begin(started, context, all_votes=self._all_votes)
-                if begun is not NO_OBJECTION:
-                    return _Question(started, context, begun)
-        self.waves.gates[wave] = OPEN
-        return OPEN
-
-    def _complete_wave(self, wave: int) -> None:
-        now, run_id, pipeline = monotonic_ns(), self.run_id, self.plan.name
-        duration_ms = self.waves.end(wave, now)
-        if not self.observers.active:
-            return
-        succeeded, failed, skipped, fell_back, cancelled = self.waves.counts(wave, self.status)
-        if now > self._fresh_until:
-            self._look_at_clock(now)
-        self._lock.acquire()
-        try:
-            seq = next(self._seq)
-            completed = WaveCompleted(
-                wave, duration_ms, succeeded, failed, skipped, fell_back, cancelled,
-                timestamp=self._timestamp, run_id=run_id, seq=seq, monotonic_ns=now, pipeline=pipeline,
-            )  # fmt: skip
-            self.observers.notify_nowait(completed)
-        finally:
-            self._lock.release()
-
-    async def _pass_gate(self, index: int, gate: Any, place: Place) -> None:
-        """A node of a wave that is not simply open: the first one asks for all, the others wait for the answer."""
-        if isinstance(gate, list):
-            gate.append(index)
-        elif isinstance(gate, _Question):
-            wave = self.plan.waves[index]
-            self.waves.gates[wave] = [index]
-            await self._open_later(wave, place, self._ask_for_wave(*gate))
-        else:
-            self._apply_wave(gate, index)
-
-    async def _open_later(self, wave: int, place: Place, asking: Coroutine[Any, Any, Decision | None]) -> None:
-        waiting = self.waves.gates[wave]
-        try:
-            decision = await _abandonable(asking, place)
-        except (asyncio.CancelledError, AbandonedError):
-            if self.stopped:
-                return
-            raise
-        except NodeVetoedError as refused:
-            self.fail(refused)
-            return
-        if decision is not None and decision.response.signal not in (ControlSignal.SKIP, ControlSignal.FALLBACK):
-            self.fail(veto(decision, f"wave {wave}"))
-            return
-        self.waves.gates[wave] = OPEN if decision is None else decision
-        self.ready.extendleft(reversed(waiting))
-
-    async def _ask_for_wave(self, started: WaveStarted, context: ExecutionContext, begun: Begun) -> Decision | None:
-        """What became of a first question that is under way; a RETRY waits, and asks again."""
-        decision = self.note(started, context, begun if isinstance(begun, Decision) else await begun)
-        if decision is None or decision.response.signal is not ControlSignal.RETRY:
-            return decision
-        delay_s = delay_of(decision)
-        if self.settings.max_attempts == 1:
-            return decision
-        await asyncio.sleep(delay_s)
-        return await self.ask_until_answered(started, context, self.settings.max_attempts - 1)
-
-    async def ask_until_answered(
-        self, event: Event, context: ExecutionContext, times: int | None = None
-    ) -> Decision | None:
-        """Ask about a start; a RETRY waits and asks again, as often as attempts are allowed."""
-        for _ in range(self.settings.max_attempts if times is None else times):
-            decision = await self.ask(event, context)
-            if decision is None or decision.response.signal is not ControlSignal.RETRY:
-                return decision
-            await asyncio.sleep(delay_of(decision))
-        return decision
-
-    def _apply_wave(self, decision: Decision, index: int) -> None:
-        """A whole wave was skipped or replaced: give this node its part of that."""
-        data = mapping_of(decision.response.data)
-        name = self.plan.names[index]
-        if decision.response.signal is ControlSignal.FALLBACK and name in data:
-            self._fall_back(index, decision, data[name])
-        else:
-            self._skip(index, decision, data.get(name))
-
     def results_by_name(self) -> dict[str, Any]:
         """The results so far; nodes without one are left out."""
         pairs = zip(self.plan.names, self.results, strict=True)
         if self.status.count(SUCCEEDED) == len(self.status):
             return dict(pairs)
         return {name: result for name, result in pairs if result is not MISSING}
-
-
-class _Question(NamedTuple):
-    """What was asked about the start of a wave, and what came of it so far."""
-
-    started: WaveStarted
-    context: ExecutionContext
-    begun: Begun
-
-
-def _warn_of_lag(node: str, pipeline: str, held_ns: int) -> None:
-    _log.warning(
-        "async node %r of %r held up the event loop for %.1f s: nothing else ran meanwhile. Make it a plain function "
-        "(it gets a thread), or let it await",
-        node, pipeline, held_ns / 1e9,
-    )  # fmt: skip
-
-
-def _as_raised(error: BaseException) -> BaseException:
-    """What the node's own code raised: Python wraps a StopIteration that leaves a coroutine."""
-    wrapped = type(error) is RuntimeError and error.args == ("coroutine raised StopIteration",)
-    return error.__cause__ if wrapped and error.__cause__ is not None else error
-
-
-async def _abandonable(coroutine: Coroutine[Any, Any, Any], place: Place) -> Any:
-    """Await ``coroutine`` in such a way that the end of the run can let go of it: AbandonedError."""
-    try:
-        waiting_on = coroutine.send(None)
-    except StopIteration as done:
-        return done.value
-    place.stay(Continued(coroutine, waiting_on), None)
-    try:
-        return await place.continued  # type: ignore[misc]
-    finally:
-        place.leave()

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import msgspec
 
+from hexviz.errors import hint_at_another_copy
 from hexviz.events.config import DEFAULT_HANDLER_TIMEOUT
 from hexviz.events.events import Event, Vote
 from hexviz.events.models import PROCEED, ControlResponse, ControlSignal, ExecutionContext, HandlerMetadata
@@ -160,14 +161,14 @@ def _ask_nobody(_: Any) -> Decision:
 @coroutine
 def _asking(check: Check) -> Generator[Any, tuple[Event, ExecutionContext], None]:
     """Ask in turn until somebody decides; yields the decision, or what a handler waits for."""
-    calls, now, proceed = check.row.calls, perf_counter, PROCEED
+    now, proceed, decision = perf_counter, PROCEED, NO_OBJECTION
+    times, again = check.times, bool(check.times)
+    calls, took, forget = check.row.calls[check.answered :], times.append, times.clear
     while True:
-        check.facts = event, context = yield check.decision
-        if check.waited:
-            calls, times = calls[len(check.times) :], check.times
-        else:
-            times = check.times = []
-            check.started = now()
+        check.facts = event, context = yield decision
+        if not again:
+            forget()
+            took(now())
         for call in calls:
             try:
                 response = yield from call(event, context)
@@ -177,14 +178,13 @@ def _asking(check: Check) -> Generator[Any, tuple[Event, ExecutionContext], None
                 if check.raised(error):
                     break
                 continue
-            times.append(now())
+            took(now())
             if response is not proceed and check.objects(response):
                 break
-        else:
-            if check.eventful:
-                check.nobody_decided()
-        if check.waited:
-            return
+        if check.eventful:
+            if check.ended():
+                return
+            decision = check.decision
 
 
 class Check:
@@ -195,7 +195,7 @@ class Check:
 
     __slots__ = (
         "all_votes", "answers", "ask", "asking", "decision", "eventful", "facts", "noteworthy", "overrun", "row",
-        "started", "times", "waited",
+        "times", "waited",
     )  # fmt: skip
 
     def __init__(self, row: Row) -> None:
@@ -203,9 +203,10 @@ class Check:
         self.all_votes = False
         self.facts: tuple[Event, ExecutionContext]
         self.times: list[float] = []
-        self.started = 0.0
+        """When the check began, and when each answer came."""
         self.noteworthy = False
-        self.eventful = False  # there is more to look at than plain PROCEEDs
+        self.eventful = False
+        """There is more to look at than plain PROCEEDs: an answer, a wait, or votes that somebody wants."""
         self.waited = False
         self.overrun: Any = None
         self.answers: dict[HandlerEntry, tuple[ControlResponse, str]] = {}
@@ -225,7 +226,7 @@ class Check:
         """
         if type(outcome) is Decision:
             return outcome
-        self.waited = True
+        self.waited = self.eventful = True
         return self._finish(outcome)
 
     async def _finish(self, waiting_on: Any) -> Decision:
@@ -250,20 +251,25 @@ class Check:
         return True
 
     @property
+    def answered(self) -> int:
+        """How many have answered: each of them has its time."""
+        return max(0, len(self.times) - 1)
+
+    @property
     def current(self) -> HandlerEntry:
-        """Who is being asked: every answer before this one has its time."""
+        """Who is being asked."""
         entries = self.row.entries
-        return entries[min(len(self.times), len(entries) - 1)]
+        return entries[min(self.answered, len(entries) - 1)]
 
     def shortest_timeout_s(self) -> float:
         """The least time that somebody who is still to answer may take."""
-        left = self.row.entries[len(self.times) :]
+        left = self.row.entries[self.answered :]
         return min((entry.timeout_s for entry in left), default=self.current.timeout_s)
 
     # Each of the four: whether that decides the check.
     def objects(self, response: Any) -> bool:
         """Somebody answered with anything but the shared PROCEED."""
-        entry = self.row.entries[len(self.times) - 1]
+        entry = self.row.entries[self.answered - 1]
         problem = _problem_with(response)
         if problem:
             self.times.pop()
@@ -309,8 +315,13 @@ class Check:
         """The check is over: ``entry`` decided, or nobody."""
         self.decision = Decision(response, entry, self._votes(), self.noteworthy)
 
-    def nobody_decided(self) -> None:
-        """Everybody was asked, and the step goes on."""
+    def ended(self) -> bool:
+        """Somebody decided, or nobody was left to ask; whether the check waited meanwhile, and so is used up."""
+        if self.decision is NO_OBJECTION:
+            self._nobody_decided()
+        return self.waited
+
+    def _nobody_decided(self) -> None:
         if self.noteworthy or self.all_votes:
             self.decide(PROCEED, None)
             return
@@ -320,8 +331,8 @@ class Check:
     def _votes(self) -> tuple[Vote, ...]:
         """What each handler answered, with its own time, in the order in which they were asked."""
         votes = []
-        started, answers = self.started, self.answers
-        for entry, ended in zip(self.row.entries, self.times, strict=False):
+        (started, *times), answers = self.times, self.answers
+        for entry, ended in zip(self.row.entries, times, strict=False):
             response, error = answers.get(entry, (PROCEED, ""))
             facts = (response.signal.value, response.reason, (ended - started) * 1e6)
             votes.append(Vote(entry.name, entry.priority, *facts, entry.shadow, error))
@@ -408,7 +419,8 @@ class _Overrun:
 
 def _problem_with(response: Any) -> str:
     if not isinstance(response, ControlResponse):
-        return f"answered with {type(response).__name__}, not a ControlResponse"
+        hint = hint_at_another_copy(type(response), ControlResponse)
+        return f"answered with {type(response).__name__}, not a ControlResponse{hint}"
     if not isinstance(response.signal, ControlSignal):
         return f"answered with the signal {type(response.signal).__name__}, not a ControlSignal"
     return ""

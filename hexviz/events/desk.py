@@ -16,58 +16,26 @@ import threading
 import weakref
 from asyncio import _enter_task, _get_running_loop, _leave_task
 from collections import deque
-from contextvars import copy_context
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-from hexviz.events.stepping import AbandonedError, Continued
+from hexviz.events.by_class import ByClass
+from hexviz.events.own_loop import loop_in_a_thread
+from hexviz.events.rows import NAMED, NOBODY, Addressed, Row
+from hexviz.events.stepping import Continued
+from hexviz.events.teller import Teller
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from hexviz.events.events import Event
-    from hexviz.events.observer_manager import ObserverEntry, ObserverManager
+    from hexviz.events.observer_entry import ObserverEntry
+    from hexviz.events.observer_manager import ObserverManager
 
 _log = logging.getLogger("hexviz.observers")
 _BURST = 256
 _BATCH = 1024
-_ROW = operator.itemgetter(1)
-_CANCEL_GRACE_S = 0.5
+_ROW = operator.itemgetter(0)
 _DONE: Any = object()
-
-
-class Tally:
-    """How many events all observers of a row have been told."""
-
-    __slots__ = ("told",)
-
-    def __init__(self) -> None:
-        self.told = 0
-
-
-class Row:
-    """The async observers who hear the same events, with what to call.
-
-    They share one tally, because a count for each call would cost a quarter of the call; an observer sums up its
-    tallies (:attr:`ObserverEntry.delivered`). A row that was made for some few events has none.
-    """
-
-    __slots__ = ("calls", "tally")
-
-    def __init__(self, entries: Iterable[ObserverEntry], tally: Tally | None = None) -> None:
-        self.calls = tuple([(entry, entry.call) for entry in entries])
-        self.tally = tally
-
-    def count(self, events: int) -> None:
-        """Everybody in it has been told so many events."""
-        if self.tally is not None:
-            self.tally.told += events
-            return
-        for entry, _ in self.calls:
-            entry.counted += events
-
-
-_NOBODY = Row(())
+_NOTHING: Any = iter(())
 
 
 class Desk:
@@ -78,9 +46,11 @@ class Desk:
         "_batch",
         "_batches",
         "_events",
+        "_lock",
         "_manager",
         "_rest",
         "_row",
+        "_rows",
         "_teller",
         "_thread",
         "_waiting",
@@ -94,30 +64,25 @@ class Desk:
         self._manager = manager
         self.loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
-        self.inbox: list[tuple[Event, Row]] = []
+        self._lock = threading.RLock()
+        self._rows: ByClass[Row] = ByClass(lambda _: NOBODY)
+        self.inbox: list[Event | Addressed] = []
         """What is to be told: emitters append, from any thread, and wake the teller unless it is ``awake``."""
         self._batches: deque[tuple[Row, list[Event]]] = deque()
-        self._row, self._rest = _NOBODY, iter(_NOBODY.calls)
+        self._row, self._rest = NOBODY, iter(NOBODY.calls)
         self._batch: list[Event] = []
         self._events = iter(self._batch)
-        self._teller: _Teller | None = None
-        self._waiting: set[_Teller] = set()
+        self._teller: Teller | None = None
+        self._waiting: set[Teller] = set()
         self._working = False
         self.awake = False
         _desks.add(self)
 
     def forget(self) -> None:
         """A forked child has none of its parent's loops: what was queued stays with the parent."""
+        self._lock = threading.RLock()  # a thread that is not there any more may have held it
         self._let_go()
         self.loop = self._thread = None
-
-    def put_back(self, entry: ObserverEntry) -> None:
-        """Its teller ended for another reason than that all is told: somebody else tells ``entry`` what waits."""
-        waiting = entry.all_in_line()
-        if waiting:
-            self._batches.appendleft((Row((entry,)), waiting))
-            self.awake = True
-            self._call_teller()
 
     def wake(self) -> None:
         """Something came into an inbox that nobody was about to look into; from any thread."""
@@ -137,17 +102,10 @@ class Desk:
         if self.loop is not None and self.loop.is_running():
             return self.loop
         self._forget_loop()
-        self.loop = running or self._own_loop()
-        return self.loop
-
-    def _own_loop(self) -> asyncio.AbstractEventLoop:
-        loop = asyncio.new_event_loop()
-        started = threading.Event()
-        loop.call_soon(started.set)
-        self._thread = threading.Thread(target=_run_loop, args=(loop,), name="hexviz-observer-loop", daemon=True)
-        self._thread.start()
-        started.wait()
-        return loop
+        if running is None:
+            running, self._thread = loop_in_a_thread("hexviz-observer-loop")
+        self.loop = running
+        return running
 
     def _forget_loop(self) -> None:
         """The loop does not run. Who waits on it goes on when it does again; on a closed one nobody ever does."""
@@ -167,7 +125,7 @@ class Desk:
         self._batches.clear()
         self._teller = None
         self.awake = self._working = False
-        self._begin_batch(_NOBODY, [])
+        self._begin_batch(NOBODY, [])
 
     def _call_teller(self) -> None:
         if not self._has_work():
@@ -175,11 +133,11 @@ class Desk:
             return
         self._ready_teller().call()
 
-    def _ready_teller(self) -> _Teller:
+    def _ready_teller(self) -> Teller:
         teller = self._teller
         if teller is None or teller.task.done():
             assert self.loop is not None  # noqa: S101 - _home() has set it
-            teller = self._teller = _Teller(self, self.loop)
+            teller = self._teller = Teller(self, self.loop)
         return teller
 
     def catch_up(self) -> None:
@@ -193,13 +151,13 @@ class Desk:
         if loop is None or loop is not self.loop or self._working:
             return
         caller = asyncio.current_task(loop)
-        while self._has_work():
+        while self.inbox or self._batches or self._batch:
             teller = self._ready_teller()
             if caller is not None:
                 _leave_task(loop, caller)
             _enter_task(loop, teller.task)
             try:
-                suspended = teller.context.run(self._step)  # what an observer sets there is not the caller's
+                suspended = teller.context.run(self.step)  # what an observer sets there is not the caller's
             finally:
                 _leave_task(loop, teller.task)
                 if caller is not None:
@@ -208,8 +166,10 @@ class Desk:
                 return
             teller.take_over(*suspended)
 
-    def _step(self) -> tuple[ObserverEntry, Continued] | None:
+    def step(self) -> tuple[ObserverEntry, Continued] | None:
         """Tell until all is told (None), or until an observer waits: then that one, and how it goes on."""
+        if self._working:
+            return None
         self._manager.watch()
         telling = self._tell().__await__()
         self._working = True
@@ -231,39 +191,78 @@ class Desk:
             entry.enqueue(event)
         return entry
 
+    def serve(self, rows: ByClass[Row]) -> None:
+        """From now on these hear the events; what came before goes to those who heard them then."""
+        with self._lock:
+            while self.inbox:
+                self._sort()
+            self._rows = rows
+
     def _next_batch(self) -> bool:
         """Take the next events that the same observers hear; False where there are none."""
-        if self._batches:
-            self._begin_batch(*self._batches.popleft())
-        elif len(self.inbox) > 1:
-            taken = self.inbox[:_BATCH]
-            del self.inbox[:_BATCH]
-            self._batches.extend((row, [event for event, _ in pairs]) for row, pairs in groupby(taken, _ROW))
-            self._begin_batch(*self._batches.popleft())
-        elif self.inbox:
-            event, row = self.inbox.pop(0)
-            self._begin_batch(row, [event])
-        else:
-            self._row = _NOBODY
-            return False
-        return True
+        with self._lock:
+            if len(self.inbox) == 1 and not self._batches:
+                event: Any = self.inbox.pop()
+                row = self._rows[type(event)]
+                if row is NAMED:
+                    event, row = event
+                self._row, self._batch, self._rest, self._events = row, [event], iter(row.calls), _NOTHING
+                return True
+            if not self._batches:
+                self._sort()
+            if self._batches:
+                self._begin_batch(*self._batches.popleft())
+                return True
+        return False
+
+    def _sort(self) -> None:
+        """Put what lies first in the inbox into batches; with the lock held."""
+        row_of: ByClass[Any] = self._rows
+        taken: list[Any] = self.inbox[:_BATCH]
+        del self.inbox[:_BATCH]
+        rows = list(map(row_of.__getitem__, map(type, taken)))
+        if taken and rows[0] is not NAMED and rows.count(rows[0]) == len(rows):
+            self._batches.append((rows[0], taken))
+            return
+        pairs = [
+            (given.row, given.event) if row is NAMED else (row, given) for row, given in zip(rows, taken, strict=True)
+        ]
+        self._batches.extend((row, [event for _, event in group]) for row, group in groupby(pairs, _ROW))
 
     def _begin_batch(self, row: Row, batch: list[Event]) -> None:
         self._row, self._batch = row, batch
         self._rest, self._events = iter(row.calls), iter(batch[1:])
 
+    # The hot loops: written out, kept whole. One event is told in line, because `notify` pays for it.
     async def _tell(self) -> None:
-        while self._batch or self._next_batch():
-            told = len(self._batch)
-            own = await (self._tell_batch() if told > 1 else self._tell_event())
+        while self._batch or ((self.inbox or self._batches) and self._next_batch()):
+            told, row, own = len(self._batch), self._row, None
+            if told > 1:
+                own = await self._tell_batch()
+            else:
+                rest, event, failed = self._rest, self._batch[0], False
+                for entry, call in rest:
+                    if entry.held and entry.kept_back(event):
+                        entry.counted -= 1
+                        continue
+                    try:
+                        await call(event)
+                    except BaseException as error:  # noqa: BLE001 - an observer may raise anything
+                        failed = self._failed_in_row(entry, event, error, rest)
+                if self._rest is not rest:
+                    own = self._own(entry, failed=failed)
             if own is not None:  # it had to wait, so this coroutine is its own by now
-                await self._work_off_backlog(own)
+                await self.work_off_backlog(own)
                 return
-            self._row.count(told)
+            if row.tally is not None:
+                row.tally.told += told
+            else:
+                row.count_each(told)
             self._batch = []
+        self._row = NOBODY
 
-    # The hot loops: written out, kept whole. Both return the observer that had to wait.
     async def _tell_batch(self) -> ObserverEntry | None:
+        """Tell more than one event; the observer that had to wait."""
         rest, batch = self._rest, self._batch
         for entry, call in rest:
             events = self._events = iter(batch)
@@ -274,26 +273,14 @@ class Desk:
                     continue
                 try:
                     await call(event)
-                except BaseException as error:  # noqa: BLE001 - an observer may raise anything
+                except BaseException as error:  # noqa: BLE001 - as above
                     failed = self._failed_in_row(entry, event, error, rest)
             if self._rest is not rest:
                 return self._own(entry, failed=failed)
         return None
 
-    async def _tell_event(self) -> ObserverEntry | None:
-        rest, event = self._rest, self._batch[0]
-        failed = False
-        for entry, call in rest:
-            if entry.held and entry.kept_back(event):
-                entry.counted -= 1
-                continue
-            try:
-                await call(event)
-            except BaseException as error:  # noqa: BLE001 - as above
-                failed = self._failed_in_row(entry, event, error, rest)
-        return None if self._rest is rest else self._own(entry, failed=failed)
-
-    async def _work_off_backlog(self, entry: ObserverEntry) -> None:
+    async def work_off_backlog(self, entry: ObserverEntry) -> None:
+        """Tell an observer, to whom somebody else's row no longer comes, what gathered while it waited."""
         loop = asyncio.get_running_loop()
         while (event := entry.next_in_line()) is not None:
             entry.now, entry.started = event, loop.time()
@@ -334,7 +321,7 @@ class Desk:
 
     # --- tellers
 
-    def hold(self, teller: _Teller) -> None:
+    def hold(self, teller: Teller) -> None:
         """``teller`` waits with its observer; from now on another one serves the rest."""
         self._waiting.add(teller)
         if self._teller is teller:
@@ -345,7 +332,7 @@ class Desk:
             self.awake = True
             self._ready_teller().call()
 
-    def release(self, teller: _Teller) -> None:
+    def release(self, teller: Teller) -> None:
         """``teller`` is done with its observer, and ends."""
         self._waiting.discard(teller)
 
@@ -425,122 +412,6 @@ class Desk:
         return []
 
 
-class _Teller:
-    """One task: idle and on call, or with one observer that made it wait."""
-
-    def __init__(self, desk: Desk, loop: asyncio.AbstractEventLoop) -> None:
-        self._desk = desk
-        self._loop = loop
-        self._called: asyncio.Future[None] = loop.create_future()
-        self._continued: Continued | None = None
-        self._timer: asyncio.TimerHandle | None = None
-        self._ended = False
-        self.entry: Any = None
-        self.context = copy_context()
-        self.task = loop.create_task(self._serve(), name="hexviz-teller", context=self.context)
-        self.task.add_done_callback(desk.teller_ended)
-        self.task._log_destroy_pending = False  # type: ignore[attr-defined]  # noqa: SLF001 - an idle teller holds nothing
-
-    def call(self) -> None:
-        if not self._called.done():
-            self._called.set_result(None)
-
-    def take_over(self, entry: ObserverEntry, continued: Continued) -> None:
-        """Stay with ``entry``, whose coroutine was stepped in the name of this task and now waits."""
-        self._begin(entry, continued)
-        self.call()
-
-    def _begin(self, entry: ObserverEntry, continued: Continued) -> None:
-        self.entry, self._continued = entry, continued
-        entry.started = self._loop.time()
-        self._timer = self._loop.call_later(self._desk.observer_timeout, self._watch)
-        self._desk.hold(self)
-
-    async def _serve(self) -> None:
-        try:
-            while not self._ended:
-                await self._wait_for_call()
-                if self._continued is None:
-                    suspended = self._desk._step() if not self._desk._working else None  # noqa: SLF001 - two halves of one thing
-                    if suspended is None:
-                        self._called = self._loop.create_future()
-                        self._desk.rest()
-                        continue
-                    self._begin(*suspended)
-                await self._stay()
-                return
-        except asyncio.CancelledError:
-            if self._ended or self.task.cancelling():
-                return  # the loop shuts down, or somebody cancelled every task
-            raise
-
-    async def _wait_for_call(self) -> None:
-        try:
-            await self._called
-        except asyncio.CancelledError:
-            if self._continued is None:
-                raise
-            # an observer asked for its own cancellation before this task came to stay with it
-            self.task.uncancel()
-            self._loop.call_soon(self.task.cancel)
-
-    async def _stay(self) -> None:
-        continued = self._continued
-        assert continued is not None  # noqa: S101 - _begin() has set it
-        try:
-            await continued
-        except AbandonedError:
-            pass
-        except asyncio.CancelledError:
-            self.entry.set_busy(busy=False)  # its loop ends; it may be told on another one
-            raise
-        except GeneratorExit as error:
-            if continued.closed:
-                raise
-            self.entry.count_failure(self.entry.now, error)  # the observer raised it, after it had waited
-            self._desk.put_back(self.entry)
-        finally:
-            if self._timer is not None:
-                self._timer.cancel()
-            self._desk.release(self)
-
-    def _watch(self) -> None:
-        """Cancel a call that overruns; abandon one that does not care."""
-        late = self._loop.time() - self.entry.started
-        if late < self._desk.observer_timeout:
-            self._timer = self._loop.call_later(self._desk.observer_timeout - late, self._watch)
-            return
-        assert self._continued is not None  # noqa: S101
-        if self.entry.stuck:
-            self._continued.abandoned = True
-            self.task.cancel()
-            return
-        self.entry.overran()
-        self.task.cancel()
-        self._timer = self._loop.call_later(_CANCEL_GRACE_S, self._abandon)
-
-    def _abandon(self) -> None:
-        if self.entry.stuck and self._continued is not None:
-            self._continued.abandoned = True
-            self.task.cancel()
-        elif not self.task.done():
-            self.task.uncancel()
-            self._timer = self._loop.call_later(self._desk.observer_timeout, self._watch)
-
-    def is_lost(self) -> bool:
-        """Whether its loop will never run again."""
-        return self._loop.is_closed()
-
-    def end(self) -> None:
-        self._ended = True
-        if self._continued is not None:
-            self._continued.abandoned = True
-        if self._loop is _get_running_loop():
-            self.task.cancel()
-        elif not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self.task.cancel)
-
-
 _desks: weakref.WeakSet[Desk] = weakref.WeakSet()
 
 
@@ -552,15 +423,3 @@ def _forget_loops() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget_loops)
-
-
-def _run_loop(loop: asyncio.AbstractEventLoop) -> None:
-    asyncio.set_event_loop(loop)
-    try:
-        loop.run_forever()
-    finally:
-        pending = asyncio.all_tasks(loop)
-        for task in pending:
-            task.cancel()
-        loop.run_until_complete(asyncio.gather(*pending, return_exceptions=True))
-        loop.close()

@@ -8,7 +8,7 @@ import weakref
 from types import BuiltinFunctionType, FunctionType, MethodType
 from typing import TYPE_CHECKING, Any
 
-from hexviz.errors import RegistrationTypeError
+from hexviz.errors import RegistrationTypeError, hint_at_another_copy
 from hexviz.events.events import Event
 
 if TYPE_CHECKING:
@@ -72,6 +72,8 @@ def event_types_of(event_types: Iterable[type[Event]] | type[Event] | None) -> t
     for cls in classes:
         if not (isinstance(cls, type) and issubclass(cls, Event)):
             msg = f"event_types takes classes of events, such as [NodeStarted, NodeFailed], not {cls!r}"
+            if isinstance(cls, type) and (hint := hint_at_another_copy(cls, Event)):
+                msg = f"{cls.__qualname__} is no event{hint}"
             raise RegistrationTypeError(msg)
     return classes
 

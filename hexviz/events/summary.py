@@ -438,7 +438,8 @@ def _result_step(event: Event, _replace: Any = msgspec.structs.replace, _builtin
     return _replace(event, result=summary)  # type: ignore[no-any-return]
 
 
-_MAY_WAIT = frozenset({type(None), bool, float})
+MAY_WAIT = frozenset({type(None), bool, float})
+"""Results of these types are recorded as they are, and summarised when they become columns."""
 _MOST_OF_INT = 2**63
 
 
@@ -446,7 +447,7 @@ def _result_may_wait(event: Event) -> Event:
     """Small immutable results stay as they are until they become columns: most runs are over by then."""
     value = event.result  # type: ignore[attr-defined]
     kind = type(value)
-    if kind in _MAY_WAIT or (kind is int and -_MOST_OF_INT < value < _MOST_OF_INT):
+    if kind in MAY_WAIT or (kind is int and -_MOST_OF_INT < value < _MOST_OF_INT):
         return event
     return _result_step(event)
 

@@ -8,7 +8,8 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from hexviz.closing import Closing
-from hexviz.events.summary import Capture, Redactor, Summariser
+from hexviz.events.events import Event, NodeCompleted, NodeStarted
+from hexviz.events.summary import MAY_WAIT, Capture, Redactor, Summariser
 from hexviz.recording.fan_out import put_to
 from hexviz.recording.kept import PENDING, KeptEvents
 from hexviz.recording.recording import Recording
@@ -16,7 +17,6 @@ from hexviz.recording.recording import Recording
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from hexviz.events.events import Event
     from hexviz.events.models import BaseEventManager
     from hexviz.recording.fan_out import EventSink
 
@@ -88,7 +88,10 @@ class Recorder(Closing):
             if len(pending) >= PENDING:
                 seal()
 
-        return keep if self._summariser.capture != "value" else self._value_keeper(keep)
+        if self._summariser.capture == "value":
+            return self._value_keeper(keep)
+        quick = None if put is not None or step is None else _QUICK.get(event_class)
+        return keep if quick is None else quick(kept, keep)
 
     def _value_keeper(self, keep: Callable[[Event], None]) -> Callable[[Event], None]:
         summariser, values, numbered = self._summariser, self._values, self._kept.numbered
@@ -183,3 +186,31 @@ class Recorder(Closing):
 
     def __repr__(self) -> str:
         return f"<Recorder {len(self)} events{' with a store' if self._store is not None else ''}>"
+
+
+# The hottest two classes, where an event is kept as it is: everything else goes to the ``keep`` of its class.
+def _keep_started(kept: KeptEvents, keep: Callable[[Any], None]) -> Callable[[Any], None]:
+    pending, append, most = kept.pending, kept.pending.append, PENDING - 1
+
+    def keep_started(event: NodeStarted) -> None:
+        if event.seq and type(event.dependencies) is tuple and len(pending) < most:
+            append(event)
+        else:
+            keep(event)
+
+    return keep_started
+
+
+def _keep_completed(kept: KeptEvents, keep: Callable[[Any], None]) -> Callable[[Any], None]:
+    pending, append, most = kept.pending, kept.pending.append, PENDING - 1
+
+    def keep_completed(event: NodeCompleted) -> None:
+        if event.seq and type(event.result) in MAY_WAIT and len(pending) < most:
+            append(event)
+        else:
+            keep(event)
+
+    return keep_completed
+
+
+_QUICK: dict[type[Event], Any] = {NodeStarted: _keep_started, NodeCompleted: _keep_completed}

@@ -11,6 +11,7 @@ import itertools
 import statistics
 import subprocess
 import sys
+import time
 from time import monotonic_ns, perf_counter
 
 import pytest
@@ -162,6 +163,67 @@ def call(node, results):
     if len(node.deps) == 1:
         return node.fn(results[node.deps[0]])
     return node.fn({dep: results[dep] for dep in node.deps})
+
+
+async def hostile(event):
+    raise ValueError
+
+
+async def hanging(event):
+    await asyncio.sleep(3600)
+
+
+def sleeping(event):
+    time.sleep(0.001)
+
+
+def computing(event):
+    deadline = perf_counter() + 0.0001
+    while perf_counter() < deadline:
+        pass
+
+
+OBSERVED_BY = {
+    "nobody-else": None,
+    "quick": hear,
+    "failing": hostile,
+    "hanging": hanging,
+    "sleeping": sleeping,
+    "computing": computing,
+}
+
+
+@pytest.mark.parametrize("observer", OBSERVED_BY.values(), ids=OBSERVED_BY)
+def test_a_run_with_observers_beside_the_same_run_without(benchmark, observer):
+    """Oracle O3: 500 nodes of 2 ms, five alternating pairs by the wall; a recorder, and three of these observers."""
+
+    async def node(value=None):
+        await asyncio.sleep(0.002)
+
+    graph = Graph("observed", [NodeSpec(f"n{i}", node) for i in range(500)])
+
+    async def alone():
+        await Orchestrator().run(graph)
+
+    async def observed():
+        observers = ObserverManager()
+        Recorder().attach(observers)
+        for _ in range(3 if observer else 0):
+            observers.register(observer)
+        started = perf_counter()
+        await Orchestrator(observers=observers).run(graph)
+        took = perf_counter() - started
+        await observers.close(timeout=0.05)
+        return took
+
+    async def main():
+        pairs = [(await observed(), await timed(alone, 1)) for _ in range(5)]
+        with_s, without_s = (statistics.median(column) for column in zip(*pairs, strict=True))
+        benchmark.extra_info.update(
+            ms=round(with_s * 1e3, 1), limit_ms=round(without_s * 1e3, 1), ratio=round(with_s / without_s, 3)
+        )
+
+    benchmark.pedantic(lambda: asyncio.run(main()), rounds=1, iterations=1)
 
 
 def test_check_of_100_handlers_against_awaiting_them(benchmark):

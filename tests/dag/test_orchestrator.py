@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
+import gc
 import threading
 import time
+import weakref
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -793,3 +795,25 @@ def test_an_async_node_that_holds_up_the_loop_is_named_in_the_log(awaits, caplog
     with caplog.at_level("WARNING", logger="hexviz.dag"):
         asyncio.run(Orchestrator().run(graph))
     assert ["'greedy'" in record.getMessage() for record in caplog.records] == [True]
+
+
+def test_a_run_that_is_over_is_let_go_of_without_waiting_for_the_garbage_collector():
+    class Result:
+        pass
+
+    def sync_node():
+        return Result()
+
+    async def main():
+        result = await Orchestrator().run(Graph("g", [NodeSpec("a", sync_node)]))
+        return weakref.ref(result["a"])
+
+    gc.disable()
+    try:
+        gone = asyncio.run(main())
+        deadline = time.monotonic() + 5
+        while gone() is not None and time.monotonic() < deadline:
+            time.sleep(0.001)  # the node's thread may be about to let go of it
+        assert gone() is None
+    finally:
+        gc.enable()

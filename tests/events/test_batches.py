@@ -170,3 +170,38 @@ def test_observers_with_different_tastes_hear_their_own_events_in_order():
         return both.seqs, starts.seqs
 
     assert asyncio.run(main()) == (EVERYTHING, EVERYTHING[::2])
+
+
+def test_one_that_raises_generator_exit_after_a_wait_hears_what_gathered_meanwhile_before_anything_later():
+    """It raises between two turns of one event: the observer before it in the row had to wait as well."""
+
+    async def main():
+        manager = ObserverManager()
+        heard, released = [], asyncio.get_running_loop().create_future()
+
+        async def before(event):
+            if event.seq == 3:
+                await asyncio.sleep(0.01)
+
+        async def hostile(event):
+            heard.append(event.seq)
+            if event.seq == 1:
+                await released
+            if event.seq < 3:
+                raise GeneratorExit
+
+        manager.register(before, event_types=[NodeStarted])
+        manager.register(hostile, observer_id="hostile", event_types=[NodeStarted])
+        await manager.notify(NodeStarted("n", 1, seq=1))
+        await manager.notify(NodeStarted("n", 1, seq=2))
+        manager.notify_nowait(NodeStarted("n", 1, seq=3))
+        released.set_result(None)
+        await asyncio.sleep(0.02)  # a flush would tell it all at once
+        await manager.flush()
+        statistics = manager.statistics()["hostile"]
+        await manager.close()
+        return heard, statistics
+
+    heard, statistics = asyncio.run(main())
+    assert heard == [1, 2, 3]
+    assert (statistics["delivered"], statistics["failed"], statistics["dropped"]) == (1, 2, {})

@@ -495,3 +495,32 @@ def test_failures_are_logged_at_most_once_a_second_for_each_handler_with_the_num
         "'b' failed on NodeStarted: ValueError (and 1 more since the last line)",
         "'a' failed on NodeStarted: ValueError",
     ]
+
+
+@pytest.mark.parametrize("sync", [True, False], ids=["sync", "async"])
+def test_flush_waits_until_the_last_news_about_observers_was_heard_too(sync):
+    async def main():
+        manager = ObserverManager()
+        told = []
+
+        async def failing(event):
+            raise ValueError
+
+        async def slowly(event):
+            await asyncio.sleep(0.02)
+            told.append(event)
+
+        def slowly_in_a_thread(event):
+            time.sleep(0.02)
+            told.append(event)
+
+        manager.register(failing, event_types=[NodeStarted])
+        manager.register(slowly_in_a_thread if sync else slowly, event_types=[ObserverFailed])
+        for _ in range(5):  # the first is told at once, the others are summed up
+            await manager.notify(NodeStarted("a", 1))
+        assert await manager.flush()
+        heard = [event.count for event in told]
+        await manager.close()
+        return heard
+
+    assert asyncio.run(main()) == [1, 4]

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from hexviz.dag.checking import checked_result
-from hexviz.dag.current import CURRENT, CurrentNode
+from hexviz.dag.current import CURRENT
 from hexviz.dag.runners.packing import packed_error, packed_event, unpacked
 from hexviz.events.asking import NO_OBJECTION, Decision
 from hexviz.events.models import ControlResponse
@@ -112,7 +112,7 @@ def perform(errand: Errand, fn: Any, args: tuple[Any, ...], kwargs: dict[str, An
     """Call a node's function on this worker, within a context of its own; whatever it raises is part of the answer."""
     run = AwayRun(errand, channel)
     context = copy_context()
-    context.run(CURRENT.set, CurrentNode(run, 0, errand.attempt))  # type: ignore[arg-type]
+    context.run(CURRENT.set, (run, 0, errand.attempt))  # type: ignore[arg-type]
     started_ns = monotonic_ns()
     try:
         value = context.run(_call, fn, args, kwargs, channel)
