@@ -107,7 +107,7 @@ def _wait_until_up(base, process, log):
     pytest.fail(f"JupyterLab did not answer within a minute: {log.read_text()}")
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="session")
 def lab(tmp_path_factory):
     """The address of a JupyterLab of its own, and the folder of its notebooks."""
     pytest.importorskip("jupyterlab", reason="JupyterLab is not installed")
@@ -148,9 +148,9 @@ def lab(tmp_path_factory):
             server.terminate()
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def chromium():
-    """One headless browser for this room; playwright keeps an event loop in this thread until it is closed."""
+    """One headless browser for each file: playwright keeps an event loop in this thread until it is closed."""
     sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     if not Path(CHROMIUM).exists():
         pytest.skip(f"there is no chromium at {CHROMIUM}")
