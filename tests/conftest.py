@@ -8,8 +8,6 @@ from hypothesis import settings
 
 from tests.services.fixtures import broker, own_broker, proxy, topic  # noqa: F401 - fixtures for every room
 
-SHARED = ("browser", "kafka", "cluster")
-
 settings.register_profile("shared machines", deadline=None)
 settings.load_profile("shared machines")
 
@@ -18,15 +16,6 @@ settings.load_profile("shared machines")
 def store_of_its_own(tmp_path, monkeypatch):
     """No test reads or writes the store of the person who runs it."""
     monkeypatch.setenv("HEXVIZ_STORE", str(tmp_path / "runs.db"))
-
-
-def pytest_collection_modifyitems(config, items):
-    """The longest part comes first, so that two processes end together; what shares a server stays in one of them."""
-    items.sort(key=lambda item: item.get_closest_marker("browser") is None)
-    if config.pluginmanager.hasplugin("xdist"):
-        for item in items:
-            shared = next((name for name in SHARED if item.get_closest_marker(name)), str(item.path))
-            item.add_marker(pytest.mark.xdist_group(shared))
 
 
 @pytest.hookimpl(wrapper=True)
