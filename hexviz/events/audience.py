@@ -89,13 +89,18 @@ class Audience:
         if selective or threaded or len(keepers) > 1:
             return self._tell_everybody(keepers, row, threaded, selective=selective)
         if not keepers:
-            return tell_nobody if row is NOBODY else self._put
+            return tell_nobody if row is NOBODY else self._put()
         return self._keep(*keepers[0]) if row is NOBODY else self._keep_and_put(*keepers[0])
 
-    def _put(self, event: Event | Addressed) -> None:
-        self._desk.inbox.append(event)
-        if not self._desk.awake:
-            self._desk.wake()
+    def _put(self) -> Callable[[Event | Addressed], None]:
+        desk, put = self._desk, self._desk.inbox.append
+
+        def tell(event: Event | Addressed) -> None:
+            put(event)
+            if not desk.awake:
+                desk.wake()
+
+        return tell
 
     def _keep(self, keep: Teller, keeper: ObserverEntry) -> Teller:
         failed = self._failed
@@ -133,7 +138,7 @@ class Audience:
         *,
         selective: bool,
     ) -> Teller:
-        awaited = tuple([entry for entry, _ in row.calls])
+        awaited, put = tuple([entry for entry, _ in row.calls]), self._put()
 
         def tell(event: Event) -> None:
             faults = []
@@ -146,9 +151,9 @@ class Audience:
             if selective:
                 chosen, off_loop = _chosen(event, awaited), _chosen(event, threaded)
                 if chosen:
-                    self._put(Addressed(event, Row(chosen)))
+                    put(Addressed(event, Row(chosen)))
             elif row is not NOBODY:
-                self._put(event)
+                put(event)
             if off_loop:
                 self._watch()
                 self._crew.put(event, off_loop)

@@ -20,6 +20,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from hexviz.events.by_class import ByClass
+from hexviz.events.own_loop import loop_in_a_thread
 from hexviz.events.rows import NAMED, NOBODY, Addressed, Row
 from hexviz.events.stepping import Continued
 from hexviz.events.teller import Teller
@@ -79,6 +80,7 @@ class Desk:
 
     def forget(self) -> None:
         """A forked child has none of its parent's loops: what was queued stays with the parent."""
+        self._lock = threading.RLock()  # a thread that is not there any more may have held it
         self._let_go()
         self.loop = self._thread = None
 
@@ -100,17 +102,10 @@ class Desk:
         if self.loop is not None and self.loop.is_running():
             return self.loop
         self._forget_loop()
-        self.loop = running or self._own_loop()
-        return self.loop
-
-    def _own_loop(self) -> asyncio.AbstractEventLoop:
-        loop = asyncio.new_event_loop()
-        started = threading.Event()
-        loop.call_soon(started.set)
-        self._thread = threading.Thread(target=_run_loop, args=(loop,), name="hexviz-observer-loop", daemon=True)
-        self._thread.start()
-        started.wait()
-        return loop
+        if running is None:
+            running, self._thread = loop_in_a_thread("hexviz-observer-loop")
+        self.loop = running
+        return running
 
     def _forget_loop(self) -> None:
         """The loop does not run. Who waits on it goes on when it does again; on a closed one nobody ever does."""
@@ -238,23 +233,36 @@ class Desk:
         self._row, self._batch = row, batch
         self._rest, self._events = iter(row.calls), iter(batch[1:])
 
+    # The hot loops: written out, kept whole. One event is told in line, because `notify` pays for it.
     async def _tell(self) -> None:
         while self._batch or ((self.inbox or self._batches) and self._next_batch()):
-            told = len(self._batch)
-            own = await (self._tell_batch() if told > 1 else self._tell_event())
+            told, row, own = len(self._batch), self._row, None
+            if told > 1:
+                own = await self._tell_batch()
+            else:
+                rest, event, failed = self._rest, self._batch[0], False
+                for entry, call in rest:
+                    if entry.held and entry.kept_back(event):
+                        entry.counted -= 1
+                        continue
+                    try:
+                        await call(event)
+                    except BaseException as error:  # noqa: BLE001 - an observer may raise anything
+                        failed = self._failed_in_row(entry, event, error, rest)
+                if self._rest is not rest:
+                    own = self._own(entry, failed=failed)
             if own is not None:  # it had to wait, so this coroutine is its own by now
                 await self.work_off_backlog(own)
                 return
-            tally = self._row.tally
-            if tally is not None:
-                tally.told += told
+            if row.tally is not None:
+                row.tally.told += told
             else:
-                self._row.count_each(told)
+                row.count_each(told)
             self._batch = []
         self._row = NOBODY
 
-    # The hot loops: written out, kept whole. Both return the observer that had to wait.
     async def _tell_batch(self) -> ObserverEntry | None:
+        """Tell more than one event; the observer that had to wait."""
         rest, batch = self._rest, self._batch
         for entry, call in rest:
             events = self._events = iter(batch)
@@ -265,24 +273,11 @@ class Desk:
                     continue
                 try:
                     await call(event)
-                except BaseException as error:  # noqa: BLE001 - an observer may raise anything
+                except BaseException as error:  # noqa: BLE001 - as above
                     failed = self._failed_in_row(entry, event, error, rest)
             if self._rest is not rest:
                 return self._own(entry, failed=failed)
         return None
-
-    async def _tell_event(self) -> ObserverEntry | None:
-        rest, event = self._rest, self._batch[0]
-        failed = False
-        for entry, call in rest:
-            if entry.held and entry.kept_back(event):
-                entry.counted -= 1
-                continue
-            try:
-                await call(event)
-            except BaseException as error:  # noqa: BLE001 - as above
-                failed = self._failed_in_row(entry, event, error, rest)
-        return None if self._rest is rest else self._own(entry, failed=failed)
 
     async def work_off_backlog(self, entry: ObserverEntry) -> None:
         """Tell an observer, to whom somebody else's row no longer comes, what gathered while it waited."""
@@ -428,15 +423,3 @@ def _forget_loops() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget_loops)
-
-
-def _run_loop(loop: asyncio.AbstractEventLoop) -> None:
-    asyncio.set_event_loop(loop)
-    try:
-        loop.run_forever()
-    finally:
-        pending = asyncio.all_tasks(loop)
-        for task in pending:
-            task.cancel()
-        loop.run_until_complete(asyncio.gather(*pending, return_exceptions=True))
-        loop.close()
