@@ -20,6 +20,7 @@ from hexviz.display import wanted
 from hexviz.events.events import Event, printable
 from hexviz.palette import SIGNAL_COLORS, STATUS_COLORS
 from hexviz.recording.state import STATUSES, RunState
+from hexviz.recording.workers import worker_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -31,6 +32,7 @@ _WAVES = "waves  "
 _WIDE = 100
 """From so many columns on the headline stands in one line."""
 _RUNNING_SHOWN = 8
+_WORKERS_SHOWN = 8
 _REFRESH_HZ = 8
 _OPEN = frozenset({"pending", "running", "retrying"})
 _TURNING = (0x061C, 0x200E, 0x200F, 0x2028, 0x2029, *range(0x202A, 0x202F), *range(0x2066, 0x206A))
@@ -118,7 +120,7 @@ class RunView:
 def render(state: RunState, *, width: int = 120, height: int = 40) -> Group:
     """Draw a run as it stands now, for a terminal of that many columns and lines; no line is wider, none is broken."""
     head = [*_headline(state, width), *_counts(state, width), *_waves(state, width)]
-    lists = (_running(state), _decisions(state), _failures(state))
+    lists = (_running(state), _workers(state), _decisions(state), _failures(state))
     room = max(0, height - 1 - len(head))
     shown = [*head, *(line for lines in _shared(lists, room) for line in lines)]
     for line in shown:
@@ -194,13 +196,28 @@ def _running(state: RunState) -> list[Text]:
     for row in rows[:_RUNNING_SHOWN]:
         attempt = f" (attempt {attempts.attempt[row]})" if attempts.attempt[row] > 1 else ""
         for_s = max(0.0, now_ms - attempts.start_ms[row]) / 1e3
-        lines.append(Text(f"  {for_s:6.1f} s  ", style="dim").append(_named(state, row, attempt), style="not dim"))
+        line = Text(f"  {for_s:6.1f} s  ", style="dim").append(_named(state, row, attempt), style="not dim")
+        worker = state.workers.names[attempts.worker[row]]
+        lines.append(line.append(safe(f"  on {worker}")) if worker else line)
     more = len(rows) - len(lines)
     return [Text(f"running, {more} more than these" if more else "running"), *lines] if lines else []
 
 
 def _named(state: RunState, row: int, attempt: str) -> str:
     return safe(state.nodes.name[state.attempts.node[row]]) + attempt
+
+
+def _workers(state: RunState) -> list[Text]:
+    workers = worker_rows(state)
+    workers.sort(key=lambda worker: worker.lost_ms < 0.0)  # the dead first: they must not be missed
+    lines = []
+    for worker in workers[:_WORKERS_SHOWN]:
+        counts = f"  {worker.busy:4.0%} busy  {worker.running} running, {worker.done} done, {worker.failed} failed"
+        line = Text(f"{counts}  ", style="dim").append(safe(worker.name), style="not dim")
+        lost = f"  lost at {worker.lost_ms / 1e3:.1f} s" if worker.lost_ms >= 0.0 else ""
+        lines.append(line.append(lost, style=STATUS_COLORS["failed"]))
+    more = len(workers) - len(lines)
+    return [Text(f"workers, {more} more than these" if more else "workers"), *lines] if lines else []
 
 
 def _decisions(state: RunState) -> list[Text]:

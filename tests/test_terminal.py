@@ -12,6 +12,7 @@ from hexviz.demo import airrflow, airrflow_policies
 from hexviz.events import ControlDecided, NodeFailed, NodeInfo, NodeStarted, PipelineStarted
 from hexviz.recording.state import RunState
 from hexviz.terminal import RunView, plain, render, table
+from tests.browser.made_runs import told
 
 
 def text_of(renderable, *, width=120):
@@ -44,6 +45,16 @@ def test_a_run_is_drawn_with_its_progress_waves_running_nodes_and_decisions():
     assert "fell back 1" in late
     assert "█" * 25 in late
     assert "by Fallback" in late
+
+
+def test_workers_are_told_with_the_dead_one_first_and_what_runs_says_where():
+    state = RunState.from_events(told(30, outcome="failed", part=0.97, workers=("process 1", "process 2")))
+    lines = text_of(render(state)).splitlines()
+    workers = lines[lines.index("workers") + 1 :][:2]
+    assert re.search(r"1 failed  process 2  lost at 0\.\d s", workers[0])
+    assert re.search(r"\d+% busy  \d running, \d+ done, \d+ failed  process 1$", workers[1])
+    assert any(re.search(r"^ +\d\.\d s  \S+.*  on process 1", line) for line in lines)
+    assert "workers" not in text_of(render(RunState.from_events(told(30, part=0.9))))
 
 
 def busy(*, nodes=30, name="a node with a long name of its own {}"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from heapq import heappop, heappush
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 import pandas as pd
@@ -36,21 +36,28 @@ _MOST_BARS = 4000
 _LINE_PX = 14
 _FRAME_PX = 150
 _HOVER = (
-    "<b>%{customdata[0]}</b><br>attempt %{customdata[1]}, wave %{customdata[2]}: %{customdata[3]}<br>"
+    "<b>%{customdata[0]}</b><br>attempt %{customdata[1]}, wave %{customdata[2]}%{customdata[6]}: %{customdata[3]}<br>"
     "%{customdata[4]}%{customdata[5]}<extra></extra>"
 )
 
 
-def timeline_info(frames: FramesLike, *, run_id: str | None = None) -> pd.DataFrame:
+Lanes = Literal["node", "worker"]
+
+
+def timeline_info(frames: FramesLike, *, run_id: str | None = None, lanes: Lanes = "node") -> pd.DataFrame:
     """What :func:`plot_timeline` draws: one row per attempt that started, with its row on the y axis.
 
     Columns: ``row`` (int64, from 0 on top: one per node by wave and first start, or, above 400 nodes, one per lane in
-    which attempts do not overlap), ``node``, ``wave``, ``attempt``, ``status``, ``start_ms``, ``width_ms`` (an attempt
-    without an end reaches to the last known moment), ``queued_ms`` (before the start), ``backoff_ms`` (before that),
-    ``error``.
-    ``attrs["packed"]`` tells whether rows are lanes.
+    which attempts do not overlap; with ``lanes="worker"`` one per such lane of each worker, by their first attempts),
+    ``node``, ``wave``, ``attempt``, ``status``, ``start_ms``, ``width_ms`` (an attempt without an end reaches to the
+    last known moment), ``queued_ms`` (before the start), ``backoff_ms`` (before that), ``error``, ``worker`` (empty
+    where none is known). With ``lanes="worker"`` an attempt begins when its code did, ``duration_ms`` before its end.
+    ``attrs["packed"]`` tells whether rows are lanes. Raises ``ValueError`` for other ``lanes``.
     """
-    attempts = table(frames, "attempts", _COLUMNS, run_id)
+    if lanes not in get_args(Lanes):
+        raise ValueError(f"lanes must be one of {', '.join(map(repr, get_args(Lanes)))}, not {lanes!r}")
+    wanted = (*_COLUMNS, "duration_ms", "worker") if lanes == "worker" else _COLUMNS
+    attempts = table(frames, "attempts", wanted, run_id)
     attempts = attempts[attempts["start_ms"].notna()].reset_index(drop=True)
     last = attempts[["start_ms", "end_ms"]].max().max()
     end = attempts["end_ms"].fillna(last)
@@ -60,38 +67,66 @@ def timeline_info(frames: FramesLike, *, run_id: str | None = None) -> pd.DataFr
     info["backoff_ms"] = attempts["backoff_ms"].fillna(0.0).clip(lower=0.0)
     error = attempts["error_type"].astype(object).fillna("")
     info["error"] = error.where(error == "", error + ": " + attempts["error_message"].astype(object).fillna(""))
-    packed = info["node"].nunique() > _MOST_ROWS
-    info.insert(0, "row", _lanes(info) if packed else _node_rows(info))
+    info["worker"] = attempts["worker"].astype(object).fillna("") if "worker" in attempts else ""
+    packed = lanes == "worker" or info["node"].nunique() > _MOST_ROWS
+    if lanes == "worker":
+        _begin_with_code(info, attempts["duration_ms"])
+    info.insert(0, "row", _worker_rows(info) if lanes == "worker" else _lanes(info) if packed else _node_rows(info))
     info.attrs = {"hexviz_frame": "timeline_info", "packed": packed}
     return info
 
 
-def plot_timeline(frames: FramesLike, *, run_id: str | None = None, title: str | None = None) -> go.Figure:
+def plot_timeline(
+    frames: FramesLike, *, run_id: str | None = None, title: str | None = None, lanes: Lanes = "node"
+) -> go.Figure:
     """Draw one bar per attempt, coloured by status, time from left to right; waits (queue, back-off) are thin bars.
 
     Above 400 nodes rows are lanes, not nodes; above 4000 attempts bars become WebGL lines: the browser keeps up.
+    With ``lanes="worker"`` each worker has lanes of its own, and waits are left out: nothing waits on a worker.
     """
-    info = timeline_info(frames, run_id=run_id)
+    info = timeline_info(frames, run_id=run_id, lanes=lanes)
     rows = int(info["row"].max()) + 1 if len(info) else 1
     longest = float((info["start_ms"] + info["width_ms"]).max()) if len(info) else 0.0
     unit = unit_for(longest)
-    what = "lane" if info.attrs["packed"] else ""
+    what = "worker" if lanes == "worker" else "lane" if info.attrs["packed"] else ""
     figure = new_figure(
         title or run_title("Timeline", frames, run_id), x=f"since the start ({unit.name})", y=what, rows=rows
     )
     if not len(info):
         return say_nothing_to_show(figure, "no node has started")
     draw = _lines if len(info) > _MOST_BARS else _bars
-    _add_waits(figure, info, unit, draw)
+    if lanes == "node":
+        _add_waits(figure, info, unit, draw)
     for status in STATUS_COLORS:
         chosen = info[info["status"].astype(object) == status]
         if len(chosen):
             figure.add_trace(draw(chosen, unit, status.replace("_", " "), status_color(status), _hover_of(chosen), 0.8))
-    if info.attrs["packed"]:
+    if lanes == "worker":
+        _name_workers(figure, info.sort_values("row").drop_duplicates("row")["worker"])
+    elif info.attrs["packed"]:
         figure.update_yaxes(range=[rows - 0.5, -0.5])
     else:
         _name_nodes(figure, info.sort_values("row").drop_duplicates("row"))
     return figure
+
+
+def _begin_with_code(info: pd.DataFrame, duration_ms: pd.Series[float]) -> None:
+    """Let attempts begin when their code did: what came before was a wait for the worker."""
+    waited = (info["width_ms"] - duration_ms.clip(lower=0.0)).clip(lower=0.0).fillna(0.0)
+    info["start_ms"] += waited
+    info["width_ms"] -= waited
+    info["queued_ms"] += waited
+
+
+def _worker_rows(info: pd.DataFrame) -> np.ndarray[Any, Any]:
+    """The lanes of each worker, one worker after the other in the order of their first attempts."""
+    row = np.zeros(len(info), dtype="int64")
+    taken = 0
+    for _, mine in info.sort_values("start_ms", kind="stable").groupby("worker", sort=False):
+        places = mine.index.to_numpy()
+        row[places] = taken + _lanes(mine)
+        taken = int(row[places].max()) + 1
+    return row
 
 
 def _node_rows(info: pd.DataFrame) -> pd.Series[int]:
@@ -132,6 +167,12 @@ def _name_nodes(figure: go.Figure, nodes: pd.DataFrame) -> None:
         figure.update_yaxes(title={"text": "wave"}, tickvals=kept, ticktext=waves.tolist())
 
 
+def _name_workers(figure: go.Figure, workers: pd.Series[Any]) -> None:
+    """Write each worker's name at the first of its lanes."""
+    names = workers.where(workers != "", "none known").where(workers != workers.shift(), "")
+    name_rows(figure, names, most=_MOST_NAMES)
+
+
 def _add_waits(figure: go.Figure, info: pd.DataFrame, unit: Unit, draw: Any) -> None:
     queued = info[info["queued_ms"] > 0]
     backoff = info[info["backoff_ms"] > 0]
@@ -160,6 +201,7 @@ def _hover_of(chosen: pd.DataFrame, told: list[str] | None = None) -> np.ndarray
             np.array(all_harmless(chosen["status"]), dtype=object),
             np.array(told or [duration_text(ms) for ms in chosen["width_ms"]], dtype=object),
             np.array([f"<br>{text}" if text else "" for text in error], dtype=object),
+            np.array([f", on {text}" if text else "" for text in all_harmless(chosen["worker"])], dtype=object),
         ]
     )
 

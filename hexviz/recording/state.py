@@ -30,6 +30,7 @@ from hexviz.recording.state_tables import (
     Failure,
     Nodes,
     Wave,
+    Workers,
     counted,
 )
 
@@ -60,6 +61,7 @@ __all__ = [
 ]
 
 _TEXT_LIMIT = 500
+_WORKER_LOST = "WorkerLostError"
 _LIVE_CLOCK_SKEW_MS = 5_000.0
 
 
@@ -90,6 +92,7 @@ class RunState:
         self.decisions: list[Decision] = []
         self.failures: list[Failure] = []
         self.calls: list[Call] = []
+        self.workers = Workers()
         self._origin_ns: int | None = None
         self._rows: dict[int | tuple[int, int], int] = {}
         self.changed_rows: set[int] = set()
@@ -267,7 +270,17 @@ class RunState:
         attempt = event.attempt
         if (node if attempt == 1 else (node, attempt)) not in self._rows:
             ready_ms = at_ms - event.queued_ms if event.queued_ms > 0.0 else at_ms
-            self._start_row(node, attempt, max(0.0, ready_ms), at_ms)
+            row = self._start_row(node, attempt, max(0.0, ready_ms), at_ms)
+            if event.worker:
+                self.attempts.worker[row] = self.workers.code_of(event.worker)
+
+    def _node_placed(self, event: ev.NodePlaced, at_ms: float) -> None:
+        """Its code begins only now: until then it waited for a worker."""
+        row = self._row_of(self._node(event), event.attempt)
+        if row is not None:
+            self.attempts.worker[row] = self.workers.placed(event.worker, self.events)
+            self.attempts.start_ms[row] = max(self.attempts.start_ms[row], at_ms)
+            self.changed_rows.add(row)
 
     def _start_row(self, node: int, attempt: int, ready_ms: float, start_ms: float) -> int:
         index = self.nodes.wave[node]
@@ -320,7 +333,11 @@ class RunState:
 
     def _node_failed(self, event: ev.NodeFailed, at_ms: float) -> None:
         self._attempt_ended(event, at_ms, FAILED)
-        self._add_failure(ev.RecordedError.of(event.error), at_ms, event.name, event.wave_index, event.attempt)
+        error = ev.RecordedError.of(event.error)
+        self._add_failure(error, at_ms, event.name, event.wave_index, event.attempt)
+        if error.type_name == _WORKER_LOST:
+            row = self._row_of(self.nodes.code[event.name], event.attempt)
+            self.workers.lose(self.attempts.worker[row] if row is not None else 0, at_ms, self.events)
 
     def _node_retrying(self, event: ev.NodeRetrying, at_ms: float) -> None:
         node = self._node(event)
@@ -393,6 +410,7 @@ _FOLDS: dict[type[Any], Callable[[RunState, Any, float], None] | None] = {
     ev.WaveStarted: RunState._wave_started,  # noqa: SLF001
     ev.WaveCompleted: RunState._wave_ended,  # noqa: SLF001
     ev.NodeStarted: RunState._node_started,  # noqa: SLF001
+    ev.NodePlaced: RunState._node_placed,  # noqa: SLF001
     ev.NodeCompleted: RunState._node_completed,  # noqa: SLF001
     ev.NodeFailed: RunState._node_failed,  # noqa: SLF001
     ev.NodeRetrying: RunState._node_retrying,  # noqa: SLF001

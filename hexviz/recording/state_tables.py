@@ -83,7 +83,11 @@ class Wave:
 
 @dataclass(slots=True)
 class Columns:
-    """One row per attempt, in the order of their starts; ``status`` holds codes (see :data:`STATUSES`)."""
+    """One row per attempt, in the order of their starts.
+
+    ``start_ms`` is when it was started or, as soon as a runner tells that on its own (``NodePlaced``), when its code
+    began. ``status`` holds codes (see :data:`STATUSES`), ``worker`` those of :class:`Workers`.
+    """
 
     node: array[int] = field(default_factory=lambda: array("I"))
     attempt: array[int] = field(default_factory=lambda: array("I"))
@@ -93,6 +97,7 @@ class Columns:
     start_ms: array[float] = field(default_factory=lambda: array("d"))
     end_ms: array[float] = field(default_factory=lambda: array("d"))
     backoff_ms: array[float] = field(default_factory=lambda: array("d"))
+    worker: array[int] = field(default_factory=lambda: array("I"))
 
     def __len__(self) -> int:
         return len(self.node)
@@ -107,7 +112,63 @@ class Columns:
         self.start_ms.append(start_ms)
         self.end_ms.append(-1.0)
         self.backoff_ms.append(0.0)
+        self.worker.append(0)
         return len(self.node) - 1
+
+
+class Workers:
+    """The names of workers by their code; code 0 stands for "none is known"."""
+
+    def __init__(self) -> None:
+        self.names = [""]
+        self.lost_ms: dict[int, float] = {}
+        """When each worker was found dead that has not been heard of since, in milliseconds after the run began."""
+        self._codes: dict[str, int] = {"": 0}
+        self._placed: set[int] = set()
+        self._turns: list[tuple[int, int, float]] = []
+
+    def __len__(self) -> int:
+        return len(self.names) - 1
+
+    def code_of(self, name: str) -> int:
+        """The code of a worker, or of the word that a runner says while it has not chosen one."""
+        code = self._codes.get(name)
+        if code is None:
+            code = self._codes[name] = len(self.names)
+            self.names.append(name)
+        return code
+
+    def placed(self, name: str, number: int) -> int:
+        """The code of a worker on which an attempt begins, as event ``number`` of the run tells: it is alive."""
+        code = self.code_of(name)
+        self._placed.add(code)
+        if code in self.lost_ms:
+            self._turn(number, code, -1.0)
+        return code
+
+    def lose(self, code: int, at_ms: float, number: int) -> None:
+        """An attempt was lost with this worker; nothing where none had begun on it, or it is known."""
+        if code in self._placed and code not in self.lost_ms:
+            self._turn(number, code, at_ms)
+
+    def _turn(self, number: int, code: int, lost_ms: float) -> None:
+        self._turns.append((number, code, lost_ms))
+        self._apply(code, lost_ms)
+
+    def _apply(self, code: int, lost_ms: float) -> None:
+        if lost_ms >= 0.0:
+            self.lost_ms[code] = lost_ms
+        else:
+            del self.lost_ms[code]
+
+    def after(self, count: int) -> Workers:
+        """As it was known after ``count`` events of the run which of them were dead. The names are shared."""
+        then = Workers()
+        then.names, then._codes = self.names, self._codes
+        for number, code, lost_ms in self._turns:
+            if number <= count:
+                then._apply(code, lost_ms)
+        return then
 
 
 @dataclass(slots=True)

@@ -69,7 +69,7 @@ class StateTimeline:
         self._state = RunState(run_id)
         self._seqs = array("q")
         self._ms = array("d")
-        self._rows = _Changes("B", "d", "d")
+        self._rows = _Changes("B", "d", "d", "d", "I")
         self._nodes = _Changes("B", "d")
         self._waves = _Changes("I", "I", "d", "d")
         self._wave_place: dict[int, int] = {}
@@ -121,7 +121,11 @@ class StateTimeline:
     def _note_rows(self, now: int) -> None:
         rows = self._state.attempts
         for row in _in_order(self._state.changed_rows):
-            self._rows.note(now, row, (rows.status[row], rows.end_ms[row], rows.backoff_ms[row]))
+            self._rows.note(
+                now,
+                row,
+                (rows.status[row], rows.start_ms[row], rows.end_ms[row], rows.backoff_ms[row], rows.worker[row]),
+            )
 
     def _note_nodes(self, now: int) -> None:
         nodes = self._state.nodes
@@ -175,6 +179,7 @@ class StateTimeline:
         then.decisions = self._state.decisions[: bisect_right(self._decided, count)]
         then.failures = self._state.failures[: bisect_right(self._failed, count)]
         then.calls = self._calls_after(count)
+        then.workers = self._state.workers.after(count)
         return then
 
     def _fill_nodes(self, then: PastState, count: int) -> None:
@@ -191,11 +196,12 @@ class StateTimeline:
         then.counts = np.bincount(np.frombuffer(status, np.uint8) if size else [], minlength=len(STATUSES)).tolist()
 
     def _fill_attempts(self, then: PastState, count: int) -> None:
-        status, end_ms, backoff_ms = self._rows.after(count)
+        status, start_ms, end_ms, backoff_ms, worker = self._rows.after(count)
         source, rows, size = self._state.attempts, then.attempts, len(status)
-        for name in ("node", "attempt", "lane", "ready_ms", "start_ms"):
+        for name in ("node", "attempt", "lane", "ready_ms"):
             setattr(rows, name, getattr(source, name)[:size])
-        rows.status, rows.end_ms, rows.backoff_ms = status, end_ms, backoff_ms
+        rows.status, rows.start_ms, rows.end_ms = status, start_ms, end_ms
+        rows.backoff_ms, rows.worker = backoff_ms, worker
 
     def _calls_after(self, count: int) -> list[Call]:
         size = bisect_right(self._called, count)

@@ -13,6 +13,7 @@ PANELS: dict[str, str] = {
     "progress": "nodes by status, and an estimate of the rest",
     "timeline": "one bar per attempt",
     "concurrency": "attempts under way at once, over time",
+    "workers": "what each worker did, where nodes run in other processes",
     "decisions": "what control decided, by signal and handler",
     "calls": "calls of tools and models, with their tokens",
     "failures": "what failed, with its traceback",
@@ -22,7 +23,7 @@ PANELS: dict[str, str] = {
 }
 """Every panel and what it shows, in the order in which they stand."""
 
-DEFAULT_PANELS = ("progress", "timeline", "concurrency", "decisions", "failures")
+DEFAULT_PANELS = ("progress", "timeline", "concurrency", "workers", "decisions", "failures")
 
 
 class PanelError(HexvizError, ValueError):

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from hexviz.palette import signal_color, status_color
 from hexviz.recording.state import STATUSES, RunState
+from hexviz.recording.workers import worker_rows
 from hexviz.widgets.assets import asset
 from hexviz.widgets.graph import MOST_NODES, graph_svg
-from hexviz.widgets.snapshot import format_ms, plain_text
+from hexviz.widgets.snapshot import WORKER_HEADS, format_ms, plain_text, worker_state
 from hexviz.widgets.wire import base64_buffers, clean_text, encode, script_json, xml_text
 
 if TYPE_CHECKING:
@@ -150,6 +151,7 @@ def _graph(state: RunState) -> str:
 
 
 def _tables(state: RunState) -> Iterator[str]:
+    yield _workers_table(state)
     yield _table(
         "Decisions",
         ("at", "signal", "node", "wave", "attempt", "about", "decided by", "reason"),
@@ -187,6 +189,18 @@ def _tables(state: RunState) -> Iterator[str]:
         len(state.calls), last=True,
     )  # fmt: skip
     yield _nodes_table(state)
+
+
+def _workers_table(state: RunState) -> str:
+    workers = worker_rows(state)
+    rows = (
+        (
+            w.name, w.running, w.done, w.failed, f"{w.busy:.0%}",
+            _Chip(worker_state(w), status_color("failed")) if w.lost_ms >= 0.0 else "",
+        )
+        for w in workers
+    )  # fmt: skip
+    return _table("Workers", WORKER_HEADS, rows, len(workers), last=False)
 
 
 def _nodes_table(state: RunState) -> str:

@@ -23,7 +23,8 @@ def selection_frame(state: RunState, rows: Sequence[int]) -> pd.DataFrame:
     """The attempts ``rows`` of ``state``, one row each, in the order of their starts.
 
     Columns: ``node``, ``wave``, ``attempt``, ``status``, ``ready_ms``, ``start_ms``, ``end_ms`` and ``duration_ms``
-    (NaN while it runs), ``backoff_ms``; times in milliseconds since the run began. ``attrs["run_id"]`` names the run.
+    (NaN while it runs), ``backoff_ms``, ``worker`` (empty where none is known); times in milliseconds since the run
+    began. ``attrs["run_id"]`` names the run.
     Numbers that are no rows of this run are left out.
     """
     import pandas as pd  # noqa: PLC0415 - half a second that the first picture of a kernel need not wait for
@@ -41,6 +42,7 @@ def selection_frame(state: RunState, rows: Sequence[int]) -> pd.DataFrame:
                 name: pd.Series([getattr(attempts, name)[row] for row in known], dtype="float64")
                 for name in ("ready_ms", "start_ms", "end_ms", "backoff_ms")
             },
+            "worker": pd.Series([state.workers.names[attempts.worker[row]] for row in known], dtype="object"),
         }
     )
     frame["end_ms"] = frame["end_ms"].where(frame["end_ms"] >= 0.0)

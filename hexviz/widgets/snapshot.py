@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from hexviz.palette import STATUS_COLORS, signal_color, status_color
 from hexviz.recording.state import RETRYING, STATUSES
+from hexviz.recording.workers import worker_rows
 from hexviz.widgets.svg import timeline_svg
 from hexviz.widgets.text import clean_text, xml_text
 
@@ -14,7 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from hexviz.recording.state import Decision, Failure, RunState
+    from hexviz.recording.workers import WorkerRow
 
+WORKER_HEADS = ("worker", "running", "done", "failed", "busy", "state")
 _PROGRESS_ORDER = (3, 6, 5, 7, 4, 2, 1)
 
 
@@ -49,7 +52,8 @@ def frozen_html(state: RunState, *, title: str = "") -> str:
         f"{_progress(state)}{_counts(state)}"
         f'<img alt="{xml_text(alt, 400)}" style="display:block;width:100%;max-width:1400px" '
         f'src="data:image/svg+xml;base64,{picture}">'
-        f"{_error(state)}{decisions_table(state.decisions, limit=12)}{failures_table(state.failures, limit=6)}</div>"
+        f"{_error(state)}{workers_table(worker_rows(state), limit=12)}"
+        f"{decisions_table(state.decisions, limit=12)}{failures_table(state.failures, limit=6)}</div>"
     )
 
 
@@ -70,6 +74,22 @@ def summary_line(state: RunState) -> str:
 
 def _some(count: int, word: str) -> str:
     return f"{count} {word}{'' if count == 1 else 's'}"
+
+
+def workers_table(workers: list[WorkerRow], *, limit: int) -> str:
+    """The first ``limit`` workers as an HTML table with inline styles; nothing where there are none."""
+    shown = workers[:limit]
+    rows = [
+        (xml_text(w.name, 80), str(w.running), str(w.done), str(w.failed), f"{w.busy:.0%}", xml_text(worker_state(w)))
+        for w in shown
+    ]
+    caption = f"Workers: {len(workers)}" if shown == workers else f"Workers: the first {len(shown)} of {len(workers)}"
+    return _table(caption, WORKER_HEADS, rows)
+
+
+def worker_state(worker: WorkerRow) -> str:
+    """Whether a worker is dead, and since when, in words; empty while it lives."""
+    return f"lost at {format_ms(worker.lost_ms)}" if worker.lost_ms >= 0.0 else ""
 
 
 def decisions_table(decisions: list[Decision], *, limit: int) -> str:

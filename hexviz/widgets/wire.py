@@ -10,8 +10,10 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from hexviz.widgets.lists import call_rows, decision_rows, failure_rows
-from hexviz.widgets.outbox import COLUMNS, MAX_LISTED, Outbox
+from hexviz.widgets.outbox import Outbox
+from hexviz.widgets.tables import COLUMNS
 from hexviz.widgets.text import base64_buffers, clean_text, script_json, xml_text
+from hexviz.widgets.unlisted import MAX_LISTED
 
 if TYPE_CHECKING:
     from hexviz.recording.state import Delta, RunState

@@ -7,8 +7,11 @@ from itertools import pairwise
 from hexviz.events import events as ev
 
 
-def told(nodes, *, outcome="succeeded", part=1.0, seed=3, waves=None, lanes=12, queued=True):
-    """The events of a run of about ``nodes`` nodes; only the first ``part`` of them, so that it still goes on."""
+def told(nodes, *, outcome="succeeded", part=1.0, seed=3, waves=None, lanes=12, queued=True, workers=()):
+    """The events of a run of about ``nodes`` nodes; only the first ``part`` of them, so that it still goes on.
+
+    With ``workers`` each lane is one of theirs, and the last of them dies with the first failure on it.
+    """
     rnd = random.Random(seed)
     waves = waves or max(3, min(12, nodes // 8))
     sizes = [max(1, round(nodes / waves * rnd.uniform(0.6, 1.4))) for _ in range(waves)]
@@ -29,6 +32,8 @@ def told(nodes, *, outcome="succeeded", part=1.0, seed=3, waves=None, lanes=12, 
         at = max(free)
     end = at + 5
     entries.sort(key=lambda entry: entry[0])
+    if workers:
+        entries = _elsewhere(entries, workers)
     if outcome == "failed":
         entries.append((end, ev.PipelineFailed, ("nightly", end, ValueError("3 nodes failed: the disk is full")), {}))
     else:
@@ -39,6 +44,30 @@ def told(nodes, *, outcome="succeeded", part=1.0, seed=3, waves=None, lanes=12, 
         kind(*args, **kwargs, run_id="run-1", seq=seq, monotonic_ns=origin + int(at_ms * 1e6))
         for seq, (at_ms, kind, args, kwargs) in enumerate(entries, 1)
     ]
+
+
+def _elsewhere(entries, workers):
+    """The same run on ``workers``: each attempt waits a little for the one that has been free for longest."""
+    moved, lost = [], False
+    place, free_at = {}, dict.fromkeys(workers, 0.0)
+    for at_ms, kind, told_args, kwargs in entries:
+        args = told_args
+        key = (args[0], kwargs.get("attempt"))
+        if kind is ev.NodeStarted:
+            place[key] = min(free_at, key=free_at.get)
+            free_at[place[key]] = float("inf")
+            moved.append((at_ms, kind, args, kwargs | {"worker": "process"}))
+            moved.append((at_ms + 2.0, ev.NodePlaced, (*args, place[key]), {"attempt": key[1]}))
+            continue
+        if kind is ev.NodeFailed and place[key] == workers[-1] and not lost:
+            lost = True
+            error = ev.RecordedError("WorkerLostError", f"{workers[-1]} died while it ran node {key[0]!r}")
+            args = (*args[:2], error)
+            del free_at[workers[-1]]
+        if kind in (ev.NodeCompleted, ev.NodeFailed) and place[key] in free_at:
+            free_at[place[key]] = at_ms
+        moved.append((at_ms, kind, args, kwargs))
+    return sorted(moved, key=lambda entry: entry[0])
 
 
 def _words():

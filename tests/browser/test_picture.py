@@ -14,7 +14,18 @@ CASES = {
     "finished": {},
     "failed": {"outcome": "failed"},
 }
-EVERYTHING = ["progress", "timeline", "concurrency", "decisions", "calls", "failures", "health", "overhead", "graph"]
+EVERYTHING = [
+    "progress",
+    "timeline",
+    "concurrency",
+    "workers",
+    "decisions",
+    "calls",
+    "failures",
+    "health",
+    "overhead",
+    "graph",
+]
 
 
 def made_up(nodes, case):
@@ -57,6 +68,36 @@ def test_every_panel_stands_beside_the_others(stage, shots, request):
     for name in ("decisions", "calls", "failures", "health", "overhead", "graph"):
         sync_api.expect(view.locator(f".hx-{name}")).to_be_visible()
     view.screenshot(path=shots / f"picture_panels_{request.node.callspec.params['stage']}.png")
+
+
+WORKERS = tuple(f"process {number}" for number in (4711, 4712, 4713, 4714))
+
+
+@pytest.mark.parametrize("stage", ["light", "dark"], indirect=True)
+def test_workers_have_their_lanes_and_their_panel_and_the_dead_one_is_marked(stage, shots, request):
+    view = stage.show(told(60, outcome="failed", lanes=4, workers=WORKERS), player=True)
+    rows = view.locator(".hx-workers tbody tr")
+    sync_api.expect(rows).to_have_count(4)
+    assert view.locator(".hx-workers tr.hx-lost").inner_text().startswith("process 4714")
+    view.locator(".hx-by-worker").click()
+    stage.page.wait_for_function("() => handle.view.plan.bands.size === 4")
+    view.locator(".hx-canvas").focus()
+    stage.page.keyboard.press("ArrowDown")
+    sync_api.expect(view.locator(".hx-tip")).to_contain_text("process 4711")
+    stage.page.keyboard.press("Escape")
+    stage.page.wait_for_timeout(150)
+    view.screenshot(path=shots / f"picture_workers_{request.node.callspec.params['stage']}.png")
+    view.locator(".hx-table-toggle").click()
+    sync_api.expect(view.locator(".hx-attempts")).to_be_visible()
+    assert view.locator(".hx-attempts th").last.inner_text() == "worker"
+    view.locator(".hx-pack").click()
+    sync_api.expect(view.locator(".hx-by-worker")).to_have_attribute("aria-pressed", "false")
+
+
+def test_a_run_without_workers_has_neither_their_lanes_nor_their_panel(stage):
+    view = stage.show(told(60))
+    sync_api.expect(view.locator(".hx-workers")).to_be_hidden()
+    sync_api.expect(view.locator(".hx-by-worker")).to_be_hidden()
 
 
 @pytest.mark.parametrize(("nodes", "shapes"), [(50, "rect"), (190, "circle"), (2_000, "rect")])
@@ -208,10 +249,10 @@ MANY_ROWS = """() => {
                  fill(Uint8Array, (i) => (i % 97 ? 3 : 4)), Float32Array.of(0), start, start.map((at) => at + 1.6)];
   const [u, f] = [(n) => Uint32Array.of(n), (n) => Float32Array.of(n)];
   const wave = [u(1), u(rows), u(lanes), f(0), f(-1)];
-  const buffers = [...fresh, ...Array(8).fill(none), ...wave, u(0), u(rows), u(1), ...Array(5).fill(none)];
+  const buffers = [...fresh, ...Array(11).fill(none), ...wave, u(0), u(rows), u(1), ...Array(5).fill(none)];
   const message = {
     full: true, seq: 1, base: 0, done: true, now: end, end, run: { nodes: rows, status: 'succeeded' }, firstRow: 0,
-    counts: [0, 0, 0, rows, 0, 0, 0, 0], totals: { attempts: rows }, sizes: [rows, 0, 0, 0, 1, 1, 0, 0, 0],
+    counts: [0, 0, 0, rows, 0, 0, 0, 0], totals: { attempts: rows }, sizes: [rows, 0, 0, 0, 0, 1, 1, 0, 0, 0],
     firstName: 0, decisions: [], failures: [], calls: [],
   };
   const views = buffers.map((b) => new DataView(b.buffer, b.byteOffset, b.byteLength));

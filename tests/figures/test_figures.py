@@ -27,7 +27,9 @@ from hexviz.figures.timeline import timeline_info
 from hexviz.figures.waits import waits_info
 from hexviz.figures.what_if import what_if_info
 from hexviz.palette import STATUS_COLORS
+from hexviz.recording.recording import Recording
 from tests.analysis.made_frames import big_frames, diamond
+from tests.browser.made_runs import told
 
 OF_ONE_RUN = [name for name in figures.__all__ if name != "plot_comparison"]
 HOSTILE = '<img src=x onerror="a()"><a href="javascript:b()">c</a> $x^2$ \x1b[31m \u202e &lt;script&gt;' + "z" * 500
@@ -131,6 +133,23 @@ def test_a_wrong_name_is_an_attribute_error():
 
 
 # --- timeline
+
+
+def test_the_timeline_by_worker_has_lanes_for_each_and_bars_that_begin_with_their_code():
+    workers = ("process 1", "process 2")
+    frames = Recording(told(20, lanes=3, workers=workers)).frames
+    info = timeline_info(frames, lanes="worker")
+    assert sorted(info["worker"].unique()) == list(workers)
+    for _, lane in info.sort_values("start_ms").groupby("row"):
+        assert len(set(lane["worker"])) == 1
+        assert ((lane["start_ms"] + lane["width_ms"]).shift().dropna() <= lane["start_ms"].iloc[1:] + 1e-6).all()
+    attempts = frames.attempts
+    assert info["width_ms"].tolist() == pytest.approx(attempts["duration_ms"].tolist(), abs=1e-3)
+    figure = figures.plot_timeline(frames, lanes="worker")
+    assert [text for text in figure.layout.yaxis.ticktext if text] == list(workers)
+    assert "on process" in figure.data[0].customdata[0][6]
+    with pytest.raises(ValueError, match="'node', 'worker'"):
+        timeline_info(frames, lanes="wave")
 
 
 def test_the_timeline_has_one_bar_per_attempt_and_one_row_per_node_by_wave():

@@ -2,7 +2,7 @@
 
 const COLUMNS = [
   ["fresh", [Uint32Array, Uint32Array, Uint16Array, Uint16Array, Uint8Array, Float32Array, Float32Array, Float32Array]],
-  ["changed", [Uint32Array, Uint8Array, Float32Array]], ["backoffs", [Uint32Array, Float32Array]], ["nodes", [Uint32Array, Uint8Array, Float32Array]],
+  ["changed", [Uint32Array, Uint8Array, Float32Array]], ["backoffs", [Uint32Array, Float32Array]], ["placed", [Uint32Array, Uint16Array, Float32Array]], ["nodes", [Uint32Array, Uint8Array, Float32Array]],
   ["waves", [Uint32Array, Uint32Array, Uint32Array, Float32Array, Float32Array]], ["spans", [Uint32Array, Uint32Array, Uint32Array]], ["names", []], ["edges", [Uint32Array, Uint32Array]],
   ["marks", [Float32Array, Uint8Array]],
 ];
@@ -10,8 +10,8 @@ const COLUMNS = [
 const view = (array) => new DataView(array.buffer, array.byteOffset, array.byteLength);
 
 /** `fresh`: [row, node, attempt, lane, status, wait, start, end], `names`: [name, wave], the others as their columns. */
-export function message(seq, { fresh = [], changed = [], backoffs = [], nodes = [], waves = [], names = [], edges = [], marks = [], ...more } = {}) {
-  const tables = { fresh, changed, backoffs, nodes, waves, spans: names.map(([, wave], node) => [node, 1, wave]), names, edges, marks };
+export function message(seq, { fresh = [], changed = [], backoffs = [], placed = [], nodes = [], waves = [], names = [], edges = [], marks = [], ...more } = {}) {
+  const tables = { fresh, changed, backoffs, placed, nodes, waves, spans: names.map(([, wave], node) => [node, 1, wave]), names, edges, marks };
   const buffers = COLUMNS.flatMap(([table, types]) => types.map((Type, at) => {
     const values = Type.from(tables[table].map((row) => row[at]));
     return view(values.byteLength ? values : new Uint8Array(1));

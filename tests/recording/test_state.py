@@ -64,6 +64,24 @@ def test_one_row_per_attempt_with_its_wait_and_its_backoff():
     assert list(rows.backoff_ms) == pytest.approx([30.0, 0.0])
 
 
+def test_an_attempt_begins_when_it_is_placed_and_its_worker_is_dead_until_it_is_heard_of_again():
+    lost = ev.RecordedError("WorkerLostError", "worker x died")
+    events = told(
+        started(),
+        (1, ev.NodeStarted, ("a", 1), {"worker": "dask"}),
+        (5, ev.NodePlaced, ("a", 1, "x"), {}),
+        (9, ev.NodeFailed, ("a", 1, lost), {}),
+        (9, ev.NodeFailed, ("b", 1, lost), {}),
+        (12, ev.NodeStarted, ("a", 1), {"attempt": 2, "worker": "dask"}),
+        (14, ev.NodePlaced, ("a", 1, "x"), {"attempt": 2}),
+    )
+    state = RunState.from_events(events[:5])
+    assert [state.workers.names[code] for code in state.attempts.worker] == ["x", ""]
+    assert (state.attempts.ready_ms[0], state.attempts.start_ms[0]) == (1, 5)
+    assert state.workers.lost_ms == {2: 9}
+    assert RunState.from_events(events).workers.lost_ms == {}
+
+
 def test_a_retried_node_keeps_its_lane():
     state = RunState.from_events(
         told(

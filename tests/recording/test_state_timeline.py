@@ -27,6 +27,7 @@ def shown(state):
         "waves": dict(state.waves),
         "counts": state.counts,
         "lists": (state.decisions, state.failures, state.calls),
+        "workers": ([state.workers.names[code] for code in rows.worker], state.workers.lost_ms),
     }
 
 
@@ -39,12 +40,15 @@ def test_every_moment_of_a_run_is_what_folding_up_to_there_gives():
 
 NAMES = st.sampled_from("abcd")
 TRIES = st.integers(1, 3)
+LOST = ev.RecordedError("WorkerLostError", "worker x died")
 STEPS = st.one_of(
     st.builds(
         lambda n, k, w: (ev.NodeStarted, (n, w), {"attempt": k, "queued_ms": 3.0}), NAMES, TRIES, st.integers(1, 3)
     ),
+    st.builds(lambda n, k, w: (ev.NodePlaced, (n, 1, w), {"attempt": k}), NAMES, TRIES, st.sampled_from("xy")),
     st.builds(lambda n, k: (ev.NodeCompleted, (n, 1, None, 1.0), {"attempt": k}), NAMES, TRIES),
     st.builds(lambda n, k: (ev.NodeFailed, (n, 1, ValueError("x")), {"attempt": k}), NAMES, TRIES),
+    st.builds(lambda n, k: (ev.NodeFailed, (n, 1, LOST), {"attempt": k}), NAMES, TRIES),
     st.builds(lambda n, k: (ev.NodeRetrying, (n, 1), {"attempt": k, "delay_s": 0.1}), NAMES, TRIES),
     st.builds(lambda n, k: (ev.NodeSkipped, (n, 1), {"attempt": k}), NAMES, TRIES),
     st.builds(lambda n, i: (ev.ToolCalled, (n, "t", {}), {"call_id": i}), NAMES, st.sampled_from("12")),

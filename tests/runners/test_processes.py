@@ -19,6 +19,9 @@ from hexviz.dag import (
     WorkerLostError,
 )
 from hexviz.events import EventsDropped
+from hexviz.policies import Retry
+from hexviz.recording.state import RunState
+from hexviz.recording.workers import worker_rows
 from hexviz.testing import runner_nodes as nodes
 
 
@@ -52,6 +55,20 @@ def test_a_timeout_kills_the_process_of_its_node_and_the_next_node_gets_another(
     other.node(os.getpid, name="pid")
     result = run_sync(other, runner=runner, store=False)
     assert runner.processes == (result["pid"],)
+
+
+def test_views_know_on_which_process_each_attempt_ran_and_which_died(runner, tmp_path):
+    graph = Graph("lost")
+    graph.node(nodes.dies_once, params={"marks": str(tmp_path / "marks")})
+    graph.node(nodes.nap, params={"seconds": 0.01}, after=["dies_once"])
+    recording = run_sync(graph, runner=runner, policies=[Retry(max_attempts=2)], store=False).recording
+    state = RunState.from_events(recording.events())
+    dead, alive_one = worker_rows(state)
+    assert [(w.running, w.done, w.failed) for w in (dead, alive_one)] == [(0, 0, 1), (0, 2, 0)]
+    assert dead.lost_ms > 0 > alive_one.lost_ms
+    attempts = recording.frames.attempts
+    assert [state.workers.names[code] for code in state.attempts.worker] == attempts["worker"].tolist()
+    assert all(code >= start for code, start in zip(state.attempts.start_ms, attempts["start_ms"], strict=True))
 
 
 def test_a_cancelled_run_kills_the_process_of_its_node(runner):

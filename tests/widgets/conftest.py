@@ -8,7 +8,7 @@ from itertools import pairwise
 import pytest
 
 from hexviz.events import events as ev
-from hexviz.widgets.outbox import COLUMNS, TABLES
+from hexviz.widgets.tables import COLUMNS, TABLES
 
 HOSTILE = [
     "<script>alert(1)</script>",
@@ -64,7 +64,7 @@ class Browser:
 
     def __init__(self):
         self.rows, self.names, self.nodes, self.last, self.waves = {}, [], {}, {}, {}
-        self.wave_of = {}
+        self.wave_of, self.workers, self.places, self.lost = {}, [], {}, {}
 
     def take(self, message, buffers):
         if message["full"]:
@@ -86,6 +86,11 @@ class Browser:
             self.rows[row][3:] = status, end
             if self.last[self.rows[row][0]] == row:
                 self.nodes[self.rows[row][0]] = status
+        if "workers" in message:
+            self.workers[message["firstWorker"] :] = message["workers"]
+        self.lost = dict(message.get("lost", self.lost.items()))
+        for row, worker, start in zip(*tables["placed"].values(), strict=True):
+            self.places[row] = self.workers[worker], start
         self.nodes.update(zip(tables["nodes"]["node"], tables["nodes"]["status"], strict=True))
         self.waves.update(zip(tables["waves"]["index"], tables["waves"]["lanes"], strict=True))
         for first, count, wave in zip(*tables["spans"].values(), strict=True):

@@ -6,8 +6,8 @@ import pytest
 
 from hexviz.recording.state import RunState
 from hexviz.widgets import page as page_module
-from hexviz.widgets.outbox import COLUMNS
 from hexviz.widgets.page import MOST_RUNS, LivePage
+from hexviz.widgets.tables import COLUMNS
 from tests.recording.made_events import small_run
 
 

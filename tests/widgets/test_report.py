@@ -11,6 +11,7 @@ import pytest
 from hexviz.recording.recording import Recording
 from hexviz.recording.state import Decision, Failure, RunState
 from hexviz.widgets.report import MOST_ROWS, report_html, write_report
+from tests.browser.made_runs import told
 
 
 def parsed(html):
@@ -51,6 +52,14 @@ def test_nothing_from_data_becomes_markup(runs):
         assert shape(names, error=hostile, reason=hostile) == plain
         (data,) = re.findall(r'id="hexviz-data">(.*?)</script>', html, re.DOTALL)
         assert json.loads(data)["message"]["run"]["nodes"] == 3
+
+
+def test_workers_stand_in_a_table_of_their_own(runs):
+    page = report_html(RunState.from_events(told(30, outcome="failed", workers=("process 1", "process 2"))))
+    table = page[page.index("<h2>Workers") :].partition("</section>")[0]
+    assert table.count("<tr>") == 3
+    assert "lost at" in table
+    assert "<h2>Workers" not in report_html(RunState.from_events(runs.story()))
 
 
 def test_braces_in_names_are_only_text(runs):

@@ -7,6 +7,7 @@ from hexviz.recording.recording import Recording
 from hexviz.recording.state import RunState
 from hexviz.widgets.dashboard import static_view
 from hexviz.widgets.selection import SelectionError, rows_of, selection_frame
+from tests.browser.made_runs import told
 
 
 def test_the_selection_is_a_frame_with_one_row_per_attempt(runs):
@@ -16,6 +17,11 @@ def test_the_selection_is_a_frame_with_one_row_per_attempt(runs):
     assert list(frame["status"]) == ["retrying", "succeeded"]
     assert list(frame["duration_ms"].round(3)) == [10.0, 10.0]
     assert frame.attrs["run_id"] == "run-1"
+
+
+def test_the_selection_says_where_an_attempt_ran():
+    state = RunState.from_events(told(20, workers=("process 1", "process 2")))
+    assert set(selection_frame(state, range(5))["worker"]) == {"process 1", "process 2"}
 
 
 def test_an_attempt_that_runs_has_no_end(runs):

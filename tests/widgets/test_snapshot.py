@@ -11,6 +11,7 @@ from hexviz.palette import ACCENT
 from hexviz.recording.state import RunState
 from hexviz.widgets.snapshot import format_ms, frozen_html, plain_text
 from hexviz.widgets.svg import axis_ticks, timeline_svg
+from tests.browser.made_runs import told
 
 SVG = "{http://www.w3.org/2000/svg}"
 ALLOWED = {"html", "head", "body", "div", "b", "span", "img", "table", "tbody", "tr", "th", "td"}
@@ -57,6 +58,14 @@ def test_a_frozen_output_keeps_what_untrusted_notebooks_keep(runs):
     assert {element.tag for element in elements(html)} <= ALLOWED
     assert 'data-rows="4"' in html
     assert 'data-done="true"' in html
+
+
+def test_workers_are_a_table_in_which_the_dead_one_is_named(runs):
+    state = RunState.from_events(told(30, outcome="failed", workers=("process 1", "<b>2</b>")))
+    html = frozen_html(state)
+    assert "Workers: 2" in html
+    assert re.search(r"&lt;b&gt;2&lt;/b&gt;</td>.*lost at \d+ ms</td>", html)
+    assert "Workers" not in frozen_html(RunState.from_events(runs.story()))
 
 
 def test_nothing_from_data_becomes_markup(runs):

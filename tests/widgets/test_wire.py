@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from hexviz.events import events as ev
 from hexviz.recording.state import RunState
-from hexviz.widgets.outbox import SIGNALS
+from hexviz.widgets.unlisted import SIGNALS
 from hexviz.widgets.wire import Outbox, clean_text, encode, message_of, script_json, xml_text
 
 
@@ -46,6 +46,12 @@ def assert_same(state, browser):
     assert [browser.nodes.get(node, 0) for node in range(len(state.nodes))] == list(state.nodes.status)
     assert browser.names == [clean_text(name, 120).encode() for name in state.nodes.name]
     assert browser.wave_of == dict(enumerate(state.nodes.wave))
+    assert browser.places == {
+        row: (state.workers.names[code], array("f", [attempts.start_ms[row]])[0])
+        for row, code in enumerate(attempts.worker)
+        if code
+    }
+    assert browser.lost == state.workers.lost_ms
     assert browser.waves == {index: wave.lanes for index, wave in state.waves.items()}
 
 
@@ -62,8 +68,13 @@ def test_retries_fallbacks_skips_and_ends_arrive_in_any_cutting(budget, every, s
     entries = [(0, ev.PipelineStarted, ("mix", 1, 8, tuple(ev.NodeInfo(f"n{i}", 1, ()) for i in range(8))), {})]
     for i in range(8):
         for attempt in range(1, rnd.randint(1, 4)):
-            entries.append((i, ev.NodeStarted, (f"n{i}", 1), {"attempt": attempt}))
-            entries.append((i, ev.NodeFailed, (f"n{i}", 1, ValueError("no")), {"attempt": attempt}))
+            entries.append((i, ev.NodeStarted, (f"n{i}", 1), {"attempt": attempt, "worker": rnd.choice(["", "dask"])}))
+            entries += [
+                (i + 0.1 * moved, ev.NodePlaced, (f"n{i}", 1, f"w{rnd.randint(1, 3)}"), {"attempt": attempt})
+                for moved in range(rnd.randint(0, 2))
+            ]
+            error = ev.RecordedError(rnd.choice(["ValueError", "WorkerLostError"]), "no")
+            entries.append((i + 0.5, ev.NodeFailed, (f"n{i}", 1, error), {"attempt": attempt}))
             kind = rnd.choice([ev.NodeRetrying, ev.NodeFellBack, ev.NodeSkipped, ev.NodeCancelled])
             entries.append((i, kind, (f"n{i}", 1), {"attempt": attempt}))
     entries.append((9, ev.PipelineCompleted, ("mix", 9.0), {}))

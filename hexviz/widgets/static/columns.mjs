@@ -5,6 +5,7 @@ const SECTIONS = [
   ["fresh", [["row", u4], ["node", u4], ["attempt", u2], ["lane", u2], ["status", u1], ["wait", f4], ["start", f4], ["end", f4]]],
   ["changed", [["row", u4], ["status", u1], ["end", f4]]],
   ["backoffs", [["row", u4], ["ms", f4]]],
+  ["placed", [["row", u4], ["worker", u2], ["start", f4]]],
   ["nodes", [["node", u4], ["status", u1], ["settled", f4]]],
   ["waves", [["index", u4], ["nodes", u4], ["lanes", u4], ["start", f4], ["end", f4]]],
   ["spans", [["first", u4], ["count", u4], ["wave", u4]]],

@@ -28,7 +28,7 @@ export function gridOf(view, plan, columns, lines, colors, only = null) {
   return plan.row < 1 || meanWidth(view.store, plan) < CROWDED ? mixed(view, plan, columns, lines, colors, only) : worst(view, plan, columns, lines, colors, only);
 }
 
-/** The tops of the bands by wave (-1 where a wave is not shown), and which are folded: faster to read than a map. */
+/** The tops of the bands by wave or worker (-1 where one is not shown), and which are folded: faster to read than a map. */
 function tops(view, plan) {
   const [top, folded] = [new Float64Array(Math.max(1, ...plan.bands.keys(), ...view.store.waves.keys()) + 1).fill(-1), new Set()];
   for (const band of plan.bands.values()) {
@@ -42,16 +42,16 @@ function tops(view, plan) {
 /** Call `visit(first pixel, last pixel, status)` for each attempt to be seen; the one loop that all rows go through. */
 function eachSpan(view, plan, columns, lines, only, visit) {
   const { store, shownTo } = view;
-  const { start: starts, end: ends, status: statuses, node: nodes, nodeWave } = store;
-  const { from, to, row: tall, scale, lane } = plan;
+  const { start: starts, end: ends, status: statuses } = store;
+  const { from, to, row: tall, scale, lane, groupOf } = plan;
   const { top, folded } = tops(view, plan);
   const shift = (tall - plan.bar) / 2;
   view.moving = false;
   for (let row = 0; row < store.rows; row++) {
     const start = starts[row];
     if (start < 0 || start > shownTo || start > to || (only && !only.has(row))) continue;
-    const wave = nodeWave[nodes[row]];
-    const band = top[wave] ?? top[0];
+    const group = groupOf(row);
+    const band = top[group] ?? top[0];
     let end = ends[row];
     const running = end < 0 || end > shownTo;
     if (running) {
@@ -59,7 +59,7 @@ function eachSpan(view, plan, columns, lines, only, visit) {
       end = shownTo;
     }
     if (band < 0 || end < from) continue;
-    const line = Math.floor(band + shift + (folded.size && folded.has(wave) ? 0 : lane[row] * tall));
+    const line = Math.floor(band + shift + (folded.size && folded.has(group) ? 0 : lane[row] * tall));
     const y = line < 0 ? 0 : line >= lines ? lines - 1 : line;
     const first = Math.max(GUTTER, Math.floor(GUTTER + (start - from) * scale));
     const last = Math.min(columns - 1, Math.max(first, Math.ceil(GUTTER + (end - from) * scale) - 1));

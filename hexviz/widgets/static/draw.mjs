@@ -5,6 +5,7 @@ import { shortened, ticks } from "./format.mjs";
 import { GUTTER, MARKS, concurrency, placeRow, planOf } from "./layout.mjs";
 import { ACCENT, DARK_INK, FAILED, PENDING, RETRYING, RUNNING, SIGNALS, SIGNAL_COLORS, STATUS_COLORS, STRONG_COLORS } from "./palette.mjs";
 import { nameOf } from "./store.mjs";
+import { shortNames } from "./workers.mjs";
 
 export function readTheme(root) {
   const style = getComputedStyle(root);
@@ -59,6 +60,7 @@ export function picture(view) {
   view.level = levelOf(view.store.rows, plan.row);
   if (view.level === "bars") drawRows(pen, view, plan);
   else drawDense(pen, view, plan);
+  drawLost(pen, view, plan);
   drawCritical(pen, view, plan);
   drawOutlines(pen, view, plan);
   drawNow(pen, view, plan);
@@ -69,6 +71,7 @@ export function picture(view) {
 function drawBands(pen, view, { bands, bottom }) {
   const { theme, width } = view;
   const every = Math.ceil((14 * bands.size) / Math.max(bottom, 1));
+  const names = view.lanesBy === "worker" ? workerNames(view, bands) : waveName;
   let [odd, free] = [false, -1];
   pen.textBaseline = "middle";
   pen.textAlign = "right";
@@ -81,10 +84,38 @@ function drawBands(pen, view, { bands, bottom }) {
     }
     const middle = Math.min(Math.max(band.y + band.h / 2, 7), bottom - 7);
     pen.fillStyle = theme.dim;
-    if (band.index < 0) pen.fillText(`${view.count} lanes`, GUTTER - 6, 8);
+    if (band.index < 0) pen.fillText(`${view.counts.get(-1) ?? 0} lanes`, GUTTER - 6, 8);
     if (band.index < 0 || middle - 6 < free || (every > 1 && band.index % every !== 1)) continue;
     free = middle + 7;
-    pen.fillText(`${band.folded ? "▸ " : ""}${band.index ? `wave ${band.index}` : "no wave"}`, GUTTER - 6, middle);
+    pen.fillText(names(band), GUTTER - 6, middle);
+  }
+}
+
+function waveName({ index, folded }) {
+  return `${folded ? "▸ " : ""}${index ? `wave ${index}` : "no wave"}`;
+}
+
+/** A dead worker has a cross before its name. */
+function workerNames({ store, shownTo }, bands) {
+  const codes = [...bands.keys()];
+  const short = new Map(shortNames(codes.map((code) => store.workers[code] ?? "")).map((name, k) => [codes[k], name]));
+  return ({ index }) => `${store.lost.get(index) <= shownTo ? "✕ " : ""}${index ? short.get(index) : "no worker"}`;
+}
+
+/** From the moment at which a worker was found dead its lanes are crossed out. */
+function drawLost(pen, { store, shownTo, width, lanesBy, hatches: { queue } }, plan) {
+  if (lanesBy !== "worker") return;
+  for (const [code, at] of store.lost) {
+    const [band, x] = [plan.bands.get(code), Math.max(plan.x(at), GUTTER)];
+    if (!band || at > shownTo || x > width) continue;
+    pen.fillStyle = STATUS_COLORS[FAILED];
+    pen.fillRect(x, band.y, 2, band.h);
+    pen.globalAlpha = 0.13;
+    pen.fillRect(x, band.y, width - x, band.h);
+    pen.globalAlpha = 0.5;
+    pen.fillStyle = pen.createPattern(queue, "repeat");
+    pen.fillRect(x, band.y, width - x, band.h);
+    pen.globalAlpha = 1;
   }
 }
 
@@ -128,7 +159,7 @@ function drawRows(pen, view, plan) {
 
 function drawWaits(pen, view, plan, row, { y, end, status, waited }, shade) {
   const { store, shownTo } = view;
-  if (view.packed || plan.bandOf(row).folded) return;
+  if (view.lanesBy !== "wave" || plan.bandOf(row).folded) return;
   const start = Math.min(store.start[row], shownTo);
   if (start > store.ready[row]) wait(pen, view, plan, store.ready[row], start, y, view.hatches.queue, PENDING, shade);
   if (status === RETRYING && waited > end) wait(pen, view, plan, end, Math.min(waited, Math.max(shownTo, end)), y, view.hatches.backoff, RETRYING, shade);
@@ -244,7 +275,7 @@ function drawDense(pen, view, plan) {
 /** The chain of nodes that kept the run from being shorter, once it has ended. */
 function drawCritical(pen, view, plan) {
   const { store } = view;
-  if (!store.critical.length || !store.done || view.cut !== null || view.packed) return;
+  if (!store.critical.length || !store.done || view.cut !== null || view.lanesBy === "packed") return;
   const place = {};
   let before = null;
   const shade = view.lit ? 0.3 : 1;

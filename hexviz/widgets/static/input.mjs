@@ -3,7 +3,7 @@
 import { axisEnd } from "./format.mjs";
 import { GUTTER, decisionAt, placeRow, rowAt } from "./layout.mjs";
 import { playOrPause, step, stepDecision } from "./player.mjs";
-import { rowsOf } from "./store.mjs";
+import { rowsOf, rowsWhere } from "./store.mjs";
 import { sayAttempt, showTip } from "./tip.mjs";
 
 export function listen(view) {
@@ -54,10 +54,11 @@ function released(view, event) {
   else view.choose([]);
 }
 
-/** A click on a wave's name folds it to one line, or unfolds it; with shift, it alone is shown. */
+/** A click on a wave's name folds it to one line, or unfolds it; with shift, it alone is shown. On a worker's, it selects what ran there. */
 function fold(view, event) {
   const band = [...view.plan.bands.values()].find((b) => event.offsetY >= b.y && event.offsetY <= b.y + b.h);
   if (!band || band.index < 0) return;
+  if (view.lanesBy === "worker") return void view.choose(rowsWhere(view.store, (row) => view.store.worker[row] === band.index));
   if (event.shiftKey || view.focus !== null) view.focus = view.focus === null ? band.index : null;
   else if (!view.folded.delete(band.index)) view.folded.add(band.index);
   view.kick();
@@ -111,7 +112,7 @@ function key(view, event) {
     "+": () => zoomBy(view, 0.8, (from + to) / 2), "-": () => zoomBy(view, 1.25, (from + to) / 2),
     "0": () => { view.focus = null; view.folded.clear(); zoomTo(view, 0, Infinity); },
     Escape: () => { view.focus = null; view.choose([]); hover(view, -1, null, 0, 0); },
-    "/": () => tools?.search.focus(), p: () => tools?.pack.click(), t: () => tools?.table.click(), c: () => tools?.contrast.click(),
+    "/": () => tools?.search.focus(), p: () => tools?.pack.click(), w: () => { if (tools && !tools.workers.hidden) tools.workers.click(); }, t: () => tools?.table.click(), c: () => tools?.contrast.click(),
     f: () => tools?.freeze?.click(), ",": () => step(view, true), ".": () => step(view, false), d: () => stepDecision(view),
   };
   const there = {

@@ -47,21 +47,22 @@ export function layoutBands(waves, height, room) {
   return { bands: placed, row };
 }
 
-/** For each row the lowest lane that is free from its start on, whatever its wave; and how many lanes that takes. */
-export function packLanes(store) {
+/** For each row the lowest lane of its group that is free from its start on; and how many lanes each group takes. */
+export function packLanes(store, groupOf = () => -1) {
   const known = [];
   for (let row = 0; row < store.rows; row++) if (store.start[row] >= 0) known.push(row);
   const order = Uint32Array.from(known).sort((a, b) => store.start[a] - store.start[b]);
   const lanes = new Uint32Array(store.rows);
-  const [busy, free] = [[], []];
-  let count = 0;
+  const groups = new Map();
   for (const row of order) {
-    while (busy.length && busy[0][0] <= store.start[row]) push(free, [pop(busy)[1], 0]);
-    const lane = free.length ? pop(free)[0] : count++;
-    lanes[row] = lane;
-    push(busy, [store.end[row] < 0 ? Infinity : store.end[row], lane]);
+    const group = groupOf(row);
+    if (!groups.has(group)) groups.set(group, { busy: [], free: [], count: 0 });
+    const taken = groups.get(group);
+    while (taken.busy.length && taken.busy[0][0] <= store.start[row]) push(taken.free, [pop(taken.busy)[1], 0]);
+    lanes[row] = taken.free.length ? pop(taken.free)[0] : taken.count++;
+    push(taken.busy, [store.end[row] < 0 ? Infinity : store.end[row], lanes[row]]);
   }
-  return { lanes, count };
+  return { lanes, counts: new Map([...groups].map(([group, { count }]) => [group, count])) };
 }
 
 function push(heap, entry) {
@@ -93,13 +94,15 @@ export function planOf(view) {
   const { store, width, height } = view;
   const bottom = height - AXIS - MARKS;
   const dense = store.rows > DENSE_ROWS;
-  const { bands, row } = view.packed ? packedBands(view, bottom) : waveBands(view, bottom, dense);
+  const { lanesBy } = view;
+  const { bands, row } = lanesBy === "wave" ? waveBands(view, bottom, dense) : packedBands(view, bottom);
   const bar = row > 8 ? row - 3 : row > 4 ? row - 1.5 : row > 2 ? row - 0.6 : Math.max(row, 0.9);
   const [from, to] = view.domain;
   const scale = (width - GUTTER - 10) / Math.max(to - from, 1e-6);
-  const lane = view.packed ? view.lanes : dense ? store.tight : store.lane;
-  const bandOf = view.packed ? () => bands.get(-1) : (r) => bands.get(store.nodeWave[store.node[r]]);
-  return { bottom, bands, row, bar, from, to, scale, bandOf, lane, x: (ms) => GUTTER + (ms - from) * scale };
+  const lane = lanesBy !== "wave" ? view.lanes : dense ? store.tight : store.lane;
+  const groupOf = GROUPS[lanesBy](store);
+  const bandOf = (r) => bands.get(groupOf(r));
+  return { bottom, bands, row, bar, from, to, scale, bandOf, groupOf, lane, x: (ms) => GUTTER + (ms - from) * scale };
 }
 
 function waveBands(view, bottom, dense) {
@@ -114,10 +117,20 @@ function waveBands(view, bottom, dense) {
   return placed;
 }
 
+/** What the lanes are arranged by: the number of the band that an attempt belongs to. */
+const GROUPS = {
+  wave: (store) => (row) => store.nodeWave[store.node[row]],
+  worker: (store) => (row) => store.worker[row],
+  packed: () => () => -1,
+};
+
+/** Bands in which attempts lie wherever there is room: one for all, or one for each worker. */
 function packedBands(view, bottom) {
-  const { store } = view;
-  if (view.packedAt !== store.seq) Object.assign(view, packLanes(store), { packedAt: store.seq });
-  return { bands: new Map([[-1, { index: -1, y: 0, h: bottom }]]), row: Math.min(28, bottom / Math.max(view.count, 1)) };
+  const { store, lanesBy } = view;
+  const key = `${lanesBy}/${store.seq}`;
+  if (view.packedAt !== key) Object.assign(view, packLanes(store, GROUPS[lanesBy](store)), { packedAt: key });
+  if (lanesBy === "worker") return layoutBands([...view.counts.keys()].map((index) => ({ index })), bottom, ({ index }) => view.counts.get(index));
+  return { bands: new Map([[-1, { index: -1, y: 0, h: bottom }]]), row: Math.min(28, bottom / Math.max(view.counts.get(-1) ?? 0, 1)) };
 }
 
 /** Fill `place` with where a row stands now; false where it is not to be seen. */

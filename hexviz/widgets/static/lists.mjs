@@ -131,7 +131,7 @@ export function buildTable(parent, name, title, heads) {
   const table = put(scroll, "table", "hx-table");
   const row = put(put(table, "thead"), "tr");
   for (const head of heads) put(row, "th", "", head).scope = "col";
-  return { body: put(table, "tbody"), shown: "", none: put(section, "p", "hx-none") };
+  return { section, body: put(table, "tbody"), shown: "", none: put(section, "p", "hx-none") };
 }
 
 export function fillTable(table, rows) {

@@ -3,7 +3,7 @@
 import { put, select, write } from "./dom.mjs";
 import { mount } from "./view.mjs";
 
-const PANELS = ["progress", "timeline", "concurrency", "decisions", "calls", "failures"];
+const PANELS = ["progress", "timeline", "concurrency", "workers", "decisions", "calls", "failures"];
 const LATEST = "the run that began last";
 const MANY_TRIES = 4;
 

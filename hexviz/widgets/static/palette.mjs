@@ -1,7 +1,7 @@
 // The colours and words of statuses and signals; the same, in the same order, as in hexviz/palette.py.
 
 export const STATUSES = ["pending", "running", "retrying", "succeeded", "failed", "skipped", "fell_back", "cancelled"];
-export const [PENDING, RUNNING, RETRYING, SUCCEEDED, FAILED] = [0, 1, 2, 3, 4];
+export const [PENDING, RUNNING, RETRYING, SUCCEEDED, FAILED, CANCELLED] = [0, 1, 2, 3, 4, 7];
 export const STATUS_COLORS = ["#c9ced6", "#0072b2", "#e69f00", "#009e73", "#d55e00", "#999999", "#cc79a7", "#56b4e9"];
 /** For high contrast: further apart in lightness, so that they can be told without their hue. */
 export const STRONG_COLORS = ["#d9d9d9", "#0050ff", "#ffd000", "#00a870", "#ff3b00", "#8a8a8a", "#e83fae", "#7ad7ff"];

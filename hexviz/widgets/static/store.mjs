@@ -7,7 +7,7 @@ const KEPT = 5000;
 const ROW_COLUMNS = [
   ["node", Uint32Array], ["attempt", Uint16Array], ["lane", Uint16Array], ["status", Uint8Array],
   ["ready", Float32Array], ["start", Float32Array], ["end", Float32Array], ["backoff", Float32Array], ["before", Int32Array],
-  ["tight", Uint16Array],
+  ["tight", Uint16Array], ["worker", Uint16Array],
 ];
 const MOST_LANES = 4096;
 
@@ -21,7 +21,7 @@ function clear(store) {
   for (const [name, Type] of ROW_COLUMNS) store[name] = new Type(0);
   return Object.assign(store, {
     rows: 0, known: 0, capacity: 0, names: [], nodes: 0, nodeWave: new Uint32Array(0), nodeStatus: new Uint8Array(0), nodeSettled: new Float32Array(0),
-    lastRow: new Int32Array(0), waves: new Map(), tightWaves: new Map(), decisions: [], marks: [], failures: [], calls: [], edges: [], critical: [], moments: null,
+    lastRow: new Int32Array(0), waves: new Map(), tightWaves: new Map(), decisions: [], marks: [], failures: [], calls: [], edges: [], critical: [], moments: null, workers: [""], lost: new Map(),
   });
 }
 
@@ -39,6 +39,7 @@ export function applyMessage(store, message, buffers) {
   applyWaves(store, tables);
   applyFresh(store, message.firstRow, tables.fresh);
   applyChanged(store, tables);
+  applyWorkers(store, message, tables.placed);
   applyNodes(store, tables.nodes);
   applyLists(store, message, tables.marks);
   return true;
@@ -132,6 +133,18 @@ function applyChanged(store, { changed, backoffs }) {
   for (let k = 0; k < backoffs.length; k++) if (backoffs.row[k] < store.rows) store.backoff[backoffs.row[k]] = backoffs.ms[k];
 }
 
+/** Where attempts run; the code of one begins on its worker, so what came before was a wait. */
+function applyWorkers(store, { workers = [], firstWorker, lost }, placed) {
+  workers.forEach((name, k) => { store.workers[firstWorker + k] = name; });
+  if (lost) store.lost = new Map(lost);
+  for (let k = 0; k < placed.length; k++) {
+    const row = placed.row[k];
+    if (row >= store.rows || store.start[row] < 0) continue;
+    store.worker[row] = placed.worker[k];
+    store.start[row] = placed.start[k];
+  }
+}
+
 function applyNodes(store, { length, node, status, settled }) {
   for (let k = 0; k < length; k++) {
     nodeRoom(store, node[k] + 1);
@@ -194,8 +207,12 @@ export function startedAt(store, t) {
 
 /** The rows of a node, in the order of its attempts. */
 export function rowsOf(store, node) {
+  return rowsWhere(store, (row) => store.node[row] === node);
+}
+
+export function rowsWhere(store, holds) {
   const rows = [];
-  for (let row = 0; row < store.rows; row++) if (store.start[row] >= 0 && store.node[row] === node) rows.push(row);
+  for (let row = 0; row < store.rows; row++) if (store.start[row] >= 0 && holds(row)) rows.push(row);
   return rows;
 }
 

@@ -4,12 +4,14 @@ import { make, write } from "./dom.mjs";
 import { formatMs } from "./format.mjs";
 import { RUNNING, statusWord } from "./palette.mjs";
 import { nameOf, statusAt } from "./store.mjs";
+import { workerOf } from "./workers.mjs";
 
 export function tipLines(store, row, t) {
   const node = store.node[row];
   const attempt = store.attempt[row];
   const status = statusAt(store, row, t);
   const lines = [["status", statusWord(status)], ["wave", `${store.nodeWave[node]}, attempt ${attempt}`]];
+  if (workerOf(store, row)) lines.push(["worker", workerLine(store, row, t)]);
   lines.push(["started", `at ${formatMs(store.start[row])}`]);
   lines.push(["ran", formatMs((status === RUNNING ? t : store.end[row]) - store.start[row])]);
   if (store.start[row] > store.ready[row]) lines.push(["waited", formatMs(store.start[row] - store.ready[row])]);
@@ -22,6 +24,11 @@ export function tipLines(store, row, t) {
     if (d[2] === name && d[4] === attempt && d[0] <= t) lines.push([d[1], [d[6], d[7]].filter(Boolean).join(": ")]);
   }
   return lines.slice(0, 12);
+}
+
+function workerLine(store, row, t) {
+  const lost = store.lost.get(store.worker[row]);
+  return `${workerOf(store, row)}${lost <= t ? `, lost at ${formatMs(lost)}` : ""}`;
 }
 
 export function decisionLines([at, signal, node, wave, attempt, kind, by, reason, shadow]) {

@@ -1,9 +1,10 @@
-// The tools above the timeline: search, packed lanes, table, contrast, freeze, refresh rate.
+// The tools above the timeline: search, how the lanes are arranged, table, contrast, freeze, refresh rate.
 
 import { put, select, toggle, write } from "./dom.mjs";
 import { formatCount, formatMs } from "./format.mjs";
 import { statusWord } from "./palette.mjs";
 import { nameOf, statusAt } from "./store.mjs";
+import { hasWorkers, workerOf } from "./workers.mjs";
 
 const TABLED = 200;
 const RATES = [["", "refresh"], ["10", "10 a second"], ["5", "5 a second"], ["2", "2 a second"], ["1", "1 a second"], ["0.2", "every 5 s"]];
@@ -20,7 +21,8 @@ export function buildTools(view, parent, { live }) {
     if (event.key === "Enter" && view.lit) view.choose([...view.lit]);
     if (event.key === "Escape") { tools.search.value = ""; searchFor(view, ""); view.canvas.focus(); }
   });
-  tools.pack = toggle(bar, "pack", "Packed", "Lanes by wave, or packed whatever the wave (p)", (on) => { view.packed = on; view.kick(); });
+  tools.pack = toggle(bar, "pack", "Packed", "Lanes by wave, or packed whatever the wave (p)", (on) => arrange(view, on ? "packed" : "wave"));
+  tools.workers = toggle(bar, "by-worker", "Workers", "Lanes by wave, or by worker (w)", (on) => arrange(view, on ? "worker" : "wave"));
   tools.table = toggle(bar, "table-toggle", "Table", "The attempts as a table (t)", (on) => { view.parts.table.box.hidden = !on; view.tableKey = ""; view.kick(); });
   tools.contrast = toggle(bar, "contrast", "Contrast", "High contrast (c)", (on) => { view.contrast = on; view.root.classList.toggle("hx-strong", on); view.kick(); });
   if (live) {
@@ -28,6 +30,21 @@ export function buildTools(view, parent, { live }) {
     tools.rate = select(bar, "rate", "Refreshes a second", RATES, (hz) => view.send({ k: "op", op: "rate", hz: Number(hz) }));
   }
   return tools;
+}
+
+function arrange(view, lanesBy) {
+  view.lanesBy = lanesBy;
+  view.kick();
+}
+
+/** Lanes by worker are offered where the run has workers. */
+export function showTools(view) {
+  const { tools } = view.parts;
+  const some = hasWorkers(view.store);
+  if (view.lanesBy === "worker" && !some) view.lanesBy = "wave";
+  if (!tools) return;
+  tools.workers.hidden = !some;
+  for (const [button, lanesBy] of [[tools.pack, "packed"], [tools.workers, "worker"]]) button.setAttribute("aria-pressed", String(view.lanesBy === lanesBy));
 }
 
 /** Light the attempts of all nodes in whose name the words appear; everything where there is none. */
@@ -52,9 +69,7 @@ export function buildAttempts(parent) {
   box.hidden = true;
   const table = put(put(box, "div", "hx-scroller"), "table", "hx-table");
   const caption = put(table, "caption");
-  const row = put(put(table, "thead"), "tr");
-  for (const head of TABLE_HEADS) put(row, "th", "", head).scope = "col";
-  return { box, caption, body: put(table, "tbody") };
+  return { box, caption, heads: put(put(table, "thead"), "tr"), body: put(table, "tbody") };
 }
 
 /** The cells of one attempt at time `t`. */
@@ -66,6 +81,7 @@ export function cellsOf(store, row, t) {
   return [
     nameOf(store, node), store.nodeWave[node], store.attempt[row], statusWord(status), waited > 0.005 ? formatMs(waited) : "-",
     formatMs(store.start[row]), formatMs(end - store.start[row]), store.backoff[row] > 0 ? formatMs(store.backoff[row]) : "-",
+    ...(hasWorkers(store) ? [workerOf(store, row)] : []),
   ];
 }
 
@@ -80,10 +96,15 @@ export function tabled(view) {
 }
 
 export function showAttempts(view) {
-  const { box, caption, body } = view.parts.table;
+  const { box, caption, heads, body } = view.parts.table;
   const key = `${view.store.seq}/${view.cut}/${view.lit?.size}/${[...view.selected].slice(0, 50).join()}`;
   if (box.hidden || view.tableKey === key) return;
   view.tableKey = key;
+  const words = hasWorkers(view.store) ? [...TABLE_HEADS, "worker"] : TABLE_HEADS;
+  if (heads.children.length !== words.length) {
+    heads.replaceChildren();
+    for (const word of words) put(heads, "th", "", word).scope = "col";
+  }
   const rows = tabled(view);
   const last = rows.slice(-TABLED).reverse();
   write(caption, last.length < rows.length ? `The last ${last.length} of ${formatCount(rows.length)} attempts` : `${rows.length} attempts`);

@@ -9,9 +9,10 @@ import { GUTTER, canvasHeight } from "./layout.mjs";
 import { HEALTH_HEADS, LISTS, buildList, buildTable, showHealth, showList, showOverhead } from "./lists.mjs";
 import { buildPlayer, seek, showPlayer } from "./player.mjs";
 import { applyMessage, createStore, rowsOf, startedAt } from "./store.mjs";
-import { buildAttempts, buildTools, searchFor, showAttempts } from "./tools.mjs";
+import { buildAttempts, buildTools, searchFor, showAttempts, showTools } from "./tools.mjs";
+import { buildWorkers, showWorkers } from "./workers.mjs";
 
-export const DEFAULT_PANELS = ["progress", "timeline", "concurrency", "decisions", "failures"];
+export const DEFAULT_PANELS = ["progress", "timeline", "concurrency", "workers", "decisions", "failures"];
 const FRAME_MS = 50;
 const STRIP = 56;
 
@@ -20,7 +21,7 @@ export function mount(root, { title = "", controllable = false, player = false, 
   const view = {
     root, title, store: createStore(), parts: null, panels, group, axisMs, onDrawn, alive: true, controls: "none", paused: false, live: false,
     hover: -1, hoverDecision: null, selected: new Set(), lit: null, shownByPython: null, words: "", searched: -1, focus: null, folded: new Set(),
-    cut: null, frozen: false, packed: false, packedAt: -1, lanes: null, count: 0, contrast: false, width: 0, height: 200, domain: [0, 1000], zoom: null,
+    cut: null, frozen: false, lanesBy: "wave", packedAt: "", lanes: null, counts: new Map(), contrast: false, width: 0, height: 200, domain: [0, 1000], zoom: null,
     plan: null, moving: false, draws: 0, waiting: false, last: 0, offset: 0, shownTo: 0, drawMs: 0, theme: null, hatches: hatches(), send: () => {},
     eased: false, toldState: "", toldAt: -Infinity, echo: false, level: "bars",
   };
@@ -69,6 +70,7 @@ function build(view, { controllable, player, live }) {
   const lists = put(root, "div", "hx-lists");
   for (const panel of panels) {
     if (LISTS[panel]) parts.lists.push(buildList(view, lists, panel));
+    else if (panel === "workers") parts.tables.push([buildWorkers(lists), showWorkers]);
     else if (panel === "health") parts.tables.push([buildTable(lists, "health", "Observers", HEALTH_HEADS), showHealth]);
     else if (panel === "overhead") parts.tables.push([buildTable(lists, "overhead", "Cost of watching", []), showOverhead]);
     else if (panel === "graph") parts.graph = buildGraph(lists);
@@ -149,6 +151,7 @@ function frame(view) {
   view.shownTo = view.cut === null ? now : view.cut;
   const easing = moveDomain(view, now);
   showHead(view);
+  showTools(view);
   for (const list of parts.lists) showList(view, list);
   for (const [table, show] of parts.tables) show(view, table);
   if (parts.graph) showGraph(view, parts.graph);
