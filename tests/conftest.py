@@ -6,7 +6,7 @@ import os
 import pytest
 from hypothesis import settings
 
-from tests.services.fixtures import broker, own_broker, proxy, topic  # noqa: F401 - fixtures for every room
+from tests.services.fixtures import broker, proxy, second, topic, victim  # noqa: F401 - fixtures for every room
 
 settings.register_profile("shared machines", deadline=None)
 settings.load_profile("shared machines")

@@ -13,6 +13,15 @@ BURST = 60_000
 LAST = 200_000
 """The last message may be larger, so that most runs are complete when they end."""
 
+FIRST = 200_000
+"""What a view that has just appeared gets at once: a sample of the whole, where the whole is larger."""
+
+PIECE = 64_000
+"""Then it catches up by so much with each refresh; where no refresh will come the pieces follow each other at once."""
+
+ATTEMPT = 40
+"""About so many bytes tell an attempt and the name of its node: by them the number of pieces is reckoned."""
+
 _LEAST = 1_500
 
 

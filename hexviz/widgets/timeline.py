@@ -15,7 +15,7 @@ import traitlets
 
 from hexviz.events.events import RecordedError, traceback_lines
 from hexviz.widgets.assets import asset
-from hexviz.widgets.budget import Budget
+from hexviz.widgets.budget import ATTEMPT, FIRST, PIECE, Budget
 from hexviz.widgets.panels import DEFAULT_PANELS
 from hexviz.widgets.text import clean_text
 
@@ -149,6 +149,7 @@ class TimelineWidget(anywidget.AnyWidget):
         self.complete = not live
         """Whether the last message holds all that is left, because this widget stays when the run has ended."""
         self._outbox: Outbox | None = None
+        self._pieces = 0
         self._budget = Budget() if live else None
         self._controls = controls
         self._paused = False
@@ -178,23 +179,37 @@ class TimelineWidget(anywidget.AnyWidget):
     def push(self, state: RunState, *, full: bool, done: bool, asked: bool = False) -> None:
         """Send what changed since the last push; with ``full`` the view begins anew, with all that fits.
 
-        A view that ``asked`` gets everything at once, and so does the last push (``done``) of one that is not live.
+        A view that ``asked`` gets a sample of the whole at once and the rest in pieces, one with each push. No push
+        comes after the last one (``done``): where the view stays, all that is left follows it, in pieces as well.
         """
         # numpy loads with the first message, while the browser makes the view.
         from hexviz.widgets.outbox import Outbox  # noqa: PLC0415
-        from hexviz.widgets.wire import message_of  # noqa: PLC0415
 
         self._paused = self._is_paused()
         if self._outbox is None or full:
-            self._outbox = Outbox()
-        self._outbox.add(state, state.delta(full=full))
+            self._outbox, self._pieces = Outbox(), 0
+        outbox = self._outbox
+        outbox.add(state, state.delta(full=full))
+        if asked:
+            self._pieces = 2 + outbox.unsent * ATTEMPT // PIECE
+        stays = self._budget is None or (done and (self.complete or asked))
+        if self._budget is None or stays or self._pieces:
+            self._pieces = max(0, self._pieces - 1)
+            self._send_next(outbox, state, FIRST if full else PIECE, full=full, done=done, free=True)
+        else:
+            self._send_next(outbox, state, self._budget.now(last=done), full=full, done=done, free=False)
+        while stays and outbox.waiting:
+            self._send_next(outbox, state, FIRST, full=False, done=done, free=True)
+
+    def _send_next(self, outbox: Outbox, state: RunState, budget: int, *, full: bool, done: bool, free: bool) -> None:
+        """Send the next message, of about ``budget`` bytes; one that is ``free`` delays no other."""
+        from hexviz.widgets.wire import message_of  # noqa: PLC0415
+
         base, self.seq = self.seq, self.seq + 1
-        whole = asked or self._budget is None or (done and self.complete)
-        budget = None if whole or self._budget is None else self._budget.now(last=done)
         extra = self._slow_extras() if self.live and not done else self.extras()
         message, buffers = message_of(
             state,
-            self._outbox,
+            outbox,
             budget,
             full=full,
             seq=self.seq,
@@ -205,7 +220,7 @@ class TimelineWidget(anywidget.AnyWidget):
             **extra,
         )
         self.send(message, buffers=_kept(buffers))
-        self._count(message, buffers, free=asked)
+        self._count(message, buffers, free=free)
 
     def light(self, rows: Sequence[int]) -> None:
         """Show the attempts ``rows`` plainly and the others pale; all of them plainly where there are none."""

@@ -54,7 +54,8 @@ def unpacked(message, buffers):
     for described, buffer in zip(COLUMNS, buffers, strict=False):
         table, column, kind = described.replace(":", ".").split(".")
         length = message["sizes"][list(TABLES).index(table)]
-        values = struct.unpack(f"<{len(buffer) // struct.calcsize(SIZES[kind])}{SIZES[kind]}", buffer)
+        count = len(buffer) // struct.calcsize(SIZES[kind])  # a widget sends an empty buffer as one byte
+        values = struct.unpack_from(f"<{count}{SIZES[kind]}", buffer) if length else ()
         tables.setdefault(table, {})[column] = list(values) * length if len(values) == 1 < length else list(values)
     return tables
 

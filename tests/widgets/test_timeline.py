@@ -1,5 +1,6 @@
 """The widget without a browser: its messages, its acknowledgements, its buttons."""
 
+import json
 import re
 import threading
 
@@ -7,6 +8,7 @@ import pytest
 
 from hexviz.recording.state import RunState
 from hexviz.widgets.assets import asset
+from hexviz.widgets.budget import FIRST
 from hexviz.widgets.timeline import TimelineWidget
 
 
@@ -125,7 +127,12 @@ def test_what_is_sent_to_the_browser_loads_nothing_from_elsewhere():
     assert "eval(" not in asset("timeline.js")
 
 
-def test_a_live_widget_keeps_to_its_rate_and_a_view_that_asks_gets_everything(runs):
+def size(message):
+    content, buffers = message
+    return sum(map(len, buffers)) + len(json.dumps(content))
+
+
+def test_a_live_widget_keeps_to_its_rate_and_a_view_that_asks_gets_a_picture_of_all_and_the_rest_in_pieces(runs):
     made = TimelineWidget(live=True)
     sent, state = Sent(made), RunState.from_events(runs.many(20_000))
     for full in (True, False, False):
@@ -133,9 +140,42 @@ def test_a_live_widget_keeps_to_its_rate_and_a_view_that_asks_gets_everything(ru
     assert made.bytes_sent < 70_000
     assert made.unsent > 10_000
     assert made.news()
+    sent.clear()
     made.push(state, full=True, done=False, asked=True)
+    assert 5_000 < len(runs.Browser().take(*sent[0]).rows) < 10_000
+    pieces = 0
+    while made.news():
+        made.push(state, full=False, done=False)
+        pieces += 1
     assert made.unsent == 0
-    assert sum(map(len, sent[-1][1])) > 300_000
+    assert max(map(size, sent)) < FIRST + 2_000
+    assert pieces < 12
+    known = runs.Browser()
+    for message in sent:
+        known.take(*message)
+    assert len(known.rows) == len(state.attempts)
+    made.close_channel()
+
+
+def test_a_view_that_asks_in_a_flood_is_back_at_its_rate_when_it_has_caught_up(runs):
+    made = TimelineWidget(live=True)
+    sent, events, state = Sent(made), runs.many(60_000), RunState()
+    for place, event in enumerate(events):
+        state.fold(event)
+        if place % 2_000 == 1_999:
+            made.push(state, full=place == 19_999, done=False, asked=place == 19_999)
+    assert made.unsent > 10_000
+    assert sum(size(message) > 30_000 for message in sent[10:]) < 10
+    made.close_channel()
+
+
+def test_a_view_that_asks_when_all_is_over_gets_all_of_it_in_pieces(runs):
+    made = TimelineWidget()
+    sent, state = Sent(made), RunState.from_events(runs.many(20_000))
+    made.push(state, full=True, done=True, asked=True)
+    assert made.unsent == 0
+    assert len(sent) > 2
+    assert max(map(size, sent)) < FIRST + 2_000
     made.close_channel()
 
 
