@@ -58,6 +58,15 @@ def raises(_: Any = None) -> None:
     raise ValueError("no such row")
 
 
+class LateError(RuntimeError, TimeoutError):
+    """An exception with two builtin bases."""
+
+
+def raises_late(_: Any = None) -> None:
+    """Raise something that is pickled by a way of its own."""
+    raise LateError("too late")
+
+
 def raises_odd(_: Any = None) -> None:
     """Raise something that cannot."""
     raise UnpackableError(7, "strange")
