@@ -27,7 +27,7 @@ MOST = 5_000_000
 """Events up to which the thread makes a copy: it holds about 100 bytes of each meanwhile."""
 QUIET_S = 1.0
 """Nothing may have been written for so long: in that time the recorder of a run does it, for a fortieth of the work."""
-LATE_S = 3.0
+LATE_S = 10.0
 """How long closing a store waits for the copies that are due; without it, the next reader makes them."""
 _PACE_S = 0.0005
 _STALE = timedelta(minutes=1)

@@ -339,7 +339,7 @@ class Store(Closing, ABC):
     # --- life ---
 
     def close(self, timeout: float | None = 10.0) -> None:
-        """Write what is queued, make the copies that are due (three seconds at most), and let go. Twice is fine.
+        """Write what is queued, make the copies that are due (ten seconds at most), and let go. Twice is fine.
 
         Raises :class:`StoreWriteError` where something could not be written within ``timeout`` seconds.
         """
@@ -418,5 +418,5 @@ def _is_being_written(info: RunInfo, now: datetime) -> bool:
 
 def _shut(writer: Writer, copier: Copier, release: Callable[[], None]) -> None:
     writer.close(5.0)
-    copier.close()
+    copier.close(5.0)
     release()
