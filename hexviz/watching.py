@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from hexviz.closing import Closing
-from hexviz.errors import HexvizError, SourceError
+from hexviz.errors import SourceError
 from hexviz.events import events as ev
 from hexviz.events.cloud_events import cloud_event_of
 from hexviz.events.observer_manager import ObserverManager
@@ -77,7 +77,7 @@ class Watch(Closing):
         self._let_go = let_go
         self._open: set[str] = set()
         self._ended = threading.Event()
-        self._error: HexvizError | None = None
+        self._error: Exception | None = None
         self._dashboard: Any = None
         self._thread = threading.Thread(target=self._read, name="hexviz-watch", daemon=True)
         self._thread.start()
@@ -88,7 +88,7 @@ class Watch(Closing):
                 self.observers.notify_nowait(event)
                 self._note(event)
                 self.reader.commit()
-        except HexvizError as error:
+        except Exception as error:  # noqa: BLE001 - of a source of any make; told by wait()
             self._error = error
         finally:
             self._ended.set()

@@ -6,7 +6,7 @@ import os
 import pytest
 from hypothesis import settings
 
-from tests.services.fixtures import broker, own_broker, proxy, topic  # noqa: F401 - fixtures for every room
+from tests.services.fixtures import broker, proxy, second, topic, victim  # noqa: F401 - fixtures for every room
 
 settings.register_profile("shared machines", deadline=None)
 settings.load_profile("shared machines")
@@ -16,11 +16,6 @@ settings.load_profile("shared machines")
 def store_of_its_own(tmp_path, monkeypatch):
     """No test reads or writes the store of the person who runs it."""
     monkeypatch.setenv("HEXVIZ_STORE", str(tmp_path / "runs.db"))
-
-
-def pytest_collection_modifyitems(items):
-    """Browser tests come last: playwright keeps an event loop running in this thread as long as its browser is open."""
-    items.sort(key=lambda item: item.get_closest_marker("browser") is not None)
 
 
 @pytest.hookimpl(wrapper=True)

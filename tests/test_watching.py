@@ -100,6 +100,49 @@ def test_one_run_is_served_to_its_end(path):
     assert watched.recording.run_ids == ("one",)
 
 
+def test_a_run_that_cannot_be_read_holds_up_no_other(path, caplog):
+    keep(path, contract_run("one"))
+    with hexviz.open_store(path) as store:
+        tail = store.tail
+
+        def damaged(run_id, *place, **options):
+            if run_id == "one":
+                raise ZeroDivisionError
+            return tail(run_id, *place, **options)
+
+        store.tail = damaged
+        with hexviz.serve(store, follow=True) as server, hexviz.watch(server.url, token=server.token) as watched:
+            keep(path, contract_run("two", at=contract_run()[0].timestamp.replace(year=2028)))
+            wait_until(lambda: watched.recording.run_ids == ("two",) and len(watched.recorder) == 17)
+            assert not server.ended.is_set()
+    assert [record.getMessage() for record in caplog.records] == [
+        "run 'one' cannot be read: ; the rest is served on",
+    ]
+
+
+def test_an_event_of_a_newer_version_costs_only_itself(path, caplog):
+    keep(path, contract_run("one"))
+    with hexviz.open_store(path) as store:
+        tail = store.tail
+        store.tail = lambda *args, **options: (
+            record.replace(b'"v":1', b'"v":9') if b'"seq":7,' in record else record for record in tail(*args, **options)
+        )
+        with hexviz.serve(store) as server, hexviz.watch(server.url, token=server.token) as watched:
+            assert watched.wait(PATIENCE_S)
+        assert watched.reader.gaps("one") == [(7, 7)]
+    assert "newer" in caplog.text
+
+
+def test_what_a_long_run_told_before_the_history_begins_is_read_from_the_store_that_is_served(path):
+    run = contract_run("long", nodes=500)
+    keep(path, run)
+    with hexviz.serve(path, history_bytes=20_000) as server:
+        assert server.ended.wait(PATIENCE_S)
+        with hexviz.watch(server.url, token=server.token) as watched:
+            assert watched.wait(PATIENCE_S)
+    assert (watched.statistics()["given"], watched.statistics()["missing"]) == (1_502, 0)
+
+
 def test_the_next_runs_of_a_recorder_are_shown():
     observers = hexviz.ObserverManager()
     recorder = hexviz.Recorder().attach(observers)
@@ -136,10 +179,11 @@ def test_closing_leaves_no_thread_and_what_was_recorded_stays():
     assert "17 events of 1 runs" in repr(watched)
 
 
-def test_what_ends_the_reading_is_raised_to_who_waits():
+@pytest.mark.parametrize("error", [StreamError("the broker is gone"), RuntimeError("the broker is gone")])
+def test_what_ends_the_reading_is_raised_to_who_waits(error):
     class Broken:
         def __iter__(self):
-            raise StreamError("the broker is gone")
+            raise error
             yield b""
 
         def commit(self):
@@ -147,7 +191,7 @@ def test_what_ends_the_reading_is_raised_to_who_waits():
 
         close = commit
 
-    with hexviz.watch(Broken()) as watched, pytest.raises(StreamError, match="the broker is gone"):
+    with hexviz.watch(Broken()) as watched, pytest.raises(type(error), match="the broker is gone"):
         watched.wait(PATIENCE_S)
 
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from hexviz.events.events import Event
     from hexviz.events.models import BaseEventManager
+    from hexviz.streams.past import ReadableStore
     from hexviz.streams.web_models import Page
 
 HISTORY_BYTES = 64 * 1024 * 1024
@@ -41,15 +42,17 @@ class WebSocketBroadcaster(Closing):
     ``put``, on the run's path, only appends. ``host`` other than this machine (127.0.0.1) needs ``allow_remote=True``
     and a token. ``token``: None makes one, False lets in everybody on this machine. ``origins`` and ``hosts`` are
     names beside the server's own under which browsers may reach it, such as those of a proxy, compared exactly.
-    The last ``history_bytes`` of events are kept for clients that come late or come back; what a client lost beyond
-    that is counted for it. One that reads nothing for ``patience_s`` while data wait is closed (1013); no client
-    holds more than half a MiB, or one event where that is larger. ``redact`` as in :class:`hexviz.Recorder`.
+    The last ``history_bytes`` of events are kept for clients that come late or come back; what came before is read from
+    ``store``, where that keeps the same runs, and otherwise counted for the client as lost. One that reads nothing for
+    ``patience_s`` while data wait is closed (1013); no client holds more than half a MiB, or one event where that is
+    larger. ``redact`` as in :class:`hexviz.Recorder`, for what ``observers`` tell: what comes from a store or as a sink
+    of a recorder is sent as it is.
 
     Raises :class:`ServerError` where the address cannot be had, :class:`~hexviz.streams.access.AccessError` for an
     unsafe one, :class:`~hexviz.errors.MissingExtraError` without ``hexviz[ws]``. Thread-safe; closing twice is fine.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all but the first are given by name
         self,
         observers: BaseEventManager | None = None,
         *,
@@ -64,7 +67,13 @@ class WebSocketBroadcaster(Closing):
         most_clients: int = 2_000,
         patience_s: float = 20.0,
         redact: Iterable[Redactor] = (),
+        store: ReadableStore | None = None,
     ) -> None:
+        redact = tuple(redact)
+        if redact and (observers is None or store is not None):
+            raise StreamError(
+                "redact= reaches what observers tell, and not what a store or a recorder gives: give it to the recorder"
+            )
         server_class = _server_class()
         if not is_loopback(host) and not allow_remote:
             raise StreamError(f"a server on {host} can be reached by others: say allow_remote=True if they may")
@@ -83,6 +92,7 @@ class WebSocketBroadcaster(Closing):
             history_bytes=history_bytes,
             most_clients=most_clients,
             patience_s=patience_s,
+            store=store,
         )
         self._inbox, self._append = self._server.inbox, self._server.inbox.append
         self._summarise = Summariser(redact=redact)

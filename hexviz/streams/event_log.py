@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import secrets
-from bisect import bisect_left
-from itertools import accumulate
+from bisect import bisect_left, bisect_right
+from itertools import accumulate, islice
+from operator import attrgetter
 from typing import NamedTuple
 
 from hexviz.events.cloud_events import batch_of, topic_of
+from hexviz.streams.past import Span
 from hexviz.streams.reader import wanted_topics
 
 __all__ = ["EventLog", "Wanted"]
+
+MOST_SPANS = 20_000
+_position = attrgetter("position")
 
 
 class Wanted(NamedTuple):
@@ -19,19 +24,31 @@ class Wanted(NamedTuple):
     run_id: str | None = None
     topics: tuple[str, ...] = ()
 
-    def chosen(self, entries: list[tuple[str, bytes]]) -> list[bytes]:
-        """The bodies of those ``entries`` (run id, body) that are wanted."""
-        bodies = [body for run_id, body in entries if self.run_id in {None, run_id}]
+    def chosen(self, entries: list[Entry]) -> list[bytes]:
+        """The bodies of those ``entries`` that are wanted."""
+        return self.on_topic([body for run_id, _, body in entries if self.run_id in {None, run_id}])
+
+    def on_topic(self, bodies: list[bytes]) -> list[bytes]:
+        """Those of ``bodies`` whose topic is wanted."""
         if not self.topics:
             return bodies
         matchers = wanted_topics(self.topics) or ()
         return [body for body in bodies if any(matches(topic_of(body)) for matches in matchers)]
 
 
+class Entry(NamedTuple):
+    """An event in the log."""
+
+    run_id: str
+    seq: int
+    body: bytes
+
+
 class EventLog:
     """The last events as CloudEvents, at most ``max_bytes`` of them; each has a position, counted from 0.
 
-    ``epoch`` tells this log from another one after a restart: a cursor is ``EPOCH-POSITION``. Not thread-safe.
+    Of those that are gone it knows by :meth:`gone_at` of which run they were. ``epoch`` tells this log from another
+    one after a restart: a cursor is ``EPOCH-POSITION``. Not thread-safe.
     """
 
     def __init__(self, max_bytes: int) -> None:
@@ -39,27 +56,51 @@ class EventLog:
         self.first = 0
         self.bytes = 0
         self._max_bytes = max_bytes
-        self._entries: list[tuple[str, bytes]] = []
+        self._entries: list[Entry] = []
+        self._gone: list[Span] = []
 
     @property
     def end(self) -> int:
         """The position that the next event will have."""
         return self.first + len(self._entries)
 
-    def append(self, run_id: str, body: bytes) -> None:
+    def append(self, run_id: str, seq: int, body: bytes) -> None:
         """Add an event; the oldest ones make room for it, a sixteenth at a time."""
-        self._entries.append((run_id, body))
+        self._entries.append(Entry(run_id, seq, body))
         self.bytes += len(body)
         if self.bytes > self._max_bytes and len(self._entries) > 1:
-            sizes = list(accumulate(len(body) for _, body in self._entries))
+            sizes = list(accumulate(len(entry.body) for entry in self._entries))
             gone = min(bisect_left(sizes, self.bytes - self._max_bytes * 15 // 16) + 1, len(sizes) - 1)
-            del self._entries[:gone]
+            self._let_go(gone)
             self.bytes -= sizes[gone - 1]
-            self.first += gone
+
+    def _let_go(self, count: int) -> None:
+        for position, (run_id, seq, _) in enumerate(self._entries[:count], self.first):
+            last = self._gone[-1] if self._gone else Span(0, "", 0, 0)
+            if (last.position + last.events, last.run_id, last.seq + last.events) == (position, run_id, seq):
+                self._gone[-1] = last._replace(events=last.events + 1)
+            elif seq > 0:
+                self._gone.append(Span(position, run_id, seq, 1))
+        del self._entries[:count]
+        del self._gone[:-MOST_SPANS]
+        self.first += count
+
+    def gone_at(self, position: int) -> tuple[Span | None, int]:
+        """What stood at ``position``, before ``first``: the rest of its span, or None where that is not known.
+
+        With it comes the position of what follows.
+        """
+        place = bisect_right(self._gone, position, key=_position) - 1
+        if place >= 0 and position < (behind := self._gone[place].position + self._gone[place].events):
+            _, run_id, seq, events = self._gone[place]
+            past = position - self._gone[place].position
+            return Span(position, run_id, seq + past, events - past), behind
+        return None, self._gone[place + 1].position if place + 1 < len(self._gone) else self.first
 
     def skip(self, events: int) -> None:
         """Events were lost before they came here: whoever has read everything so far misses them."""
-        self.first, self.bytes, self._entries = self.end + events, 0, []
+        self._let_go(len(self._entries))
+        self.first, self.bytes = self.first + events, 0
 
     def cursor(self, position: int) -> str:
         """``position`` as a text for a client."""
@@ -72,15 +113,15 @@ class EventLog:
             return None
         return min(int(number), self.end)
 
-    def after(self, position: int, most_bytes: int) -> tuple[list[tuple[str, bytes]], int]:
+    def after(self, position: int, most_bytes: int) -> tuple[list[Entry], int]:
         """Entries from ``position`` on, about ``most_bytes`` of them, at least one; and the position behind them."""
-        entries: list[tuple[str, bytes]] = []
-        size = 0
-        for entry in self._entries[position - self.first :][: most_bytes // 64 + 1]:
-            if entries and size + len(entry[1]) > most_bytes:
+        entries: list[Entry] = []
+        size, start = 0, position - self.first
+        for entry in islice(self._entries, start, start + most_bytes // 64 + 1):
+            if entries and size + len(entry.body) > most_bytes:
                 break
             entries.append(entry)
-            size += len(entry[1])
+            size += len(entry.body)
         return entries, position + len(entries)
 
     def frame(self, wanted: Wanted, position: int, dropped: int, most_bytes: int) -> tuple[str, int, int]:
@@ -90,7 +131,11 @@ class EventLog:
         """
         entries, behind = self.after(position, most_bytes)
         bodies = wanted.chosen(entries)
+        return self.frame_of(bodies, behind, dropped), behind, len(bodies)
+
+    def frame_of(self, bodies: list[bytes], behind: int, dropped: int) -> str:
+        """A frame of events before the position ``behind``; empty where there is nothing to tell."""
         if not bodies and not dropped:
-            return "", behind, 0
+            return ""
         head = b'{"cursor":"%b","dropped":%d,"events":' % (self.cursor(behind).encode(), dropped)
-        return (head + batch_of(bodies) + b"}").decode(), behind, len(bodies)
+        return (head + batch_of(bodies) + b"}").decode()

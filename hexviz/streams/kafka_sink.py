@@ -11,7 +11,7 @@ from hexviz.streams.sink import REST_S, SpooledSink
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from hexviz.spool import Spool
     from hexviz.streams.models import Message
@@ -25,7 +25,10 @@ MAX_EVENT_BYTES = 32 << 20
 _USUAL_LIMIT = 1_000_000
 _MARGIN = 512
 """Bytes of a message beside its key, its headers and its value."""
-_REST_EVERY = 50
+_MOST_BESIDE = _MARGIN + 3 * LONGEST_HEADER
+_MOST_BYTES_OF_A_CHARACTER = 4
+_CONTENT_TYPE = ("content-type", b"application/cloudevents+json; charset=UTF-8")
+_REST_EVERY = 25
 _POLL_S = 0.005
 _REFUSED = ("MSG_SIZE_TOO_LARGE", "RECORD_LIST_TOO_LARGE", "INVALID_RECORD", "_INVALID_ARG")
 
@@ -123,11 +126,18 @@ class KafkaTransport:
             raise MessageRefusedError(f"{self.address}: {self.address.clean(error.str())}")
         raise self._line.down(error.str())
 
-    def _parts(self, message: Message) -> Iterator[tuple[list[tuple[str, bytes]], bytes]]:
+    def _parts(self, message: Message) -> Iterable[tuple[list[tuple[str, bytes]], bytes]]:
+        """Headers and value of each message that this one takes."""
+        body, topic = message.body, message.topic
+        if len(body) < self._limit - _MOST_BESIDE and len(topic) <= LONGEST_HEADER // _MOST_BYTES_OF_A_CHARACTER:
+            return (([_CONTENT_TYPE, (TOPIC_HEADER, topic.encode("utf-8", "surrogatepass"))], body),)
+        return self._several_parts(message)
+
+    def _several_parts(self, message: Message) -> Iterator[tuple[list[tuple[str, bytes]], bytes]]:
         body = message.body
         if len(body) > MAX_EVENT_BYTES:
             raise MessageRefusedError(f"it has {len(body)} bytes, more than {MAX_EVENT_BYTES}")
-        headers = [("content-type", b"application/cloudevents+json; charset=UTF-8")]
+        headers = [_CONTENT_TYPE]
         topic = message.topic.encode("utf-8", "surrogatepass")
         if len(topic) <= LONGEST_HEADER:
             headers.append((TOPIC_HEADER, topic))

@@ -22,8 +22,10 @@ _POLL_S = 0.1
 _LOOK_AGAIN_S = 0.3
 _LOG_EVERY_S = 30.0
 _COMMIT_EVERY_S = 0.5
+_MOST_OPEN_BYTES = 4 * MAX_EVENT_BYTES
+_OVERHEAD = 300
 _PART_LIMIT_S = 120.0
-"""A sink that cannot send the next part begins again with the first long before."""
+"""After the last part that came. A sink that cannot send the next part begins again with the first long before."""
 
 _log = logging.getLogger("hexviz.streams")
 
@@ -219,13 +221,19 @@ class _Whole:
     def __init__(self, first: int, count: int) -> None:
         self.first, self.count, self.size = first, count, 0
         self.values: list[bytes] = []
-        self.until = time.monotonic() + _PART_LIMIT_S
+        self.until = 0.0
+
+    @property
+    def held(self) -> int:
+        """Bytes of memory, about."""
+        return self.size + _OVERHEAD * (1 + len(self.values))
 
 
 class _Parts:
-    """Joins the parts of large events. What is never completed is forgotten."""
+    """Joins the parts of large events. What is not completed in time is forgotten, and the oldest where it is much."""
 
     def __init__(self) -> None:
+        self.held = 0
         self._open: dict[tuple[int, bytes | None, int], _Whole] = {}
 
     def add(self, place: _Place, mark: bytes, value: bytes) -> bytes | None:
@@ -235,33 +243,48 @@ class _Parts:
         except ValueError:
             return value
         name = (place.partition, place.key, seq)
-        self._forget_old()
+        self._forget_some()
+        whole = self._take(name)
         if number == 1:
-            self._open[name] = _Whole(place.offset, count)
-        whole = self._open.get(name)
-        if whole is None or whole.count != count or not 0 < number <= len(whole.values) + 1:
+            whole = _Whole(place.offset, count)
+        if whole is None:
             return value
-        if number <= len(whole.values):  # it comes again
-            return None
-        whole.values.append(value)
-        whole.size += len(value)
-        if whole.size > MAX_EVENT_BYTES:
-            del self._open[name]
+        if whole.count != count or not 0 < number <= len(whole.values) + 1:
+            self._put(name, whole)
             return value
-        if number < count:
-            return None
-        del self._open[name]
-        return b"".join(whole.values)
+        if number > len(whole.values):  # otherwise it comes again
+            whole.values.append(value)
+            whole.size += len(value)
+            if whole.size > MAX_EVENT_BYTES:
+                return value
+            if number >= count:
+                return b"".join(whole.values)
+        self._put(name, whole)
+        return None
+
+    def _put(self, name: tuple[int, bytes | None, int], whole: _Whole) -> None:
+        whole.until = time.monotonic() + _PART_LIMIT_S
+        self._open[name] = whole
+        self.held += whole.held
+
+    def _take(self, name: tuple[int, bytes | None, int]) -> _Whole | None:
+        whole = self._open.pop(name, None)
+        self.held -= 0 if whole is None else whole.held
+        return whole
 
     def first_offsets(self) -> dict[int, int]:
         """For each partition where the first event begins that is not complete."""
-        self._forget_old()
+        self._forget_some()
         found: dict[int, int] = {}
         for (partition, _, _), whole in self._open.items():
             found[partition] = min(whole.first, found.get(partition, whole.first))
         return found
 
-    def _forget_old(self) -> None:
+    def _forget_some(self) -> None:
+        """Those that got a part longest ago come first."""
         now = time.monotonic()
-        for name in [name for name, whole in self._open.items() if whole.until < now]:
-            del self._open[name]
+        while self._open:
+            name, oldest = next(iter(self._open.items()))
+            if oldest.until > now and self.held <= _MOST_OPEN_BYTES:
+                return
+            self._take(name)

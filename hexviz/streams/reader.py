@@ -32,10 +32,11 @@ def wanted_topics(topics: str | Iterable[str] | None) -> tuple[Callable[[str], b
 class Reader(Closing):
     """The events of a :class:`~hexviz.streams.models.Source`: ``for event in Reader(source): ...``.
 
-    An event that comes again (the same run id and ``seq``) is left out. A message that cannot be read (not an event,
-    of another schema, longer than ``max_bytes``) is skipped, counted, and given to ``dead_letter(body, error)``;
-    what that raises is counted too. ``run_id`` and ``topics`` (patterns such as ``pipeline.etl.**.failed``) choose
-    events. ``commit`` says that all events given so far are processed.
+    An event that comes again (the same run id and ``seq``) is left out; one that bears no number (``seq`` 0: somebody
+    told it by hand) where its bytes come again. A message that cannot be read (not an event, of another schema, longer
+    than ``max_bytes``) is skipped, counted, and given to ``dead_letter(body, error)``; what that raises is counted too.
+    ``run_id`` and ``topics`` (patterns such as ``pipeline.etl.**.failed``) choose events. ``commit`` says that all
+    events given so far are processed.
     """
 
     def __init__(
@@ -69,7 +70,8 @@ class Reader(Closing):
 
     def _event(self, body: bytes) -> Event | None:
         event = from_cloud_event(body, max_bytes=self._max_bytes)
-        if not self._seen.is_new(event.run_id, event.seq):
+        seen = self._seen
+        if not (seen.is_new(event.run_id, event.seq) if event.seq > 0 else seen.is_new_body(body)):
             self._counts["duplicates"] += 1
             return None
         if self._run_id not in {None, event.run_id} or not self._wants(topic_of(body)):

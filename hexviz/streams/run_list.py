@@ -42,6 +42,10 @@ class RunList:
         """The run that was heard of last; None where there is none."""
         return next(reversed(self._runs), None)
 
+    def first(self) -> str | None:
+        """The run that was heard of first, of those that are known; None where there is none."""
+        return next(iter(self._runs), None)
+
     def newest_first(self) -> list[dict[str, Any]]:
         """``run_id``, ``pipeline``, ``status``, ``events`` of each run, texts that JSON can hold."""
         return [

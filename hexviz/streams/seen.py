@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import OrderedDict
+from hashlib import blake2b
 
 MOST_RUNS = 10_000
 MOST_GAPS = 1_000
+MOST_UNNUMBERED = 10_000
 
 
 class _Run:
@@ -27,6 +29,17 @@ class Seen:
 
     def __init__(self) -> None:
         self._runs: OrderedDict[str, _Run] = OrderedDict()
+        self._unnumbered: OrderedDict[bytes, None] = OrderedDict()
+
+    def is_new_body(self, body: bytes) -> bool:
+        """Whether an event without a number comes for the first time: whether the last 10,000 had other bodies."""
+        mark = blake2b(body, digest_size=16).digest()
+        if mark in self._unnumbered:
+            return False
+        self._unnumbered[mark] = None
+        if len(self._unnumbered) > MOST_UNNUMBERED:
+            self._unnumbered.popitem(last=False)
+        return True
 
     def is_new(self, run_id: str, seq: int) -> bool:
         """Whether this event comes for the first time; from now on it is seen."""

@@ -12,7 +12,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from hexviz.closing import Closing
-from hexviz.events.cloud_events import to_cloud_events, topic_of
+from hexviz.events.cloud_events import with_topics
 from hexviz.spool import Spool
 from hexviz.streams.backlog import Backlog
 from hexviz.streams.models import Message, MessageRefusedError
@@ -28,7 +28,7 @@ MAX_QUEUED = 500_000
 GROUP_S = 0.05
 REST_S = 0.0001
 """A pause after a bit of work: whoever waits for the interpreter has it then for some milliseconds."""
-_ENCODE_AT_ONCE = 50
+_ENCODE_AT_ONCE = 25
 _SEND_AT_ONCE, _LEAST_AT_ONCE = 2_000, 16
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.1, 5.0
 _LOG_EVERY_S = 30.0
@@ -94,10 +94,6 @@ class SpooledSink(Closing):
     def __repr__(self) -> str:
         counts = ", ".join(f"{count} {name}" for name, count in self.statistics().items() if count)
         return f"<{type(self).__name__} {self.name}{': ' if counts else ''}{counts}>"
-
-
-def _message(event: Event, body: bytes) -> Message:
-    return Message(event.run_id, event.seq, topic_of(body), body)
 
 
 class _Barrier:
@@ -167,7 +163,8 @@ class _Pump:
             ended = self._closing
             while self._queue and not self._gave_up:
                 self._take_some()
-                time.sleep(REST_S)
+                if not self._closing:
+                    time.sleep(REST_S)
             if ended:
                 self._ended = True
                 self._backlog.rouse()
@@ -188,18 +185,19 @@ class _Pump:
         self._keep(events)
 
     def _keep(self, events: list[Event]) -> None:
-        self._backlog.add([_message(*pair) for pair in zip(events, self._bodies(events), strict=True) if pair[1]])
+        made = zip(events, self._bodies(events), strict=True)
+        self._backlog.add([Message(event.run_id, event.seq, topic, body) for event, (topic, body) in made if body])
         self._in_hand = 0
 
-    def _bodies(self, events: list[Event]) -> list[bytes]:
-        """A body for each event; an empty one where there can be none."""
+    def _bodies(self, events: list[Event]) -> list[tuple[str, bytes]]:
+        """Topic and body for each event; an empty body where there can be none."""
         try:
-            return to_cloud_events(events)
+            return with_topics(events)
         except Exception as error:  # noqa: BLE001 - some event of a user, which costs itself only
             if len(events) > 1:
                 return [self._bodies([event])[0] for event in events]
             self._refuse(events[0], error)
-            return [b""]
+            return [("", b"")]
 
     # --- the thread that sends ---
 
@@ -264,7 +262,7 @@ class _Pump:
 
     def _tell(self, error: Exception) -> None:
         self.error = error
-        if time.monotonic() >= self._next_log:
+        if time.monotonic() >= self._next_log and not self._gave_up:
             self._next_log = time.monotonic() + _LOG_EVERY_S
             said = str(error) if str(error).startswith(self._name) else f"{self._name}: {error}"
             _log.warning("%s; %d events wait and are sent again", said, self.queued)

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Mapping
 
+    from hexviz.streams.access import Asked
     from hexviz.streams.event_log import EventLog
+    from hexviz.streams.past import Found, Span
     from hexviz.streams.web_models import PageView
 
 MOST_QUEUED = 256 * 1024
@@ -28,6 +30,10 @@ MOST_FRAME = 256 * 1024
 _KERNEL_BYTES = 64 * 1024
 _HEARD_BURST, _HEARD_RATE = 256 * 1024, 16 * 1024
 _MOST_PATTERNS, _MOST_PATTERN, _MOST_STARS = 20, 300, 4
+
+
+LAST = "last"
+"""In place of a run: the one that began last when somebody came, or the first that begins then."""
 
 
 class _Said(msgspec.Struct):
@@ -41,7 +47,8 @@ _acknowledgement = msgspec.json.Decoder(_Said).decode
 class Connection(ServerConnection):
     """A connection that may say little: this is a read-only server. One that floods it is cut off."""
 
-    client: Client | None = None
+    asked: Asked
+    wanted: Wanted
     _allowed, _since = float(_HEARD_BURST), 0.0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -130,12 +137,34 @@ class EventClient(Client):
         self.wanted = wanted
         self.position = position
         self.dropped = 0
+        self.is_reading = False
+        """Whether it waits for what is read from the store."""
+        self._untold = 0
+
+    def settle(self, first_run: str | None) -> bool:
+        """Settle on a run where it came for the last one and there was none; whether that can be done yet."""
+        if self.wanted.run_id == LAST and first_run is not None:
+            self.wanted = self.wanted._replace(run_id=first_run)
+        return self.wanted.run_id != LAST or first_run is not None
+
+    def pass_over(self, log: EventLog, *, readable: bool) -> Span | None:
+        """Go on to what can be had: the log, or where the past is ``readable`` a span of it. Count what is lost."""
+        while self.position < log.first:
+            span, behind = log.gone_at(self.position)
+            if span is None or self.wanted.run_id in {None, span.run_id}:
+                if span is not None and readable:
+                    return span
+                self._lose(behind - self.position)
+            self.position = behind
+        return None
+
+    def _lose(self, events: int) -> None:
+        self.dropped += events
+        self._untold += events
 
     def send(self, log: EventLog, frames: dict[Any, tuple[str, int, int]]) -> int:
         """Send what comes next, one frame at most; the number of events in it. ``frames`` were made for others."""
-        lost = max(log.first - self.position, 0)
-        self.position += lost
-        self.dropped += lost
+        lost, self._untold = self._untold, 0
         if self.position >= log.end and not lost:
             return 0
         key = (self.wanted, self.position, lost)
@@ -143,9 +172,21 @@ class EventClient(Client):
         if found is None:
             found = frames[key] = log.frame(self.wanted, self.position, lost, MOST_FRAME)
         frame, self.position, events = found
+        self._tell(frame)
+        return events
+
+    def send_found(self, log: EventLog, found: Found) -> bool:
+        """Send what was read of the span at its position, and count what was not there; whether there was anything."""
+        self.position += found.events
+        self._lose(found.events - len(found.bodies))
+        frame = log.frame_of(self.wanted.on_topic(found.bodies), self.position, self._untold)
+        self._untold = 0
+        self._tell(frame)
+        return bool(frame)
+
+    def _tell(self, frame: str) -> None:
         if frame:
             broadcast([self.connection], frame)
-        return events
 
 
 class PageClient(Client):

@@ -12,27 +12,33 @@ import threading
 import time
 from collections import deque
 from contextlib import suppress
-from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from websockets.asyncio.server import serve
 from websockets.exceptions import ConnectionClosed
 
 from hexviz.events.cloud_events import to_cloud_event
-from hexviz.streams.access import Asked
 from hexviz.streams.event_log import EventLog
+from hexviz.streams.past import Past
 from hexviz.streams.run_list import RunList
-from hexviz.streams.web_answers import answer, document_answer, json_answer, not_found, page_answer
-from hexviz.streams.web_client import BadQueryError, Client, Connection, EventClient, PageClient, wanted_by
+from hexviz.streams.web_client import (
+    LAST,
+    MOST_FRAME,
+    Client,
+    Connection,
+    EventClient,
+    PageClient,
+)
+from hexviz.streams.web_door import Door
 
 if TYPE_CHECKING:
     import socket
 
     from websockets.asyncio.server import ServerConnection
-    from websockets.http11 import Request, Response
 
     from hexviz.events.events import Event
     from hexviz.streams.access import Access
+    from hexviz.streams.past import Found, ReadableStore
     from hexviz.streams.web_models import Page
 
 TICK_S, BUSY_TICK_S = 0.1, 0.004
@@ -57,6 +63,7 @@ class WebServer:
         history_bytes: int,
         most_clients: int,
         patience_s: float,
+        store: ReadableStore | None = None,
     ) -> None:
         self.inbox: deque[Event | threading.Event] = deque()
         self.log = EventLog(history_bytes)
@@ -74,11 +81,13 @@ class WebServer:
             0,
         )
         self.clients: set[Client] = set()
-        self._listening, self._access, self._page = listening, access, page
-        self._most_clients, self._patience_s = most_clients, patience_s
+        self._listening, self._page, self._patience_s = listening, page, patience_s
+        self._store = store
+        self._past: Past | None = None
         self._runs = RunList()
+        self._door = Door(access, page, self._runs, self.clients, self.counts, most_clients)
         self._marks: list[tuple[int, threading.Event]] = []
-        self._dropped = 0
+        self._dropped, self._lock = 0, threading.Lock()
         self._stopping = threading.Event()
         self._awake = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -88,7 +97,11 @@ class WebServer:
 
     def run(self) -> None:
         """Serve until :meth:`stop`: the body of the thread."""
-        asyncio.run(self._serve())
+        try:
+            asyncio.run(self._serve())
+        finally:
+            if self._past is not None:
+                self._past.close()
 
     def stop(self) -> None:
         """Say good-bye to the clients and end the thread; from any thread."""
@@ -103,7 +116,8 @@ class WebServer:
 
     def dropped(self, events: int) -> None:
         """So many events were lost before they came to the inbox; from any thread."""
-        self._dropped += events
+        with self._lock:
+            self._dropped += events
 
     def behind(self) -> int:
         """How many events the client that is behind most has not been sent; about, when asked from another thread."""
@@ -111,11 +125,13 @@ class WebServer:
         return max((self.log.end - place for place in places), default=0)
 
     async def _serve(self) -> None:
+        if self._store is not None:
+            self._past = Past(self._store, MOST_FRAME, self._hand_over)
         asyncio.get_running_loop().set_exception_handler(lambda _loop, context: self._fault(str(context["message"])))
         async with serve(
             self._attend,
             sock=self._listening,
-            process_request=self._answer,
+            process_request=self._door.answer,
             create_connection=Connection,
             compression=None,
             max_size=LARGEST_MESSAGE,
@@ -136,20 +152,21 @@ class WebServer:
 
     def _tick(self) -> bool:
         """Take in what was put and send it; whether there is more to do at once."""
-        try:
-            more = self._take_in()
-            frames: dict[Any, tuple[str, int, int]] = {}
-            for client in tuple(self.clients):
+        more = self._take_in()
+        frames: dict[Any, tuple[str, int, int]] = {}
+        for client in tuple(self.clients):
+            try:
                 more |= self._send_to(client, frames)
-            self._set_marks()
-        except Exception as error:  # noqa: BLE001 - the others are served on
-            self._fault(f"{type(error).__name__}: {error}")
-            return False
+            except Exception as error:  # noqa: BLE001 - the others are served on, this one is not
+                self._fault(f"{type(error).__name__}: {error}")
+                client.connection.transport.abort()
+        self._set_marks()
         return more
 
     def _take_in(self) -> bool:
-        lost, self._dropped = self._dropped, 0
-        if lost:
+        if self._dropped:
+            with self._lock:
+                lost, self._dropped = self._dropped, 0
             self.log.skip(lost)
         events: list[Event] = []
         waiting = len(self.inbox)  # in small portions: between them the run has the interpreter
@@ -168,14 +185,17 @@ class WebServer:
         for event in events:
             try:
                 body = to_cloud_event(event)
-                self.log.append(event.run_id, body)
+                self.log.append(event.run_id, event.seq, body)
                 self._runs.take(event)
                 self.counts["sent"] += 1
             except Exception as error:  # noqa: BLE001 - an event may be of any make
                 self.counts["refused"] += 1
                 self._fault(f"an event cannot be sent: {type(error).__name__}")
         if self._page is not None and events:
-            self._page.take(events)
+            try:
+                self._page.take(events)
+            except Exception as error:  # noqa: BLE001 - an event of a user, and a page of one
+                self._fault(f"the page cannot show an event: {type(error).__name__}")
 
     def _send_to(self, client: Client, frames: dict[Any, tuple[str, int, int]]) -> bool:
         if not client.is_open():
@@ -189,12 +209,35 @@ class WebServer:
         if isinstance(client, PageClient):
             self.counts["frames"] += client.send()
             return False
-        if isinstance(client, EventClient):
-            before = client.dropped
+        return isinstance(client, EventClient) and self._send_events(client, frames)
+
+    def _send_events(self, client: EventClient, frames: dict[Any, tuple[str, int, int]]) -> bool:
+        if client.is_reading or not client.settle(self._runs.first()):
+            return False
+        before = client.dropped
+        span = client.pass_over(self.log, readable=self._past is not None)
+        if span is not None and self._past is not None:
+            client.is_reading = True
+            self._past.ask(client, span)
+        else:
             self.counts["frames"] += bool(client.send(self.log, frames))
-            self.counts["clients_dropped_events"] += client.dropped - before
-            return client.position < self.log.end
-        return False
+        self.counts["clients_dropped_events"] += client.dropped - before
+        return not client.is_reading and client.position < self.log.end
+
+    def _hand_over(self, client: EventClient, found: Found) -> None:
+        """What a client waits for has been read; called by the thread that reads."""
+
+        def send() -> None:
+            client.is_reading = False
+            if client.is_open():
+                before = client.dropped
+                self.counts["frames"] += client.send_found(self.log, found)
+                self.counts["clients_dropped_events"] += client.dropped - before
+            self._awake.set()
+
+        with suppress(RuntimeError):  # the loop has ended meanwhile
+            if self._loop is not None:
+                self._loop.call_soon_threadsafe(send)
 
     def _give_up(self, client: Client) -> None:
         """A client does not read: say so, and do not wait for it to hear that."""
@@ -221,54 +264,19 @@ class WebServer:
 
     # --- who comes in
 
-    def _answer(self, connection: ServerConnection, request: Request) -> Response | None:
-        """Let a client in (None), or answer its request; the handshake comes after this."""
-        asked = Asked.of(request.path, request.headers)
-        if asked is None or getattr(request, "method", "GET") != "GET":
-            return answer(HTTPStatus.BAD_REQUEST, "That is no request that this server knows.")
-        refusal = self._access.refusal(asked, request.headers)
-        if refusal is not None:
-            self.counts["clients_refused"] += 1
-            more = {"WWW_Authenticate": "Bearer"} if refusal.status is HTTPStatus.UNAUTHORIZED else {}
-            return answer(refusal.status, refusal.text, **more)
-        return self._admit(connection, asked) if asked.path in {"/events", "/view"} else self._told(asked)
-
-    def _told(self, asked: Asked) -> Response:
-        if asked.path == "/healthz":
-            return json_answer({"ok": True, "clients": len(self.clients)})
-        if asked.path == "/runs":
-            return json_answer(self._runs.newest_first())
-        if asked.path.startswith("/schemas/"):
-            return document_answer(asked.path.removeprefix("/schemas/"))
-        page = None if self._page is None else page_answer(asked, self._access, self._page.files)
-        return page or not_found()
-
-    def _admit(self, connection: ServerConnection, asked: Asked) -> Response | None:
-        if not asked.upgrade:
-            return answer(HTTPStatus.UPGRADE_REQUIRED, "This is for WebSocket clients.", Upgrade="websocket")
-        if len(self.clients) >= self._most_clients:
-            self.counts["clients_refused"] += 1
-            return answer(
-                HTTPStatus.SERVICE_UNAVAILABLE, "This server has as many clients as it takes.", Retry_After="5"
-            )
-        try:
-            connection.client = self._client_of(connection, asked)  # type: ignore[attr-defined]
-        except BadQueryError as error:
-            return answer(HTTPStatus.BAD_REQUEST, str(error))
-        return None if connection.client else not_found()  # type: ignore[attr-defined]
-
-    def _client_of(self, connection: Any, asked: Asked) -> Client | None:
-        wanted = wanted_by(asked.query)
-        if wanted.run_id == "last":
-            wanted = wanted._replace(run_id=self._runs.last())
-        if asked.path == "/view":
-            return None if self._page is None else PageClient(connection, self._page.view(wanted.run_id))
+    def _client_of(self, connection: Connection) -> Client:
+        """What attends to a connection that has come through the handshake."""
+        asked, wanted = connection.asked, connection.wanted
+        if wanted.run_id == LAST:
+            wanted = wanted._replace(run_id=self._runs.last() or LAST)
+        if asked.path == "/view" and self._page is not None:
+            return PageClient(connection, self._page.view(None if wanted.run_id == LAST else wanted.run_id))
         position = self.log.position_of((asked.query.get("cursor") or [""])[0])
         return EventClient(connection, wanted, position or 0)
 
     async def _attend(self, connection: ServerConnection) -> None:
         """Listen to a client until it goes."""
-        client: Client = connection.client  # type: ignore[attr-defined]
+        client = self._client_of(connection)  # type: ignore[arg-type]
         self.clients.add(client)
         try:
             async for message in connection:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
@@ -12,7 +13,8 @@ import msgspec
 
 from hexviz.closing import Closing
 from hexviz.errors import MissingExtraError
-from hexviz.events.cloud_events import MAX_BYTES, wire_topic
+from hexviz.events.cloud_events import MAX_BYTES, from_cloud_event, wire_topic
+from hexviz.events.schema import RecordError
 from hexviz.streams.models import StreamError
 
 if TYPE_CHECKING:
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 
 _SCHEMES = {"ws": ("ws", "http"), "http": ("ws", "http"), "wss": ("wss", "https"), "https": ("wss", "https")}
 _OPEN_S = 10.0
+_LAST = "last"
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.1, 3.0
 
 
@@ -69,7 +72,7 @@ class WebSocketSource(Closing):
         self._origin = f"{web}://{place}"
         self._path = parts.path.rstrip("/").removesuffix("/events")
         self._headers = {"Authorization": f"Bearer {given}"} if given else {}
-        self._query = _query_of(run_id, topics)
+        self._run_id, self._topics = run_id, [topics] if isinstance(topics, str) else list(topics or ())
         self._patience_s = patience_s
         self._cursor = ""
         self._closed = threading.Event()
@@ -85,18 +88,21 @@ class WebSocketSource(Closing):
     def __iter__(self) -> Iterator[bytes]:
         wait_s, away_since = _FIRST_WAIT_S, time.monotonic()
         while not self._closed.is_set():
-            before = self.connections
+            before, garbled = self.connections, False
             try:
                 yield from self._bodies()
             except SourceRefusedError:
                 raise
-            except Exception:
+            except Exception as error:
                 if not self.connections:
                     raise
+                garbled = isinstance(error, msgspec.MsgspecError)
             self._connection = None
             now = time.monotonic()
             if self.connections != before:
-                wait_s, away_since = _FIRST_WAIT_S, now
+                away_since = now
+                if not garbled:
+                    wait_s = _FIRST_WAIT_S
             elif now - away_since > self._patience_s:
                 return
             self._closed.wait(wait_s)
@@ -112,12 +118,22 @@ class WebSocketSource(Closing):
             for message in connection:
                 frame = _frame(message)
                 self.dropped += frame.dropped
+                self._stay(frame)
                 for body in frame.events:
+                    if self._closed.is_set():
+                        return
                     yield bytes(body)
                 self._cursor = frame.cursor
 
+    def _stay(self, frame: _Frame) -> None:
+        """Whoever asked for the last run goes on with that one, also where another begins before he comes back."""
+        for body in frame.events if self._run_id == _LAST else ():
+            with contextlib.suppress(RecordError):
+                self._run_id = from_cloud_event(bytes(body)).run_id
+                return
+
     def _connected(self) -> Any:
-        query = self._query + ([("cursor", self._cursor)] if self._cursor else [])
+        query = _query_of(self._run_id, self._topics) + ([("cursor", self._cursor)] if self._cursor else [])
         try:
             return self._connect(
                 f"{self.url}{self._path}/events?{urlencode(query, errors='surrogatepass')}",
@@ -150,10 +166,9 @@ class WebSocketSource(Closing):
         return f"<WebSocketSource {self.url}>"
 
 
-def _query_of(run_id: str | None, topics: str | Iterable[str] | None) -> list[tuple[str, str]]:
-    patterns = [topics] if isinstance(topics, str) else list(topics or ())
+def _query_of(run_id: str | None, topics: Iterable[str]) -> list[tuple[str, str]]:
     run = [] if run_id is None else [("run", run_id)]
-    return run + [("topics", wire_topic(pattern)) for pattern in patterns]
+    return run + [("topics", wire_topic(pattern)) for pattern in topics]
 
 
 def _client() -> Any:

@@ -148,9 +148,9 @@ def lab(tmp_path_factory):
             server.terminate()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium():
-    """One headless browser for all tests."""
+    """One headless browser for each file: playwright keeps an event loop in this thread until it is closed."""
     sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     if not Path(CHROMIUM).exists():
         pytest.skip(f"there is no chromium at {CHROMIUM}")

@@ -1,4 +1,4 @@
-"""Fixtures: one Kafka broker for all tests that only need some, each with an empty topic; others to be killed."""
+"""Fixtures: one Kafka broker for all tests that only need some, each with an empty topic; some to be killed."""
 
 import pytest
 
@@ -35,15 +35,20 @@ def proxy(broker):
     made.close()
 
 
+@pytest.fixture(scope="module")
+def victim():
+    """A broker that tests may start, halt and kill; not up in the beginning, its data on a disk of their own."""
+    made = a_broker(auto_create_topics_enable="true", num_partitions=2)
+    made.mount_disk()
+    try:
+        yield made
+    finally:
+        made.remove()
+
+
 @pytest.fixture
-def own_broker():
-    """Makes brokers that a test may start, halt and kill."""
-    brokers = []
-
-    def make(**settings):
-        brokers.append(a_broker(**settings))
-        return brokers[-1]
-
-    yield make
-    for each in brokers:
-        each.remove()
+def second(victim):
+    """A second broker beside it."""
+    made = a_broker(beside=victim)
+    yield made
+    made.remove()

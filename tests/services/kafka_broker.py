@@ -22,6 +22,7 @@ POM = Path(__file__).with_name("kafka-pom.xml")
 VERSION = re.search(r"<version>([\d.]+\.\d+)</version>", POM.read_text(encoding="utf-8")).group(1)
 CACHE = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "hexviz-tests"
 START_S = 60
+DISK_BYTES = 512 << 20
 _WITH_PARENT = ["setpriv", "--pdeathsig", "KILL"] if shutil.which("setpriv") else []
 """Ends the broker with the tests, even where those are killed."""
 _JAVA = ["java", "-Xms64m", "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp"]
@@ -95,8 +96,8 @@ class Broker:
 
     def __init__(self, *, beside=None, **settings):
         self.home = Path(tempfile.mkdtemp(prefix="hexviz-kafka-"))
-        self.log = self.home / "log"
-        self.process = None
+        self.data, self.log = self.home / "data", self.home / "log"
+        self.process = self.no_disk = None
         self.port, self.sasl_port, self.proxied_port, self.proxy_port, controller = free_ports(5)
         self.jars = jars()
         self.cluster = beside.cluster if beside else base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
@@ -108,19 +109,19 @@ class Broker:
             "listeners": f"{both}{self.proxied_port}" + ("" if beside else f",CONTROLLER{host}{controller}"),
             "advertised.listeners": f"{both}{self.proxy_port}",
             "controller.quorum.voters": self.voters,
-            "log.dirs": str(self.home / "data"),
+            "log.dirs": str(self.data),
+            "metadata.log.dir": str(self.home / "metadata"),
             **roles,
             **{name.replace("_", "."): str(value) for name, value in settings.items()},
         }
         self.config = self.home / "server.properties"
         self.config.write_text("".join(f"{name}={value}\n" for name, value in self.settings.items()))
-        subprocess.run(
-            self._command("kafka.tools.StorageTool", "format", f"--cluster-id={self.cluster}", "-c", self.config),
-            check=True, capture_output=True, timeout=START_S,
-        )  # fmt: skip
 
     def _command(self, *arguments):
         return [*_JAVA, f"{self.jars}/*", *map(str, arguments)]
+
+    def _tool(self, *arguments):
+        subprocess.run(self._command(*arguments), check=True, capture_output=True, timeout=START_S)
 
     @property
     def address(self):
@@ -138,12 +139,21 @@ class Broker:
 
     def launch(self):
         """Start it, and do not wait until it answers."""
+        if not (self.home / "metadata").exists():
+            self._tool("kafka.tools.StorageTool", "format", f"--cluster-id={self.cluster}", "-c", self.config)
         with self.log.open("ab") as log:
             command = [*_WITH_PARENT, *self._command("kafka.Kafka", self.config)]
             self.process = subprocess.Popen(command, stdout=log, stderr=log, cwd=self.home, start_new_session=True)
         return self
 
+    @property
+    def is_up(self):
+        return self.process is not None and self.process.poll() is None
+
     def start(self):
+        """Start it where it is not up, and wait until it answers."""
+        if self.is_up:
+            return self
         self.launch()
         limit = time.monotonic() + START_S
         admin = self.admin()
@@ -169,6 +179,22 @@ class Broker:
         admin = self.admin()
         admin.create_topics([topic])[name].result(START_S)
 
+    def change_topic(self, url, name, value):
+        """Set ``name`` of the configuration of a topic."""
+        from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource
+
+        entry = ConfigEntry(name, str(value), incremental_operation=AlterConfigOpType.SET)
+        topic = ConfigResource("topic", url.rpartition("/")[2], incremental_configs=[entry])
+        admin = self.admin()
+        admin.incremental_alter_configs([topic])[topic].result(START_S)
+
+    def give_quota(self, client_id, bytes_per_s):
+        """Let clients of this name send so much; those who send more are told to wait, and not heard meanwhile."""
+        self._tool(
+            "kafka.admin.ConfigCommand", "--bootstrap-server", self.address, "--alter", "--entity-type", "clients",
+            "--entity-name", client_id, "--add-config", f"producer_byte_rate={bytes_per_s}",
+        )  # fmt: skip
+
     def signal(self, number):
         os.killpg(self.process.pid, number)
 
@@ -180,13 +206,14 @@ class Broker:
         self.signal(signal.SIGCONT)
 
     def kill(self):
-        """kill -9."""
-        self.signal(signal.SIGKILL)
-        self.process.wait(30)
+        """kill -9, where it is up."""
+        if self.is_up:
+            self.signal(signal.SIGKILL)
+            self.process.wait(30)
 
     def stop(self):
         """An orderly end; SIGKILL where that takes longer than half a minute."""
-        if self.process is None or self.process.poll() is not None:
+        if not self.is_up:
             return
         self.signal(signal.SIGCONT)
         self.signal(signal.SIGTERM)
@@ -195,9 +222,28 @@ class Broker:
         except subprocess.TimeoutExpired:
             self.kill()
 
+    def mount_disk(self):
+        """Put the data on a disk of their own, where that may be done: ``no_disk`` says why not."""
+        self.data.mkdir()
+        command = ["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES}", "tmpfs", self.data]
+        done = subprocess.run(command, check=False, capture_output=True, text=True)
+        self.no_disk = done.stderr.strip()
+
+    def fill_disk(self, but=0):
+        """Leave no room on the disk but for so many bytes."""
+        usage = shutil.disk_usage(self.data)
+        self._resize_disk(usage.used + but)
+
+    def empty_disk(self):
+        self._resize_disk(DISK_BYTES)
+
+    def _resize_disk(self, size):
+        subprocess.run(["mount", "-o", f"remount,size={size}", self.data], check=True)
+
     def remove(self):
-        if self.process is not None and self.process.poll() is None:
-            self.kill()
+        self.kill()
+        if self.no_disk == "":
+            subprocess.run(["umount", self.data], check=True)
         shutil.rmtree(self.home, ignore_errors=True)
 
 

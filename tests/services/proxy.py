@@ -4,13 +4,17 @@ import asyncio
 import contextlib
 import threading
 
+LATE_S = 0.2
+SLOW = 1_000
+
 
 class Proxy:
     """Passes bytes on, both ways, as ``mode`` says at each moment.
 
     ``pass``; ``swallow``: takes what clients send and passes nothing on; ``deaf``: passes on what clients send and
-    swallows the answers; ``reset``: cuts a connection after ``reset_bytes`` from the client. :meth:`away` is a context
-    within which nobody listens.
+    swallows the answers; ``reset``: cuts a connection after ``reset_bytes`` from the client; ``late``: everything comes
+    :data:`LATE_S` later; ``slow``: :data:`SLOW` bytes a second each way. :meth:`away` is a context within which nobody
+    listens.
     """
 
     def __init__(self, port, server_port):
@@ -99,8 +103,18 @@ class Proxy:
                 if self.mode in {swallowed_in, "swallow"}:
                     continue
                 passed += len(data)
+                if self.mode == "late":
+                    self._loop.call_later(LATE_S, _write, writer, data)
+                    continue
+                if self.mode == "slow":
+                    await asyncio.sleep(len(data) / SLOW)
                 writer.write(data)
                 await writer.drain()
                 if self.mode == "reset" and swallowed_in == "swallow" and passed > self.reset_bytes:
                     self.resets += 1
                     return
+
+
+def _write(writer, data):
+    if not writer.transport.is_closing():
+        writer.write(data)

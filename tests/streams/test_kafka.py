@@ -21,6 +21,7 @@ from hexviz.streams import (
     StreamError,
     TransportDownError,
     kafka_sink,
+    kafka_source,
     topic_name,
 )
 from hexviz.streams.kafka import Address
@@ -219,6 +220,22 @@ def test_messages_are_keyed_by_run_and_say_what_they_are(two_runs):
 
 def test_reading_may_begin_at_the_end(two_runs):
     assert list(KafkaSource(two_runs, from_start=False, follow=False)) == []
+
+
+def test_parts_that_are_never_completed_take_bounded_memory(monkeypatch):
+    monkeypatch.setattr(kafka_source, "_MOST_OPEN_BYTES", 1_000_000)
+    parts = kafka_source._Parts()
+    for number in range(5_000):
+        place = kafka_source._Place(0, b"run-%d" % number, number)
+        assert parts.add(place, b"1:1/9", b"x" * 1_000) is None
+        assert parts.held <= 1_000_000 + 2_000
+    assert 500 < len(parts._open) < 1_000
+    assert parts.first_offsets() == {0: 5_000 - len(parts._open)}  # the newest are kept
+    wholes = [parts.add(kafka_source._Place(0, b"run-4999", n), b"1:%d/9" % n, b"y") for n in range(2, 10)]
+    assert wholes == [None] * 7 + [b"x" * 1_000 + b"y" * 8]
+    monkeypatch.setattr(kafka_source, "_MOST_OPEN_BYTES", 0)
+    assert parts.first_offsets() == {}
+    assert parts.held == 0
 
 
 @pytest.mark.kafka

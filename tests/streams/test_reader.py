@@ -71,6 +71,24 @@ def test_gaps_and_duplicates_are_counted():
     assert reader.statistics() == counts
 
 
+def test_events_without_a_number_are_given_once_each_and_are_no_gaps(monkeypatch):
+    monkeypatch.setattr(seen, "MOST_UNNUMBERED", 3)
+    told = [to_cloud_event(ev.NodeStarted(f"n{i}", 1, run_id="r", pipeline="p")) for i in range(5)]
+    numbered = bodies(1, 2)
+    reader = Reader(Bodies([numbered[0], told[0], told[1], told[0], numbered[1], *told[2:], told[4], told[0]]))
+    assert [event.name for event in reader] == [
+        "n",
+        "n0",
+        "n1",
+        "n",
+        "n2",
+        "n3",
+        "n4",
+        "n0",
+    ]  # the last three are known
+    assert (reader.statistics()["duplicates"], reader.gaps("r")) == (2, [])
+
+
 def test_a_run_and_topics_are_chosen():
     source = Bodies([*map(to_cloud_event, contract_run()), *map(to_cloud_event, contract_run("other"))])
     events = list(Reader(source, run_id="run-1", topics=["pipeline.*.**.failed", "pipeline.etl.started"]))

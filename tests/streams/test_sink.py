@@ -54,6 +54,13 @@ def tell(to, first, last):
         to.put(event)
 
 
+def wait_until(done):
+    limit = time.monotonic() + 30
+    while not done():
+        assert time.monotonic() < limit, "it did not happen in time"
+        time.sleep(0.01)
+
+
 def test_making_a_sink_connects_nowhere(wire):
     made = SpooledSink(wire)
     assert (made.close(), wire.connects) == (0, 0)
@@ -86,8 +93,7 @@ def test_what_is_not_sent_waits_on_disk_and_the_next_process_sends_it_first(wire
     wire.up = False
     first = SpooledSink(wire, spool=tmp_path / "spool")
     tell(first, 1, 5_000)
-    first.flush(2.0)
-    assert first.statistics()["spooled"] == 5_000
+    wait_until(lambda: first.statistics()["spooled"] == 5_000)
     assert first.close(0.1) == 5_000
     wire.up = True
     wire.gate.clear()

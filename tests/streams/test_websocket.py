@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import socket
 import threading
 import time
 import urllib.error
@@ -9,6 +10,7 @@ import urllib.request
 
 import jsonschema
 import pytest
+from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 from websockets.sync.server import serve
 
@@ -18,7 +20,6 @@ from hexviz.events.events import NodeCompleted, NodeStarted
 from hexviz.events.observer_manager import ObserverManager
 from hexviz.events.summary import Summary
 from hexviz.streams import Reader, StreamError, WebSocketBroadcaster, WebSocketSource
-from hexviz.streams.event_log import EventLog, Wanted
 from hexviz.streams.open_api import open_api
 from hexviz.testing import SinkContract, SourceContract, collected
 from hexviz.testing.store_contract import contract_run
@@ -214,6 +215,103 @@ def origin(server):
     return server.url.replace("ws://", "http://")
 
 
+def test_who_asked_for_the_last_run_stays_with_it_also_after_the_connection_broke(server):
+    put(server, contract_run("one"))
+    with source_of(server, run_id="last") as source:
+        reading = iter(source)
+        early = collected(reading, 17)
+        put(server, contract_run("two"))
+        source._connection.socket.shutdown(socket.SHUT_RDWR)
+        put(server, [NodeStarted("later", 1, run_id="one", seq=18)])
+        late = collected(reading, 1)
+    assert source.connections == 2
+    assert {from_cloud_event(body).run_id for body in early + late} == {"one"}
+
+
+def test_who_asks_for_the_last_run_before_there_is_one_gets_the_first(server):
+    with source_of(server, run_id="last").connect() as source:
+        wait_until(lambda: server.statistics()["clients"] == 1)
+        put(server, [*contract_run("one"), *contract_run("two")[:3], contract_run("one")[0]])
+        bodies = collected(source, 18)
+    assert {from_cloud_event(body).run_id for body in bodies} == {"one"}
+
+
+def test_closing_a_source_ends_the_reading_with_the_event_at_hand(server):
+    put(server, contract_run(nodes=100))
+    source, found = source_of(server), []
+    for body in source:
+        found.append(body)
+        source.close()
+    assert len(found) == 1
+
+
+def test_a_server_of_garbage_is_asked_more_and_more_seldom(monkeypatch):
+    waits = []
+
+    class Closed(threading.Event):
+        def wait(self, timeout=None):
+            waits.append(timeout)
+            return len(waits) == 4 and self.set()
+
+    with serve(lambda connection: connection.send("garbage"), "127.0.0.1", 0) as other:
+        threading.Thread(target=other.serve_forever, daemon=True).start()
+        source = WebSocketSource(f"ws://127.0.0.1:{other.socket.getsockname()[1]}")
+        source._closed = Closed()
+        assert list(source) == []
+        other.shutdown()
+    assert waits == [0.1, 0.2, 0.4, 0.8]
+
+
+class Pages:
+    """A page with a view that fails as soon as there is something to show."""
+
+    files = {}  # noqa: RUF012 - a fixture
+
+    def __init__(self):
+        self.views = 0
+        self.seen = []
+
+    def take(self, events):
+        self.seen += events
+        raise ZeroDivisionError
+
+    def view(self, _run_id):
+        self.views += 1
+        return self
+
+    def frame(self):
+        if self.seen:
+            raise ZeroDivisionError
+
+    def acknowledge(self, seq):
+        """Nothing is drawn."""
+
+    def close(self):
+        self.views -= 1
+
+
+def test_a_page_that_fails_costs_nobody_else_anything():
+    page = Pages()
+    with WebSocketBroadcaster(page=page) as server, source_of(server) as source:
+        headers = {"Authorization": f"Bearer {server.token}"}
+        with connect(f"{server.url}/view", origin=origin(server), additional_headers=headers) as view:
+            wait_until(lambda: page.views == 1)
+            put(server, contract_run())
+            assert len(collected(source, 17)) == 17
+            with pytest.raises(ConnectionClosed):
+                view.recv(timeout=PATIENCE_S)
+        wait_until(lambda: page.views == 0)
+        assert server.statistics()["faults"] == 2
+
+
+def test_a_handshake_that_does_not_come_to_its_end_leaves_no_view():
+    page = Pages()
+    with WebSocketBroadcaster(page=page) as server:
+        status, _, _ = get(server, "/view", Upgrade="websocket", Connection="Upgrade", Origin=origin(server))
+        assert status in {400, 426}
+        assert page.views == 0
+
+
 # --- the small HTTP face
 
 
@@ -253,40 +351,6 @@ def test_every_answer_forbids_what_a_page_could_be_used_for(server):
         assert headers["Cache-Control"] == "no-store"
         assert "default-src 'none'" in headers["Content-Security-Policy"]
         assert "Access-Control-Allow-Origin" not in headers
-
-
-# --- the log behind it
-
-
-def test_a_log_keeps_the_last_bytes_and_counts_what_is_gone():
-    log = EventLog(10_000)
-    for number in range(1_000):
-        log.append("r", b'{"n":%d}' % (number + 1_000))
-    assert log.end == 1_000
-    assert 9_000 < log.bytes <= 10_000
-    frame, behind, events = log.frame(Wanted(), log.first, log.first, 1_000_000)
-    told = json.loads(frame)
-    assert (told["dropped"], behind, events) == (log.first, 1_000, 1_000 - log.first)
-    assert told["events"][-1] == {"n": 1_999}
-
-
-def test_one_event_is_kept_however_large_it_is():
-    log = EventLog(100)
-    log.append("r", b"1" * 50)
-    log.append("r", b"2" * 5_000)
-    assert (log.first, log.end) == (1, 2)
-    assert log.frame(Wanted(), 1, 0, 10)[2] == 1
-
-
-@pytest.mark.parametrize(
-    "cursor", ["", "x", "-", "1", "abc-1", "{epoch}-", "{epoch}-x", "{epoch}--1", "{epoch}-" + "9" * 40]
-)
-def test_what_is_no_cursor_of_this_log_begins_at_the_beginning(cursor):
-    log = EventLog(100)
-    assert log.position_of(cursor.format(epoch=log.epoch)) is None
-    log.append("r", b"{}")
-    assert log.position_of(log.cursor(1)) == 1
-    assert log.position_of(log.cursor(999)) == 1
 
 
 # --- life
