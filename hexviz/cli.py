@@ -27,7 +27,8 @@ from hexviz.schemas import write_schemas
 from hexviz.stores.files import plain_file
 from hexviz.stores.jsonl_check import is_jsonl, verify_jsonl
 from hexviz.stores.parquet import FRAMES
-from hexviz.stores.salvage import is_address, salvage
+from hexviz.stores.salvage import salvage
+from hexviz.stores.store import is_address
 from hexviz.terminal import RunView, plain, safe, signal_text, status_text, table
 from hexviz.watching import shown
 
@@ -254,22 +255,23 @@ def _checked(where: str | None, chosen: str | None) -> tuple[list[Problem], int]
     if where is not None and chosen is not None:
         raise SourceError("name one store: as an argument, or with --store")
     place = where or chosen
-    if place is not None and not _is_on_a_server(place):
-        if is_jsonl(place):
-            return verify_jsonl(place)[:2]
-        plain_file(place)  # opening a store would make one where there is none
+    if place is not None:
+        _refuse_other_addresses(place)
+        if not is_address(place):
+            if is_jsonl(place):
+                return verify_jsonl(place)[:2]
+            plain_file(place)  # opening a store would make one where there is none
     with face.open_store(place) as store:
         return store.verify(), len(store.list_runs())
 
 
-def _is_on_a_server(place: str) -> bool:
+def _refuse_other_addresses(place: str) -> None:
     if "://" in place and not is_address(place):
         raise SourceError(f"{shown(place)} is no store: name a file, or postgresql://USER@HOST/DATABASE")
-    return is_address(place)
 
 
 def _salvage(arguments: argparse.Namespace, console: Console) -> int:
-    _is_on_a_server(arguments.where)
+    _refuse_other_addresses(arguments.where)
     done = salvage(arguments.where, arguments.output)
     if done.lost:
         console.print(_problems_table("Lost", done.lost))

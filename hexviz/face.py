@@ -26,7 +26,7 @@ from hexviz.events.observer_manager import ObserverManager
 from hexviz.recording.recorder import Recorder
 from hexviz.recording.recording import Recording
 from hexviz.stores.sqlite import SQLiteStore, default_path
-from hexviz.stores.store import Store
+from hexviz.stores.store import Store, is_address
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
@@ -456,7 +456,7 @@ def open_store(path: str | Path | None = None, *, spool: str | Path | None = Non
     """
     chosen = os.environ.get("HEXVIZ_STORE") if path is None else path
     made: dict[str, Any] = {"recordings": Recording, "make_frame": _frame_of_runs}
-    if isinstance(chosen, str) and chosen.startswith(("postgresql://", "postgres://")):
+    if isinstance(chosen, str) and is_address(chosen):
         from hexviz.stores.postgres import PostgresStore  # noqa: PLC0415 - loads a spool and more, so only on request
 
         return PostgresStore(chosen, spool=spool, **made)

@@ -8,6 +8,7 @@ records that the store has, once nothing has been written for a while: not besid
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import threading
 import time
 import weakref
@@ -38,6 +39,11 @@ def is_long(info: RunInfo) -> bool:
     if info.events < LONG:
         return False
     return info.status != "running" or (info.changed_at is not None and datetime.now(UTC) - info.changed_at > _STALE)
+
+
+def name_of(segments: Sequence[tuple[Any, ...]]) -> bytes:
+    """What names the segments that a copy was made of, of rows (first seq, last seq, count, CRC-32) in order."""
+    return hashlib.sha256(repr(segments).encode()).digest()
 
 
 def whole_parts(rows: Sequence[tuple[Any, Any, Any]], number: Any) -> list[bytes] | None:

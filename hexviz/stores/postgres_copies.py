@@ -7,11 +7,10 @@ bounds and checksums, and is passed over where the run has others now. Dropping 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import zlib
 from typing import TYPE_CHECKING, Any
 
-from hexviz.stores.copying import whole_parts
+from hexviz.stores.copying import name_of, whole_parts
 from hexviz.stores.errors import StoreError
 from hexviz.stores.postgres_line import driver
 
@@ -45,7 +44,7 @@ class Copies:
     def made_of(self, run: int) -> bytes:
         """What names the segments that a run has now."""
         sql = "SELECT first_seq, last_seq, count, crc FROM hexviz_segments WHERE run = %s ORDER BY first_seq"
-        return hashlib.sha256(repr(self._line.ask(sql, (run,))).encode()).digest()
+        return name_of(self._line.ask(sql, (run,)))
 
     def read(self, run: int, made_of: bytes) -> list[bytes] | None:
         """The parts of the copy of a run; None where there is none that is whole and was made of ``made_of``."""

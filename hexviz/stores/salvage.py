@@ -20,6 +20,7 @@ from hexviz.stores.run_info import Problem
 from hexviz.stores.segments import Opened, Segment, open_segment
 from hexviz.stores.sqlite import SQLiteStore, is_open_here
 from hexviz.stores.sqlite_layout import connect, known_version, segment_of_rows, text_of
+from hexviz.stores.store import is_address
 
 if TYPE_CHECKING:
     import os
@@ -71,11 +72,6 @@ def salvage(path: str | os.PathLike[str], target: str | os.PathLike[str] | None 
     if is_open_here(source):
         raise StoreWriteError(f"{source} is open in this process: close it first")
     return _new_store(goal, lambda scratch: _transfer(_copy(source, scratch), source, scratch / "new.db"))
-
-
-def is_address(path: str | os.PathLike[str]) -> bool:
-    """Whether ``path`` is the address of a PostgreSQL store."""
-    return str(path).startswith(("postgresql://", "postgres://"))
 
 
 def _free(goal: Path) -> Path:

@@ -8,14 +8,13 @@ where one does not match. The next reader makes a new one. Deleting both tables 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import secrets
 import sqlite3
 import zlib
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from hexviz.stores.copying import whole_parts
+from hexviz.stores.copying import name_of, whole_parts
 from hexviz.stores.sqlite_layout import execute_all
 
 if TYPE_CHECKING:
@@ -46,8 +45,7 @@ class Copies:
         """What names the segments that a run has now."""
         sql = "SELECT first_seq, last_seq, count, crc FROM segments WHERE run = ? ORDER BY first_seq"
         with self._lock:
-            rows = self._connection.execute(sql, (run,)).fetchall()
-        return hashlib.sha256(repr(rows).encode()).digest()
+            return name_of(self._connection.execute(sql, (run,)).fetchall())
 
     def read(self, run: int) -> list[bytes] | None:
         """The parts of the copy of a run; None where there is none that is whole and of what the run has now."""

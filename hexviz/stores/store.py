@@ -412,6 +412,11 @@ class Store(Closing, ABC):
         """A function that lets go of what reading holds; it must not hold the store itself."""
 
 
+def is_address(place: Any) -> bool:
+    """Whether ``place`` is the address of a PostgreSQL store."""
+    return str(place).startswith(("postgresql://", "postgres://"))
+
+
 _SKIP = 'read(..., damaged="skip") gives the others'
 
 

@@ -59,11 +59,15 @@ def packed(value: Any, what: str, apart: Apart | None = None) -> bytes:
 
 def _pickled(pickler: Any, value: Any, apart: Apart | None) -> bytes:
     file = io.BytesIO()
-    if apart is not None and pickler is not pickle.Pickler:  # its class has a table, which is read when it is made
-        pickler = type("Pickler", (pickler,), {"dispatch_table": ChainMap(apart, pickler.dispatch_table)})
-    made = pickler(file, pickle.HIGHEST_PROTOCOL)
-    if apart is not None and pickler is pickle.Pickler:
+    made: Any
+    if apart is None:
+        made = pickler(file, pickle.HIGHEST_PROTOCOL)
+    elif pickler is pickle.Pickler:
+        made = pickler(file, pickle.HIGHEST_PROTOCOL)
         made.dispatch_table = ChainMap(apart, copyreg.dispatch_table)
+    else:  # cloudpickle's class has a table, which is read when it is made
+        with_table = type("Pickler", (pickler,), {"dispatch_table": ChainMap(apart, pickler.dispatch_table)})
+        made = with_table(file, pickle.HIGHEST_PROTOCOL)
     made.dump(value)
     return file.getvalue()
 
