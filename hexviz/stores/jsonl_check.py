@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from array import array
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -9,6 +11,7 @@ from hexviz.events.schema import RecordError, from_record
 from hexviz.stores.files import plain_file
 from hexviz.stores.jsonl import JsonLines, write_jsonl
 from hexviz.stores.run_info import STATUS, Problem
+from hexviz.stores.segments import MAX_SEQ
 
 if TYPE_CHECKING:
     import os
@@ -44,8 +47,10 @@ def verify_jsonl(path: str | os.PathLike[str]) -> CheckedLines:
     for record in lines.records(damaged="skip"):
         runs.take(record)
     problems = _told(lines) + runs.problems
-    problems += [Problem(run_id, 0, "unclean end") for run_id, ended in runs.ended.items() if not ended]
-    return CheckedLines(problems, len(runs.ended), lines.whole)
+    for run_id, run in runs.by_id.items():
+        problems += [Problem(run_id, seq, "there is another record of this number") for seq in run.twice()]
+        problems += [] if run.ended else [Problem(run_id, 0, "unclean end")]
+    return CheckedLines(problems, len(runs.by_id), lines.whole)
 
 
 def salvage_jsonl(path: str | os.PathLike[str], goal: Path) -> CheckedLines:
@@ -53,7 +58,7 @@ def salvage_jsonl(path: str | os.PathLike[str], goal: Path) -> CheckedLines:
     lines, runs = JsonLines(path), _Runs()
     count = sum(1 for _ in lines.records(damaged="skip"))
     write_jsonl(goal, runs.passed(lines.records(damaged="skip")), count)
-    return CheckedLines(_told(lines), len(runs.ended), count)
+    return CheckedLines(_told(lines), len(runs.by_id), count)
 
 
 def _told(lines: JsonLines) -> list[Problem]:
@@ -63,13 +68,35 @@ def _told(lines: JsonLines) -> list[Problem]:
     ]
 
 
-class _Runs:
-    """The runs of a file: whether each has ended, and what is odd about its records."""
+class _Run:
+    """The numbers of one run's records and what stands for their bytes, 16 bytes for each record."""
 
     def __init__(self) -> None:
-        self.ended: dict[str, bool] = {}
+        self.ended = False
+        self.in_order = True
+        self.seqs = array("q")
+        self.hashes = array("q")
+
+    def take(self, seq: int, record: bytes) -> None:
+        seq = max(-MAX_SEQ, min(seq, MAX_SEQ))
+        self.in_order = self.in_order and (not self.seqs or seq > self.seqs[-1])
+        self.seqs.append(seq)
+        self.hashes.append(hash(record))
+
+    def twice(self) -> list[int]:
+        """The numbers under which there are two different records."""
+        if self.in_order:
+            return []
+        distinct = sorted(set(zip(self.seqs, self.hashes, strict=True)))
+        return sorted({seq for (seq, _), (after, _) in pairwise(distinct) if seq == after})
+
+
+class _Runs:
+    """The runs of a file, and what is odd about its lines."""
+
+    def __init__(self) -> None:
+        self.by_id: dict[str, _Run] = {}
         self.problems: list[Problem] = []
-        self._known: dict[tuple[str, int], int] = {}
 
     def take(self, record: bytes) -> None:
         try:
@@ -77,10 +104,9 @@ class _Runs:
         except RecordError as error:
             self.problems.append(Problem("", 0, f"a whole line is no record: {error}"))
             return
-        status = STATUS.get(type(event), "running")
-        self.ended[event.run_id] = self.ended.get(event.run_id, False) or status != "running"
-        if self._known.setdefault((event.run_id, event.seq), hash(record)) != hash(record):
-            self.problems.append(Problem(event.run_id, event.seq, "there is another record of this number"))
+        run = self.by_id.get(event.run_id) or self.by_id.setdefault(event.run_id, _Run())
+        run.ended = run.ended or STATUS.get(type(event), "running") != "running"
+        run.take(event.seq, record)
 
     def passed(self, records: Iterable[bytes]) -> Iterable[bytes]:
         """The records, each taken on its way."""

@@ -276,7 +276,10 @@ class Store(Closing, ABC):
         if info is None or not is_long(info) or not untouched or info.events != len(recording):
             return False
         made_of, there = self._copy_of(run_id)
-        return there is not None or self._keep_copy(run_id, made_of, recording.to_columns())
+        kept = there is not None or self._keep_copy(run_id, made_of, recording.to_columns())
+        if kept:
+            self._copier.forget(run_id)
+        return kept
 
     def leave_copy(self, run_id: str, paced: Callable[[Iterator[bytes]], Iterator[bytes]]) -> None:
         """Make the copy of a run of at most :data:`~hexviz.stores.copying.MOST` events where it is due: no run's path.

@@ -1,6 +1,7 @@
 """A long run is read from a copy of its columns, which is never anything but what its records say."""
 
 import contextlib
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -94,6 +95,14 @@ def test_a_reader_that_copies_does_the_work_of_the_store(store, monkeypatch):
         patch.setattr(type(store), "pages", lambda *_: pytest.fail("the pages were read again"))
         while (thread := store._copier._thread) is not None:
             thread.join(20)
+    assert count(store) == 1
+
+
+def test_what_a_recorder_has_copied_the_store_does_not_look_at_again(tmp_path, monkeypatch):
+    with hexviz.open_store(tmp_path / "runs.db") as store:
+        recorded(store, contract_run(nodes=5)).close()
+        monkeypatch.setattr(type(store), "leave_copy", lambda *_: pytest.fail("it was"))
+        assert store._copier._due == {}
     assert count(store) == 1
 
 
@@ -222,6 +231,28 @@ def test_a_copy_that_was_not_finished_is_none_and_makes_way(store, monkeypatch):
     tokens = "SELECT count(DISTINCT token) FROM copied"
     with contextlib.closing(sqlite3.connect(store.path)) as raw:
         assert raw.execute(tokens).fetchone() == (1,)
+
+
+def test_a_process_that_is_killed_while_it_copies_leaves_every_record_and_no_copy(tmp_path):
+    program = f"""
+        import os, signal, hexviz
+        from hexviz.stores import copying
+        from hexviz.testing.store_contract import contract_run
+        copying.LONG, seen = 1, []
+        def watch(sql):
+            seen.append(sql.startswith("INSERT INTO copied"))
+            if sum(seen) == 5:
+                os.kill(os.getpid(), signal.SIGKILL)
+        store = hexviz.open_store({str(tmp_path / "runs.db")!r})
+        store._reader.set_trace_callback(watch)
+        store.append(contract_run(nodes=5))
+        store.close()
+    """
+    killed = subprocess.run([sys.executable, "-c", textwrap.dedent(program)], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    with hexviz.open_store(tmp_path / "runs.db") as again:
+        assert (again.verify(), count(again), count(again, "copied")) == ([], 0, 4)
+        assert list(again.recording("run-1").records()) == records(contract_run(nodes=5))
 
 
 def test_reading_does_not_wait_for_whoever_writes(store, tmp_path):

@@ -3,6 +3,7 @@
 import pytest
 
 import hexviz
+from hexviz.cli import main
 from hexviz.events.schema import to_record
 from hexviz.stores.errors import NewerStoreError, NotAStoreError, StoreWriteError
 from hexviz.stores.jsonl import JsonLines, sealed, write_jsonl
@@ -85,7 +86,7 @@ def test_a_file_of_lines_is_known_by_what_it_holds_and_a_store_is_none(path, tmp
 
 
 @pytest.mark.server
-def test_what_is_whole_of_a_store_on_a_server_becomes_a_store_in_a_file(url, shared_server, tmp_path):
+def test_what_is_whole_of_a_store_on_a_server_becomes_a_store_in_a_file(url, shared_server, tmp_path, capsys):
     with hexviz.open_store(url) as store:
         store.append(RECORDS)
         store.append([to_record(event) for event in contract_run("run-2")])
@@ -96,6 +97,8 @@ def test_what_is_whole_of_a_store_on_a_server_becomes_a_store_in_a_file(url, sha
             url=url,
         )
         assert [(p.run_id, p.seq) for p in store.verify()] == [("run-1", 7)]
+    assert main(["verify", url]) == 1
+    assert "2 runs: 1 findings of damage" in capsys.readouterr().out
     done = salvage(url, tmp_path / "saved.db")
     assert (done.runs, done.lost) == (2, [Problem("run-1", 7, "event 7 is lost")])
     with hexviz.open_store(tmp_path / "saved.db") as saved:
