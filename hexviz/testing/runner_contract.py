@@ -126,6 +126,14 @@ class RunnerContract:
         (failed,) = self.heard.of(ev.NodeFailed)
         assert "runner_nodes.py" in ev.RecordedError.of(failed.error).traceback_text  # type: ignore[attr-defined]
 
+    def test_an_exception_comes_home_in_the_same_way_each_time(self, runner: Any) -> None:
+        graph = Graph("late")
+        for number in range(4):
+            graph.node(nodes.raises_late, name=f"late{number}")
+        with pytest.raises(PipelineError) as failed:
+            self.run(runner, graph, on_error="continue", max_concurrent_nodes=1)
+        assert [type(error.__cause__) for error in failed.value.exceptions] == [nodes.LateError] * 4
+
     def test_an_exception_that_cannot_be_sent_is_told_by_name(self, runner: Any) -> None:
         graph = Graph("odd")
         graph.node(nodes.raises_odd)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,11 @@ from hexviz.dag import llm_call, tool_call
 
 
 class UnpackableError(Exception):
-    """An exception whose constructor takes more than it keeps: pickle cannot bring it back."""
+    """An exception that holds a lock, and whose constructor takes more than it keeps: no way brings it back."""
 
     def __init__(self, code: int, text: str) -> None:
         super().__init__(f"{text} ({code})")
+        self.lock = threading.Lock()
 
 
 def load(value: Any) -> list[Any]:
@@ -54,6 +56,15 @@ async def sleepy(_: Any = None) -> None:
 def raises(_: Any = None) -> None:
     """Raise something that can be sent."""
     raise ValueError("no such row")
+
+
+class LateError(RuntimeError, TimeoutError):
+    """An exception with two builtin bases."""
+
+
+def raises_late(_: Any = None) -> None:
+    """Raise something that is pickled by a way of its own."""
+    raise LateError("too late")
 
 
 def raises_odd(_: Any = None) -> None:

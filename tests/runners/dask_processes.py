@@ -1,12 +1,21 @@
 """A Dask cluster of real processes that a test may kill: ``dask scheduler`` and ``dask worker``."""
 
+import asyncio
 import os
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
+
+from hexviz import ControlManager, ObserverManager, Orchestrator
+from hexviz.events import NodePlaced
+from hexviz.recording.recorder import Recorder
+from hexviz.testing import capture_events
+
+MOST_S = 30.0
 
 
 def free_port():
@@ -47,3 +56,38 @@ class Cluster:
             process.wait(30)
         self._log.close()
         self.folder.cleanup()
+
+
+class Watched:
+    """A run in this process that is heard while it goes on."""
+
+    def __init__(self, client, *, on_placed=None, keep_remote=False, lost_after_s=25.0):
+        from hexviz.dag import DaskRunner
+
+        self.runner = DaskRunner(client, keep_remote, lost_after_s=lost_after_s)
+        self.on_placed = on_placed
+        self.recorder = Recorder()
+
+    def run(self, graph, value=None, control=None, **options):
+        observers = ObserverManager()
+        self.recorder.attach(observers)
+
+        def hear(event):
+            if self.on_placed is not None and isinstance(event, NodePlaced):
+                self.on_placed(event)
+
+        observers.register(hear, lossless=True)
+
+        async def main():
+            with capture_events(observers) as self.heard:
+                async with asyncio.timeout(MOST_S):
+                    made = Orchestrator(
+                        observers=observers, control=control or ControlManager(), runner=self.runner, **options
+                    )
+                    return await made.run(graph, value)
+
+        began = time.monotonic()
+        try:
+            return asyncio.run(main())
+        finally:
+            self.took_s = time.monotonic() - began

@@ -12,70 +12,10 @@ import pytest
 from hexviz import ControlManager, ControlResponse, Graph, ObserverManager, Orchestrator, PipelineError
 from hexviz.dag import NoWorkersError, SchedulerLostError, WorkerLostError
 from hexviz.events import EventsDropped, NodeFailed, NodePlaced, NodeStarted, ToolCalled
-from hexviz.recording.recorder import Recorder
-from hexviz.testing import capture_events
 from hexviz.testing import runner_nodes as nodes
-from tests.runners.dask_processes import Cluster
+from tests.runners.dask_processes import MOST_S, Watched
 
 pytestmark = pytest.mark.cluster
-MOST_S = 30.0
-
-
-@pytest.fixture
-def start(request):
-    """Starts clusters of processes: ``start(workers=2) -> (cluster, client)``."""
-    pytest.importorskip("distributed", reason="distributed is not installed: pip install -e '.[dask]'")
-    from distributed import Client
-
-    opened = []
-
-    def begin(**options):
-        cluster = Cluster(**options)
-        opened.append(cluster.stop)
-        client = Client(cluster.address, set_as_default=False, timeout=20)
-        opened.append(lambda: client.close(timeout=0.5))
-        if cluster.workers:
-            client.wait_for_workers(len(cluster.workers), timeout=30)
-        return cluster, client
-
-    yield begin
-    for stop in reversed(opened):
-        stop()
-
-
-class Watched:
-    """A run in this process that is heard while it goes on."""
-
-    def __init__(self, client, *, on_placed=None, keep_remote=False, lost_after_s=25.0):
-        from hexviz.dag import DaskRunner
-
-        self.runner = DaskRunner(client, keep_remote, lost_after_s=lost_after_s)
-        self.on_placed = on_placed
-        self.recorder = Recorder()
-
-    def run(self, graph, value=None, control=None, **options):
-        observers = ObserverManager()
-        self.recorder.attach(observers)
-
-        def hear(event):
-            if self.on_placed is not None and isinstance(event, NodePlaced):
-                self.on_placed(event)
-
-        observers.register(hear, lossless=True)
-
-        async def main():
-            with capture_events(observers) as self.heard:
-                async with asyncio.timeout(MOST_S):
-                    made = Orchestrator(
-                        observers=observers, control=control or ControlManager(), runner=self.runner, **options
-                    )
-                    return await made.run(graph, value)
-
-        began = time.monotonic()
-        try:
-            return asyncio.run(main())
-        finally:
-            self.took_s = time.monotonic() - began
 
 
 def endless():
@@ -239,6 +179,17 @@ def test_results_that_stay_travel_as_futures_and_can_be_gathered(client):
     result = Watched(client, keep_remote=True).run(graph, 1)
     assert {type(value) for value in result.values()} == {Future}
     assert client.gather(dict(result))["join"] == {"double": [2, 4, 6], "size": "3"}
+
+
+def test_an_inner_function_takes_a_result_that_stayed(client):
+    def size(values):
+        return len(values)
+
+    graph = Graph("inner")
+    graph.node(nodes.load)
+    graph.node(size, after=["load"])
+    result = Watched(client, keep_remote=True).run(graph, 1)
+    assert client.gather(result["size"]) == 3
 
 
 def test_a_result_that_was_left_on_a_worker_that_died_is_computed_again_and_that_is_counted(start):

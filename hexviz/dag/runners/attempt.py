@@ -12,7 +12,6 @@ A message is ``(kind, ...)``:
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from contextlib import suppress
 from time import monotonic_ns
@@ -25,6 +24,7 @@ from hexviz.events.events import EventsDropped, LLMPromptSent, NodePlaced, ToolC
 from hexviz.events.models import ExecutionContext
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Callable
 
     from hexviz.dag.run import Run
@@ -48,9 +48,7 @@ class Attempt:
         self.worker = ""
         self.duration_ms = 0.0
         self.outcome: asyncio.Future[tuple[Any, BaseException | None]] = run.loop.create_future()
-        self.again = asyncio.Event()
-        """Set when its code began once more, because its worker was lost."""
-        self.finished = self.renewed = self.gone = False
+        self.finished = self.gone = False
         self.answer: Callable[[str, bytes], None] | None = None
         """Sends a packed answer of control to the worker, under its ticket."""
         self.timeout_s: float | None = spec.timeout_s
@@ -80,10 +78,7 @@ class Attempt:
 
     def receive(self, message: tuple[Any, ...]) -> None:
         """Act on a message. After the end nothing more is heard."""
-        if self.outcome.done():
-            if message[0] == "start":
-                self.again.set()
-        else:
+        if not self.outcome.done():
             kind, *rest = message
             getattr(self, f"_{kind}")(*rest)
 
@@ -106,11 +101,6 @@ class Attempt:
         if worker != self.worker:
             self.worker = worker
             self.run.emit(NodePlaced, self.node, self.wave_index, worker, self.number)
-
-    def renew(self) -> None:
-        """Be ready for another worker: the one before died before anything began."""
-        self.outcome = self.run.loop.create_future()
-        self.renewed, self.finished, self.gone = True, False, False
 
     async def ended(self) -> Any:
         """What the node returned; raises what it raised."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from hexviz.dag.checking import checked_result
 from hexviz.dag.current import CURRENT
+from hexviz.dag.errors import NodeTransferError
 from hexviz.dag.runners.packing import packed_error, packed_event, unpacked
 from hexviz.events.asking import NO_OBJECTION, Decision
 from hexviz.events.models import ControlResponse
@@ -122,6 +123,16 @@ def perform(errand: Errand, fn: Any, args: tuple[Any, ...], kwargs: dict[str, An
     except BaseException as error:  # noqa: BLE001 - whatever it is belongs to the node
         return Ended(None, error, (monotonic_ns() - started_ns) / 1e6, run.told)
     return Ended(value, None, duration_ms, run.told)
+
+
+def perform_packed(node: str, call: bytes, channel: Channel) -> Ended:
+    """:func:`perform` what :func:`~hexviz.dag.runners.packing.packed_call` has packed."""
+    try:
+        facts, fn, args, kwargs = unpacked(call)
+    except Exception as error:  # noqa: BLE001 - an import may raise anything
+        text = f"node {node!r} cannot be loaded in a worker process: {type(error).__name__}: {error}"
+        return Ended(None, NodeTransferError(text), 0.0, 0)
+    return perform(Errand(*facts), fn, args, kwargs, channel)
 
 
 def _call(fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any], channel: Channel) -> Any:

@@ -11,7 +11,7 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from hexviz.dag.errors import NodeTransferError
-from hexviz.dag.runners.away import Ended, Errand, perform
+from hexviz.dag.runners.away import Ended, perform_packed
 from hexviz.dag.runners.packing import packed_error, packed_result, unpacked
 
 if TYPE_CHECKING:
@@ -57,18 +57,10 @@ def serve(line: Connection) -> None:
     threading.Thread(target=pipe.listen, name="hexviz-home", daemon=True).start()
     worker = f"process {os.getpid()}"
     while True:
-        facts, call = pipe.calls.get()
-        errand = Errand(*facts)
+        node, call = pipe.calls.get()
         pipe.send("start", worker)
-        try:
-            fn, args, kwargs = unpacked(call)
-        except Exception as error:  # noqa: BLE001 - an import may raise anything
-            text = f"node {errand.node!r} cannot be loaded in a worker process: {type(error).__name__}: {error}"
-            ended = Ended(None, NodeTransferError(text), 0.0, 0)
-        else:
-            ended = perform(errand, fn, args, kwargs, pipe)
-            del fn, args, kwargs
-        pipe.send("end", ended.events, ended.duration_ms, *_payload(errand.node, ended))
+        ended = perform_packed(node, call, pipe)
+        pipe.send("end", ended.events, ended.duration_ms, *_payload(node, ended))
         del call, ended
 
 

@@ -7,6 +7,7 @@ import importlib
 import itertools
 import logging
 import secrets
+from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -18,8 +19,9 @@ from hexviz.dag.errors import (
     SchedulerLostError,
     WorkerLostError,
 )
-from hexviz.dag.runners.names import KEPT, PREFIX
-from hexviz.dag.runners.packing import culprit, unpacked
+from hexviz.dag.runners.dask_sending import Sender, Task
+from hexviz.dag.runners.names import PREFIX
+from hexviz.dag.runners.packing import unpacked
 from hexviz.errors import MissingExtraError
 from hexviz.events.registration import is_async
 
@@ -33,6 +35,7 @@ _log = logging.getLogger("hexviz.dag")
 _LOOK_EVERY_S = 0.2
 _PING_EVERY_S = 2.0
 _FLUSH_S = 0.002
+_RELEASE_S = 0.1
 _MESSAGES_S = 2.0
 _LONG_S = 86_400.0
 _CLOSING_S = 3.0
@@ -42,12 +45,12 @@ class DaskRunner:
     """``Orchestrator(runner=DaskRunner(client))``: each attempt of a node is a task of the cluster of ``client``.
 
     Waves, policies, attempts, timeouts and events are those of any run; Dask chooses the worker, whose address stands
-    with the attempt. hexviz must be installed on scheduler and workers, in the same version. Dask's own silent retries
-    are off for these tasks: a worker that dies is a failed attempt
-    (:class:`~hexviz.dag.errors.WorkerLostError`) that control is asked about. A scheduler that is lost fails the run
-    (:class:`~hexviz.dag.errors.SchedulerLostError`), also one that has not answered for ``lost_after_s`` seconds; a
-    node that finds no worker at all for that long fails (:class:`~hexviz.dag.errors.NoWorkersError`). Tasks that had
-    only been queued on a worker that died are sent once more.
+    with the attempt. hexviz must be installed on scheduler and workers, in the same version. The code of an attempt
+    begins at most once: a worker that dies, or leaves, is a failed attempt
+    (:class:`~hexviz.dag.errors.WorkerLostError`) that control is asked about; what had only waited on that worker runs
+    elsewhere. A scheduler that is lost fails the run (:class:`~hexviz.dag.errors.SchedulerLostError`), also one that
+    has not answered for ``lost_after_s`` seconds; a node that finds no worker at all for that long fails
+    (:class:`~hexviz.dag.errors.NoWorkersError`).
 
     ``keep_remote=True`` leaves every result on the cluster: futures travel between nodes, and the run's results are
     futures (``client.gather(dict(result))``). Control is then shown futures as well. A result that dies with its worker
@@ -86,10 +89,13 @@ class DaskSession:
         self._run = run
         self._topic = f"{PREFIX}{run.run_id}"
         self._numbers = itertools.count(1)
-        self._attempts: dict[str, tuple[Attempt, Any]] = {}
+        self._tasks: dict[str, Task] = {}
         self._finished_at: dict[str, float] = {}
         self._kept: set[str] = set()
-        self._ends: dict[str, list[Any]] = {}
+        self._heard: deque[list[Any]] = deque()
+        self._woken = False
+        self._done: list[Any] = []
+        self._sender = Sender(self._client, run.loop, self._unsent, keep=runner.keeps_results)
         self._flush_s = _FLUSH_S
         self._watches: list[asyncio.Task[None]] = []
 
@@ -140,76 +146,57 @@ class DaskSession:
     async def execute(self, attempt: Attempt) -> Any:
         """Run the attempt's function as a task of the cluster."""
         attempt.answer = lambda ticket, payload: self._answer(attempt, ticket, payload)
+        task = Task(attempt, f"{self._topic}:{next(self._numbers)}:{secrets.token_hex(4)}")
+        self._tasks[task.token] = task
         try:
-            return await self._once(attempt)
-        except _NeverBegunError as error:
-            _log.info("%s before its code began: it is sent once more", error)
-            attempt.renew()
-            return await self._once(attempt)
-
-    async def _once(self, attempt: Attempt) -> Any:
-        token = f"{self._topic}:{next(self._numbers)}:{secrets.token_hex(4)}"
-        future = self._submit(attempt, token)
-        self._attempts[token] = attempt, future
-        try:
+            self._sender.send(task)
             value = await attempt.ended()
             if value is not None:
                 return unpacked(value)
             if self._runner.keeps_results:
-                self._kept.add(token)
-                return future
-            return await self._fetched(attempt, future)
+                self._kept.add(task.token)
+                return task.future
+            return await self._fetched(task)
         except BaseException:
-            self._stop(attempt, token, future)
+            self._stop(task)
             raise
         finally:
-            self._attempts.pop(token, None)
-            self._finished_at.pop(token, None)
-            self._ends.pop(token, None)
+            self._tasks.pop(task.token, None)
+            self._finished_at.pop(task.token, None)
+            self._release_later(task.future)
 
-    def _submit(self, attempt: Attempt, token: str) -> Any:
-        errand = attempt.errand(attempt.out_model if self._runner.keeps_results else None)
-        key = (attempt.node, token, KEPT) if self._runner.keeps_results else (attempt.node, token)
-        perform = importlib.import_module("hexviz.dag.runners.dask_worker").perform_task
-        place = (self._topic, token, self._runner.keeps_results, attempt.timeout_s is not None)
-        try:
-            return self._client.submit(
-                perform, place, tuple(errand), attempt.fn, attempt.args, attempt.kwargs,
-                key=key, retries=0, pure=False,
-            )  # fmt: skip
-        except Exception as error:
-            if getattr(self._client, "status", "running") != "running":
-                raise self._scheduler_lost() from error
-            named = culprit(attempt.node, attempt.fn, attempt.args, attempt.kwargs)
-            raise named or NodeTransferError(f"node {attempt.node!r} cannot be sent to a worker: {error}") from error
+    def _release_later(self, future: Any) -> None:
+        """Let go of a result in a while, with others: what says so would go before the next node, and hold it up."""
+        self._done.append(future)
+        if len(self._done) == 1:
+            self._run.loop.call_later(_RELEASE_S, self._done.clear)
 
-    async def _fetched(self, attempt: Attempt, future: Any) -> Any:
+    def _unsent(self, task: Task, error: Exception) -> None:
+        """The client has not taken it."""
+        if getattr(self._client, "status", "running") != "running":
+            task.attempt.settle(None, self._scheduler_lost())
+            return
+        refused = NodeTransferError(f"node {task.attempt.node!r} cannot be sent to a worker: {error}")
+        refused.__cause__ = error
+        task.attempt.settle(None, refused)
+
+    async def _fetched(self, task: Task) -> Any:
         """A result that is too large to come with the message of its end."""
-        gather = self._run.loop.create_task(
-            self._on_client(lambda: self._client.gather(future, asynchronous=True), _LONG_S)
-        )
-        lost = self._run.loop.create_task(attempt.again.wait())
+        attempt, future = task.attempt, task.future
         try:
-            await asyncio.wait({gather, lost}, return_when=asyncio.FIRST_COMPLETED)
-            if gather.done():
-                return gather.result()
+            return await self._on_client(lambda: self._client.gather(future, asynchronous=True), _LONG_S)
         except OrchestratorError:
             raise
         except Exception as error:
             if future.status == "error":
-                raise self._named(attempt, future) from None
+                raise self._named(task) from None
             text = f"the result of node {attempt.node!r} cannot be brought home: {type(error).__name__}: {error}"
             raise NodeTransferError(text) from error
-        finally:
-            gather.cancel()
-            lost.cancel()
-        text = f"worker {attempt.worker} was lost with the result of node {attempt.node!r} before it came home"
-        raise WorkerLostError(text, attempt.worker)
 
-    def _stop(self, attempt: Attempt, token: str, future: Any) -> None:
+    def _stop(self, task: Task) -> None:
         """Nobody waits for it any more."""
-        client = self._client
-        if getattr(client, "status", "") != "running":
+        client, attempt, token, future = self._client, task.attempt, task.token, task.future
+        if self._sender.drop(task) or future is None or getattr(client, "status", "") != "running":
             return
         reachable = attempt.worker and not (attempt.finished or attempt.gone)
         if reachable and (attempt.timeout_s is not None or is_async(attempt.fn)):
@@ -225,30 +212,34 @@ class DaskSession:
 
     def _hear(self, event: tuple[float, Any]) -> None:
         """A message of the topic; called on the loop of the client, in the order of each worker."""
-        with suppress(RuntimeError):  # the run's loop is closed
-            self._run.loop.call_soon_threadsafe(self._receive, event[1])
+        self._heard.append(event[1])
+        if not self._woken:
+            self._woken = True
+            with suppress(RuntimeError):  # the run's loop is closed
+                self._run.loop.call_soon_threadsafe(self._receive_all)
+
+    def _receive_all(self) -> None:
+        """What was heard until now."""
+        self._woken = False
+        heard = self._heard
+        while heard:
+            self._receive(heard.popleft())
 
     def _receive(self, content: Any) -> None:
         token, *message = content
-        found = self._attempts.get(token)
-        if found is None:
+        task = self._tasks.get(token)
+        if task is None:
             if token in self._kept and message[0] == "start":
                 self._runner.recomputed += 1
                 _log.warning("Dask computes the result of a node again that was lost with its worker: %s", token)
-            return
-        attempt, _ = found
-        if message[0] == "end" and message[3] and self._runner.keeps_results:
-            self._ends[token] = message  # its worker may yet die with it: the scheduler says when it has it
-            return
-        if message[0] == "memory":
-            message = self._ends.pop(token, [])
-        if not message:
             return
         if message[0] == "end":
             kind, count, duration_ms, good, payload = message
             error = None if good else unpacked(payload)
             message = [kind, count, duration_ms, payload if good else None, error]
-        attempt.receive(tuple(message))
+        elif message[0] == "start":
+            del message[2:]
+        task.attempt.receive(tuple(message))
 
     async def _look(self) -> None:
         """Find out what no message tells: tasks that failed outside the node's code, and a cluster that is gone."""
@@ -257,8 +248,8 @@ class DaskSession:
             if getattr(self._client, "status", "closed") != "running":
                 self._run.fail(self._scheduler_lost())
                 return
-            for token, (attempt, future) in tuple(self._attempts.items()):
-                self._look_at(token, attempt, future)
+            for task in tuple(self._tasks.values()):
+                self._look_at(task)
 
     async def _ping(self) -> None:
         """A scheduler that does not answer is lost; one that has no worker lets its nodes wait for so long only."""
@@ -277,47 +268,50 @@ class DaskSession:
             if found.get("workers"):
                 manned = heard
             elif heard - manned >= most_s:
-                for attempt, _ in tuple(self._attempts.values()):
-                    text = f"the cluster has had no worker for node {attempt.node!r} for {most_s:g} s"
-                    attempt.settle(None, NoWorkersError(text))
+                for task in tuple(self._tasks.values()):
+                    text = f"the cluster has had no worker for node {task.attempt.node!r} for {most_s:g} s"
+                    task.attempt.settle(None, NoWorkersError(text))
 
-    def _look_at(self, token: str, attempt: Attempt, future: Any) -> None:
-        if attempt.outcome.done():
+    def _look_at(self, task: Task) -> None:
+        attempt, future = task.attempt, task.future
+        if future is None or attempt.outcome.done():
             return
         status = future.status
         if status == "error":
-            attempt.settle(None, self._named(attempt, future))
+            attempt.settle(None, self._named(task))
         elif status == "cancelled":
-            self._cancelled(attempt, future)
+            self._cancelled(task)
         elif status == "finished":
             now = self._run.loop.time()
-            if now - self._finished_at.setdefault(token, now) > _MESSAGES_S:  # its messages were lost
-                if token in self._ends:
-                    self._receive([token, "memory"])
-                    return
+            if now - self._finished_at.setdefault(task.token, now) > _MESSAGES_S:  # its messages were lost
                 attempt.report_lost(1)
                 attempt.settle(None, None)
 
-    def _cancelled(self, attempt: Attempt, future: Any) -> None:
-        error = getattr(getattr(future, "_state", None), "exception", None)
+    def _cancelled(self, task: Task) -> None:
+        error = getattr(getattr(task.future, "_state", None), "exception", None)
         reason = getattr(error, "reason", None) or "cancelled"
         if reason == "scheduler-connection-lost":
             self._run.fail(self._scheduler_lost())
         else:
-            text = f"the task of node {attempt.node!r} was taken from the cluster: {reason}"
-            attempt.settle(None, WorkerLostError(text, attempt.worker))
+            text = f"the task of node {task.attempt.node!r} was taken from the cluster: {reason}"
+            task.attempt.settle(None, WorkerLostError(text, task.attempt.worker))
 
-    def _named(self, attempt: Attempt, future: Any) -> BaseException:
+    def _named(self, task: Task) -> BaseException:
         """The error of a task that failed outside the node's own code."""
-        state = getattr(future, "_state", None)
-        error = getattr(state, "exception", None)
+        attempt = task.attempt
+        error: Any = getattr(getattr(task.future, "_state", None), "exception", None)
+        if type(error).__name__ == "RefusedError":
+            (worker,) = error.args
+            attempt.gone = True
+            return WorkerLostError(f"worker {worker} left the cluster with node {attempt.node!r}", worker)
         if type(error).__name__ == "KilledWorker":
             worker = getattr(getattr(error, "last_worker", None), "address", "") or attempt.worker
             attempt.gone = True
-            if attempt.worker or attempt.renewed:
-                attempt.place(worker)
+            if attempt.worker:
                 return WorkerLostError(f"worker {worker} died while it ran node {attempt.node!r}", worker)
-            return _NeverBegunError(f"worker {worker} died with node {attempt.node!r}", worker)
+            attempt.place(worker)
+            text = f"worker {worker} died with node {attempt.node!r} before that began, and so did others before it"
+            return WorkerLostError(text, worker)
         text = f"the task of node {attempt.node!r} failed on the cluster: {type(error).__name__}: {error}"
         found = NodeTransferError(text)
         found.__cause__ = error if isinstance(error, BaseException) else None
@@ -330,14 +324,11 @@ class DaskSession:
         """The run has ended."""
         for watch in self._watches:
             watch.cancel()
+        self._done.clear()
         if getattr(self._client, "status", "") == "running":
             with suppress(Exception):
                 self._client.unsubscribe_topic(self._topic)
                 self._hurry(self._flush_s)
-
-
-class _NeverBegunError(WorkerLostError):
-    """The worker died before anything was heard of the attempt."""
 
 
 async def _awaited(found: Awaitable[Any] | Any) -> Any:

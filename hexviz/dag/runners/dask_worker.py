@@ -2,47 +2,86 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 import threading
 from concurrent.futures import Future
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dask.sizeof import sizeof
 from distributed import get_worker
 
-from hexviz.dag.errors import NodeTransferError
-from hexviz.dag.runners.away import Ended, Errand, perform
-from hexviz.dag.runners.packing import packed_error, packed_result
+from hexviz.dag.errors import NodeTransferError, WorkerLostError
+from hexviz.dag.runners.away import Ended, perform_packed
+from hexviz.dag.runners.names import FACTS, topic_of
+from hexviz.dag.runners.packing import packed_error, packed_result, unpacked
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Callable
 
 MOST_BYTES = 2**16
 """Results up to this size come home with the message of the end."""
 
 _tickets: dict[str, Future[bytes]] = {}
-_running: dict[str, _Topic] = {}
+_running: dict[str, _Line] = {}
+_here = threading.local()
 
 
 class EscapedError(Exception):
     """What a node raised and Dask must not take for its own: SystemExit, KeyboardInterrupt and the like."""
 
 
-class _Topic:
+class RefusedError(Exception):
+    """The code of a node was to begin once more; the argument is the worker that had begun it."""
+
+
+class Head(NamedTuple):
+    """What a worker must know of a task before it loads the call itself."""
+
+    key: tuple[str, ...]
+    keep: bool
+    apart: bool
+    """Whether it runs in a thread of its own."""
+
+
+class _Line:
     """The way home from a Dask worker: the topic of the run, by way of the scheduler."""
 
-    def __init__(self, topic: str, token: str) -> None:
-        self._topic, self._token = topic, token
+    def __init__(self, head: Head) -> None:
+        self._head = head
+        self.node, self._token = head.key[:2]
+        self._topic = topic_of(self._token)
         self._worker = get_worker()
         self._lock = threading.Lock()
         self.over = threading.Event()
         self._task: tuple[asyncio.AbstractEventLoop, asyncio.Task[Any]] | None = None
 
+    def begin(self) -> None:
+        """Tell that the code begins, and wait until that is on its way: this process may not live to send it later."""
+        loop = self._worker.loop.asyncio_loop  # type: ignore[attr-defined]
+        asyncio.run_coroutine_threadsafe(self._begin(), loop).result()
+
+    async def _begin(self) -> None:
+        self.send("start", self._worker.address, self._head.key)
+        line: Any = self._worker.batched_stream
+        line.next_deadline = None  # it would wait for more to send
+        line.waker.set()
+        while line.buffer and not line.closed():  # noqa: ASYNC110 - one or two turns; nothing tells of it
+            await asyncio.sleep(0)
+        if line.closed():
+            raise WorkerLostError("this worker has no scheduler any more", self._worker.address)
+        line.next_deadline = None  # nor is the end to wait for that
+
     def send(self, *message: Any) -> None:
         with self._lock:
             self._worker.log_event(self._topic, [self._token, *message])
+
+    def leave(self, *facts: Any) -> None:
+        """What there is to say of a good end goes home with Dask's own message of it."""
+        task = self._worker.state.tasks.get(self._head.key)
+        if task is not None:
+            task.metadata[FACTS] = facts
 
     def ask(self, number: int) -> Future[bytes]:
         ticket, answer = secrets.token_hex(8), Future[bytes]()
@@ -62,32 +101,50 @@ class _Topic:
             loop.call_soon_threadsafe(task.cancel)
 
 
-def perform_task(place: tuple[str, str, bool, bool], facts: tuple[Any, ...], fn: Any, args: Any, kwargs: Any) -> Any:
-    """The task: the node's result, or what it raised."""
-    topic, token, keep, apart = place
-    errand = Errand(*facts)
-    channel = _running[token] = _Topic(topic, token)
+def perform_task(head: bytes, call: bytes, parents: list[Any]) -> Any:
+    """The task: the node's result, or what it raised. ``parents`` are the results that were on the cluster."""
+    facts = Head(*unpacked(head))
+    token = facts.key[1]
+    line = _running[token] = _Line(facts)
     try:
-        channel.send("start", get_worker().address)
-        call = partial(perform, errand, fn, tuple(args), dict(kwargs), channel)
-        ended = _in_own_thread(call, channel) if apart else call()
+        line.begin()
+        begin = partial(_called, call, parents, line)
+        ended = _in_own_thread(begin, line) if facts.apart else begin()
         payload: bytes | None = None
         error = ended.error
-        if error is None and not keep:
+        if error is None and not facts.keep:
             try:
-                payload = packed_result(errand.node, ended.value) if sizeof(ended.value) <= MOST_BYTES else None
+                payload = packed_result(line.node, ended.value) if sizeof(ended.value) <= MOST_BYTES else None
             except NodeTransferError as refused:
                 error = refused
-        good = error is None
-        channel.send("end", ended.events, ended.duration_ms, good, payload if error is None else packed_error(error))
         if error is not None:
+            line.send("end", ended.events, ended.duration_ms, False, packed_error(error))  # noqa: FBT003 - a message
             raise error if isinstance(error, Exception) else EscapedError(repr(error))
+        line.leave(ended.events, ended.duration_ms, True, payload)  # noqa: FBT003 - a message
         return ended.value
     finally:
         _running.pop(token, None)
 
 
-def _in_own_thread(call: Callable[[], Ended], channel: _Topic) -> Ended:
+def _called(call: bytes, parents: list[Any], line: _Line) -> Ended:
+    _here.parents = parents
+    try:
+        return perform_packed(line.node, call, line)
+    finally:
+        del _here.parents
+
+
+def parent(number: int) -> Any:
+    """The result of a parent that was on the cluster, while a call is loaded."""
+    return _here.parents[number]
+
+
+def refuse(worker: str) -> None:
+    """Stands for a node whose code has begun: it must not begin once more because Dask lost what came of it."""
+    raise RefusedError(worker)
+
+
+def _in_own_thread(call: Callable[[], Ended], line: _Line) -> Ended:
     """What ``call`` gives; without it, as soon as nobody waits for it: its thread may go on, its place is free."""
     found: list[Ended] = []
 
@@ -95,10 +152,10 @@ def _in_own_thread(call: Callable[[], Ended], channel: _Topic) -> Ended:
         try:
             found.append(call())
         finally:
-            channel.over.set()
+            line.over.set()
 
     threading.Thread(target=work, name="hexviz-node", daemon=True).start()
-    channel.over.wait()
+    line.over.wait()
     return found[0] if found else Ended(None, NodeTransferError("nobody waits for this node any more"), 0.0, 0)
 
 
@@ -111,6 +168,6 @@ def deliver(ticket: str, payload: bytes) -> None:
 
 def cancel_task(token: str) -> None:
     """Cancel an async node that runs on this worker."""
-    channel = _running.get(token)
-    if channel is not None:
-        channel.cancel()
+    line = _running.get(token)
+    if line is not None:
+        line.cancel()

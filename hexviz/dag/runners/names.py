@@ -8,11 +8,23 @@ PREFIX = "hexviz-run-"
 """What a token, and the topic of a run, begin with."""
 KEPT = "kept"
 """Marks tasks whose results stay on the cluster."""
+FACTS = "hexviz"
+"""Where the metadata of a task has what there is to say of its end."""
+
+
+def key_of(node: str, token: str, *, kept: bool) -> tuple[str, ...]:
+    """The key of a task."""
+    return (node, token, KEPT) if kept else (node, token)
 
 
 def is_ours(key: Any) -> bool:
     """Whether a task is an attempt of a node."""
     return type(key) is tuple and len(key) > 1 and type(key[1]) is str and key[1].startswith(PREFIX)
+
+
+def is_kept(key: tuple[Any, ...]) -> bool:
+    """Whether the result of an attempt stays on the cluster."""
+    return key[-1:] == (KEPT,)
 
 
 def topic_of(token: str) -> str:

@@ -5,38 +5,46 @@ Nothing recorded passes here: recordings are never unpickled.
 
 from __future__ import annotations
 
+import copyreg
 import importlib
+import io
 import pickle
 import traceback
+from collections import ChainMap
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from hexviz.dag.errors import NodeTransferError, RemoteNodeError
 from hexviz.events.summary import summarise
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, MutableMapping
+
+    from hexviz.dag.runners.attempt import Attempt
+
+    Apart: TypeAlias = MutableMapping[type[Any], Callable[[Any], Any]]
 
 _MOST_EVENT_BYTES = 2**18
 
 
-def packed(value: Any, what: str) -> bytes:
+def packed(value: Any, what: str, apart: Apart | None = None) -> bytes:
     """``value`` as bytes; functions of a notebook or of a script by value, where cloudpickle is installed.
 
-    Raises :class:`~hexviz.dag.errors.NodeTransferError`, which names ``what``.
+    ``apart`` says of some types how they are pickled, as ``__reduce__`` does. Raises
+    :class:`~hexviz.dag.errors.NodeTransferError`, which names ``what``.
     """
     try:
-        data = pickle.dumps(value, protocol=pickle.HIGHEST_PROTOCOL)
-        if b"__main__" not in data[:_MOST_EVENT_BYTES]:
+        data = pickle.dumps(value, pickle.HIGHEST_PROTOCOL) if apart is None else _pickled(pickle.Pickler, value, apart)
+        if b"__main__" not in data:
             return data
     except Exception as error:  # noqa: BLE001 - whatever the value's own code raises
         refused: Exception | None = error
     else:
         refused = None
-    by_value = _cloudpickle_dumps()
+    by_value = _cloudpickle_pickler()
     if by_value is not None:
         try:
-            return bytes(by_value(value, protocol=pickle.HIGHEST_PROTOCOL))
+            return _pickled(by_value, value, apart)
         except Exception as error:  # noqa: BLE001 - as above
             refused = error
     if refused is None:
@@ -49,15 +57,27 @@ def packed(value: Any, what: str) -> bytes:
     raise NodeTransferError(text) from refused
 
 
+def _pickled(pickler: Any, value: Any, apart: Apart | None) -> bytes:
+    file = io.BytesIO()
+    if apart is not None and pickler is not pickle.Pickler:  # its class has a table, which is read when it is made
+        pickler = type("Pickler", (pickler,), {"dispatch_table": ChainMap(apart, pickler.dispatch_table)})
+    made = pickler(file, pickle.HIGHEST_PROTOCOL)
+    if apart is not None and pickler is pickle.Pickler:
+        made.dispatch_table = ChainMap(apart, copyreg.dispatch_table)
+    made.dump(value)
+    return file.getvalue()
+
+
 def unpacked(data: bytes) -> Any:
     """What :func:`packed` was given, on the other side of the same run."""
     return pickle.loads(data)  # noqa: S301 - code and values of the user's own run, from its own workers
 
 
-def packed_call(node: str, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bytes:
-    """A node's function and arguments as bytes; what cannot be sent is named: node, and argument or function."""
+def packed_call(attempt: Attempt, out_model: Any = None, apart: Apart | None = None) -> bytes:
+    """Errand, function and arguments of an attempt as bytes; what cannot be sent is named: argument or function."""
+    node, fn, args, kwargs = attempt.node, attempt.fn, attempt.args, attempt.kwargs
     try:
-        return packed((fn, args, dict(kwargs)), f"node {node!r}")
+        return packed((tuple(attempt.errand(out_model)), fn, args, kwargs), f"node {node!r}", apart)
     except NodeTransferError as error:
         raise (culprit(node, fn, args, kwargs) or error) from error.__cause__
 
@@ -106,7 +126,7 @@ def packed_error(error: BaseException) -> bytes:
     """An exception as bytes, its traceback as a note; one that cannot be sent is worded in a RemoteNodeError."""
     trace = "".join(traceback.format_exception(error))
     try:
-        data = packed(error, "an error")
+        data = packed(error, "an error", _BY_THEMSELVES)
         back = unpacked(data)
     except Exception:  # noqa: BLE001 - the constructors of foreign exceptions take anything
         back = None
@@ -114,7 +134,27 @@ def packed_error(error: BaseException) -> bytes:
         back = RemoteNodeError(type(error).__qualname__, _said(error))
     with suppress(Exception):  # an exception's own attributes may refuse
         back.add_note(f"where it was raised:\n{trace}")
-    return packed(back, "an error")
+    return packed(back, "an error", _BY_THEMSELVES)
+
+
+class _ByThemselves(dict[type[Any], Any]):
+    """Exceptions are pickled as they are.
+
+    Once Dask has seen one, tblib has changed how its class is pickled in that process, which fails for classes with
+    more than one builtin base.
+    """
+
+    def __missing__(self, cls: type[Any]) -> Any:
+        if issubclass(cls, BaseException):
+            return _reduced
+        raise KeyError(cls)
+
+
+def _reduced(error: BaseException) -> Any:
+    return error.__reduce_ex__(pickle.HIGHEST_PROTOCOL)
+
+
+_BY_THEMSELVES = _ByThemselves()
 
 
 def _said(error: BaseException) -> str:
@@ -124,8 +164,8 @@ def _said(error: BaseException) -> str:
         return "<its message cannot be shown>"
 
 
-def _cloudpickle_dumps() -> Any:
+def _cloudpickle_pickler() -> Any:
     try:
-        return importlib.import_module("cloudpickle").dumps
+        return importlib.import_module("cloudpickle").Pickler
     except ImportError:
         return None

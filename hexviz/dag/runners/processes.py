@@ -217,7 +217,7 @@ class _Keeper:
     def _do(self, job: _Job) -> None:
         attempt = job.attempt
         try:
-            call = packed_call(attempt.node, attempt.fn, attempt.args, attempt.kwargs)
+            call = packed_call(attempt)
             if self._process is None:
                 self._process, self._line = self._runner.new_process()
         except (NodeTransferError, OSError) as error:
@@ -228,7 +228,7 @@ class _Keeper:
         if not job.begin(process, line):
             return
         try:
-            line.send_bytes(packed((None, (tuple(attempt.errand()), call)), "a call"))
+            line.send_bytes(packed((None, (attempt.node, call)), "a call"))
             while True:
                 message = line.recv()
                 if message[0] == "end":

@@ -1,0 +1,106 @@
+"""Sends attempts to a Dask cluster: what becomes ready together goes in one graph.
+
+Each graph costs the client and the scheduler about half a millisecond, as much as ten tasks in it. So attempts wait
+until the run has no more of them at this moment, which it shows by one turn of its loop that brought none.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from hexviz.dag.runners.names import key_of
+from hexviz.dag.runners.packing import packed, packed_call
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable
+
+    from hexviz.dag.runners.attempt import Attempt
+
+_MOST_TASKS = 50
+_MOST_BYTES = 2**20
+_MOST_TURNS = 20
+
+
+class Task:
+    """An attempt on its way through the cluster; its future is None as long as it waits to be sent."""
+
+    __slots__ = ("attempt", "future", "token")
+
+    def __init__(self, attempt: Attempt, token: str) -> None:
+        self.attempt = attempt
+        self.token = token
+        self.future: Any = None
+
+
+class _Packed(NamedTuple):
+    task: Task
+    key: tuple[str, ...]
+    head: bytes
+    call: bytes
+    parents: list[Any]
+
+
+class Sender:
+    """Packs tasks and sends them; ``failed(task, error)`` is told of those that could not be sent. On a run's loop."""
+
+    def __init__(
+        self, client: Any, loop: asyncio.AbstractEventLoop, failed: Callable[[Task, Exception], None], *, keep: bool
+    ) -> None:
+        worker = importlib.import_module("hexviz.dag.runners.dask_worker")
+        self._client, self._loop, self._failed, self._keep = client, loop, failed, keep
+        self._perform, self._head, self._parent = worker.perform_task, worker.Head, worker.parent
+        self._future_class = importlib.import_module("distributed").Future
+        self._waiting: list[_Packed] = []
+        self._bytes = self._turns = self._seen = 0
+
+    def send(self, task: Task) -> None:
+        """Send ``task`` soon. Raises :class:`~hexviz.dag.errors.NodeTransferError` where it cannot be packed."""
+        attempt = task.attempt
+        key = key_of(attempt.node, task.token, kept=self._keep)
+        parents: list[Any] = []
+
+        def brought(future: Any) -> tuple[Any, tuple[int]]:
+            parents.append(future)
+            return self._parent, (len(parents) - 1,)
+
+        call = packed_call(attempt, attempt.out_model if self._keep else None, {self._future_class: brought})
+        head = packed(tuple(self._head(key, self._keep, attempt.timeout_s is not None)), "a task")
+        if not self._waiting:
+            self._bytes = self._turns = self._seen = 0
+            self._loop.call_soon(self._turn)
+        self._waiting.append(_Packed(task, key, head, call, parents))
+        self._bytes += len(call)
+        if len(self._waiting) >= _MOST_TASKS or self._bytes >= _MOST_BYTES:
+            self._flush()
+
+    def _turn(self) -> None:
+        """The loop has turned once: wait for another turn if that brought more, but not for ever."""
+        self._turns += 1
+        if len(self._waiting) > self._seen and self._turns < _MOST_TURNS:
+            self._seen = len(self._waiting)
+            self._loop.call_soon(self._turn)
+        else:
+            self._flush()
+
+    def drop(self, task: Task) -> bool:
+        """Nobody waits for it any more; whether it was not sent yet."""
+        waiting = [packed for packed in self._waiting if packed.task is not task]
+        found = len(waiting) < len(self._waiting)
+        self._waiting = waiting
+        return found
+
+    def _flush(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        if not waiting:
+            return
+        tasks, keys, heads, calls, parents = zip(*waiting, strict=True)
+        try:
+            futures = self._client.map(self._perform, heads, calls, parents, key=list(keys), retries=0, pure=False)
+        except Exception as error:  # noqa: BLE001 - whatever the client raises
+            for task in tasks:
+                self._failed(task, error)
+            return
+        for task, future in zip(tasks, futures, strict=True):
+            task.future = future
