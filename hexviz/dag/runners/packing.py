@@ -59,10 +59,11 @@ def packed(value: Any, what: str, apart: Apart | None = None) -> bytes:
 
 def _pickled(pickler: Any, value: Any, apart: Apart | None) -> bytes:
     file = io.BytesIO()
-    made = pickler(file, pickle.HIGHEST_PROTOCOL)
-    if apart is not None:
-        made.dispatch_table = ChainMap(apart, getattr(made, "dispatch_table", copyreg.dispatch_table))
-    made.dump(value)
+    if apart is not None:  # a table that is set on the pickler itself would not be looked at
+        own = copyreg.dispatch_table if pickler is pickle.Pickler else pickler.dispatch_table
+        table = ChainMap(apart, own)
+        pickler = type("Pickler", (pickler,), {"dispatch_table": table})
+    pickler(file, pickle.HIGHEST_PROTOCOL).dump(value)
     return file.getvalue()
 
 
