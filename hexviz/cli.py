@@ -24,8 +24,10 @@ from hexviz.exports import FORMATS
 from hexviz.quantities import age, moment, size
 from hexviz.recording.run_list import STATUSES
 from hexviz.schemas import write_schemas
+from hexviz.stores.files import plain_file
+from hexviz.stores.jsonl_check import is_jsonl, verify_jsonl
 from hexviz.stores.parquet import FRAMES
-from hexviz.stores.salvage import salvage
+from hexviz.stores.salvage import is_address, salvage
 from hexviz.terminal import RunView, plain, safe, signal_text, status_text, table
 from hexviz.watching import shown
 
@@ -96,10 +98,20 @@ def _parser() -> argparse.ArgumentParser:
     runs.add_argument("--tag", metavar="TAG", help="only runs with this tag")
     runs.add_argument("--since", type=moment, metavar="TIME", help="only runs begun at or after: 7d, 12h, 2026-01-31")
     runs.add_argument("--until", type=moment, metavar="TIME", help="only runs begun before")
-    add("verify", _verify, "read the whole store and list what is damaged; the exit code is 1 where something is")
-    salvage = add("salvage", _salvage, "write what a damaged store still holds to a new one, and list what is lost")
-    salvage.add_argument("path", type=Path, metavar="PATH", help="the damaged store; it is not changed")
-    salvage.add_argument("--output", "-o", type=Path, metavar="PATH", help="default: NAME.salvaged.db beside it")
+    verify = add("verify", _verify, "read all of a store or file and list what is damaged; the exit code is then 1")
+    verify.add_argument(
+        "where",
+        nargs="?",
+        metavar="STORE",
+        help="a store, postgresql://..., or a file of JSON lines (default: --store)",
+    )
+    salvage = add("salvage", _salvage, "write what something damaged still holds to a new file, and list what is lost")
+    salvage.add_argument(
+        "where", metavar="STORE", help="a store, postgresql://..., or a file of JSON lines; it is not changed"
+    )
+    salvage.add_argument(
+        "--output", "-o", type=Path, metavar="PATH", help="default: NAME.salvaged.db (or .jsonl) beside a file"
+    )
     prune = add("prune", _prune, "remove old runs; runs that are being written are kept")
     prune.add_argument("--max-age", type=age, metavar="AGE", help="remove runs that began longer ago: 30d, 12h, 90m")
     prune.add_argument("--max-bytes", type=size, metavar="SIZE", help="then remove the oldest until records take: 2GB")
@@ -228,8 +240,7 @@ def _runs_table(title: str, infos: Sequence[RunInfo], footer: str) -> Group:
 
 
 def _verify(arguments: argparse.Namespace, console: Console) -> int:
-    with face.open_store(arguments.store) as store:
-        problems, runs = store.verify(), len(store.list_runs())
+    problems, runs = _checked(arguments.where, arguments.store)
     damage = [problem for problem in problems if problem.problem != "unclean end"]
     if problems:
         console.print(_problems_table("Problems", problems))
@@ -238,8 +249,28 @@ def _verify(arguments: argparse.Namespace, console: Console) -> int:
     return 1 if damage else 0
 
 
+def _checked(where: str | None, chosen: str | None) -> tuple[list[Problem], int]:
+    """The problems of a store or file, and how many runs it has."""
+    if where is not None and chosen is not None:
+        raise SourceError("name one store: as an argument, or with --store")
+    place = where or chosen
+    if place is not None and not _is_on_a_server(place):
+        if is_jsonl(place):
+            return verify_jsonl(place)[:2]
+        plain_file(place)  # opening a store would make one where there is none
+    with face.open_store(place) as store:
+        return store.verify(), len(store.list_runs())
+
+
+def _is_on_a_server(place: str) -> bool:
+    if "://" in place and not is_address(place):
+        raise SourceError(f"{shown(place)} is no store: name a file, or postgresql://USER@HOST/DATABASE")
+    return is_address(place)
+
+
 def _salvage(arguments: argparse.Namespace, console: Console) -> int:
-    done = salvage(arguments.path, arguments.output)
+    _is_on_a_server(arguments.where)
+    done = salvage(arguments.where, arguments.output)
     if done.lost:
         console.print(_problems_table("Lost", done.lost))
     console.print(plain(f"Written: {done.path}, {done.records} events of {done.runs} runs"))

@@ -18,11 +18,6 @@ def store_of_its_own(tmp_path, monkeypatch):
     monkeypatch.setenv("HEXVIZ_STORE", str(tmp_path / "runs.db"))
 
 
-def pytest_collection_modifyitems(items):
-    """Browser tests come last: playwright keeps an event loop running in this thread as long as its browser is open."""
-    items.sort(key=lambda item: item.get_closest_marker("browser") is not None)
-
-
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item, call):
     """Under CI=true a skipped test that wants a browser or a server fails: a test that did not run shows nothing."""

@@ -205,6 +205,40 @@ def test_verify_lists_damage_by_run_and_event_and_salvage_keeps_the_rest(kept):
     assert command("verify", "--store", kept.parent / "new.db", cwd=kept.parent).returncode == 0
 
 
+def test_verify_and_salvage_take_a_file_of_json_lines(kept):
+    command("export", "--store", kept, "old-1", "old.jsonl", cwd=kept.parent)
+    done = command("verify", "old.jsonl", cwd=kept.parent)
+    assert (done.returncode, done.stdout.strip()) == (0, "1 runs: no damage")
+    lines = (kept.parent / "old.jsonl").read_bytes()
+    (kept.parent / "old.jsonl").write_bytes(lines.replace(b'"seq":7,', b'"seq":8,'))
+    done = command("verify", "--store", "old.jsonl", cwd=kept.parent)
+    assert done.returncode == 1
+    assert re.search(r"8 +line 8: its checksum does not match", done.stdout)
+    done = command("salvage", "old.jsonl", cwd=kept.parent)
+    assert done.returncode == 1
+    assert "old.salvaged.jsonl, 16 events of 1 runs" in " ".join(done.stdout.split())
+    assert command("verify", "old.salvaged.jsonl", cwd=kept.parent).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["verify", "none.db"], "there is no file none.db"),
+        (["verify", "ws://me:s3cret@127.0.0.1:1"], "ws://127.0.0.1:1 is no store"),
+        (["salvage", "ws://me:s3cret@127.0.0.1:1"], "ws://127.0.0.1:1 is no store"),
+        (["verify", "one.db", "--store", "two.db"], "name one store"),
+        (["verify", "."], "not a plain file"),
+        (["salvage", "postgresql://me:s3cret@127.0.0.1:1/runs"], "-o saved.db"),
+    ],
+)
+def test_what_cannot_be_verified_or_salvaged_is_named_and_nothing_is_made(tmp_path, arguments, told):
+    done = command(*arguments, cwd=tmp_path)
+    assert done.returncode == 2
+    assert told in done.stderr
+    assert "s3cret" not in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_prune_removes_what_is_too_old_and_tells_before(kept):
     done = command("prune", "--store", kept, "--max-age", "30d", "--dry-run", cwd=kept.parent)
     assert "1 would be removed, 3 are there" in done.stdout

@@ -31,7 +31,7 @@ def commands_of_readme():
 def test_the_readme_has_the_two_commands_each_on_one_line():
     demo, tests = commands_of_readme()
     assert demo.endswith("hexviz demo")
-    assert tests.endswith("-m pytest")
+    assert "-m pytest " in tests
     assert "'.[test]'" in tests
     for command in (demo, tests):
         assert command.count("&&") == 2
@@ -50,7 +50,9 @@ def test_ci_runs_the_readmes_test_command_and_not_a_copy_of_it():
         "lint-imports",
         "hexviz demo",
         "export CI=true",
-        ".ci/pandas2",
+        "pandas2",
+        "ipykernel6",
+        "pythons",
     ):
         assert check in script
 

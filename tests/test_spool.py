@@ -6,6 +6,7 @@ import os
 import random
 import resource
 import signal
+import struct
 import subprocess
 import sys
 import tempfile
@@ -16,7 +17,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from hexviz.spool import Dropped, Entry, Spool, SpoolError, SpoolTakenError, files
+from hexviz.spool import Dropped, Entry, Spool, SpoolError, SpoolTakenError, files, lease
 from hexviz.spool import spool as spool_module
 
 
@@ -139,6 +140,52 @@ def test_a_second_spool_at_the_place_is_refused_until_the_first_is_closed(tmp_pa
         first.append(entries(1))
     with Spool(tmp_path / "s") as second:
         assert everything(second) == entries(1)
+
+
+class WindowsLocks:
+    """The locks that ``msvcrt`` has, made of those of Linux: of bytes, from where the file stands, for one handle."""
+
+    LK_NBLCK = 2
+
+    @staticmethod
+    def locking(handle, mode, count):
+        import fcntl
+
+        assert (mode, os.lseek(handle, 0, os.SEEK_CUR)) == (WindowsLocks.LK_NBLCK, 2**31 - 2)
+        only_reads = fcntl.fcntl(handle, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY
+        kind = fcntl.F_RDLCK if only_reads else fcntl.F_WRLCK  # Linux wants a handle that writes for the other
+        place = struct.pack("hhqqi4x", kind, os.SEEK_CUR, 0, count, 0)
+        fcntl.fcntl(handle, fcntl.F_OFD_SETLK, place)
+
+
+@pytest.fixture
+def _on_windows(monkeypatch):
+    if not sys.platform.startswith("linux"):
+        pytest.skip("the locks of Windows are made of those of Linux")
+    monkeypatch.setattr(lease, "_posix", None)
+    monkeypatch.setattr(lease, "_windows", WindowsLocks)
+
+
+@pytest.mark.usefixtures("_on_windows")
+def test_with_the_locks_of_windows_a_second_spool_is_refused_too(tmp_path):
+    with Spool(tmp_path / "s") as first:
+        first.append(entries(1))
+        with pytest.raises(SpoolTakenError, match="open elsewhere"):
+            Spool(tmp_path / "s")
+    with Spool(tmp_path / "s") as second:
+        assert everything(second) == entries(1)
+
+
+@pytest.mark.usefixtures("_on_windows")
+def test_with_the_locks_of_windows_a_file_is_free_when_it_is_closed_and_stands_where_it_stood(tmp_path):
+    (tmp_path / "f").write_bytes(b"abc")
+    with (tmp_path / "f").open("rb+", buffering=0) as file:
+        file.seek(2)
+        assert lease.is_free(tmp_path / "f")
+        assert lease.take(file.fileno())
+        assert not lease.is_free(tmp_path / "f")
+        assert file.read() == b"c"
+    assert lease.is_free(tmp_path / "f")
 
 
 @pytest.mark.parametrize("place", ["a file", "below a file", "\0"])

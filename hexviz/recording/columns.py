@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 __all__ = ["NULL", "Block", "EventColumns"]
 
+_AT_ONCE = 512
 _BASE_TYPES = {"timestamp": datetime, "run_id": str, "seq": int, "monotonic_ns": int, "pipeline": str}
 
 
@@ -122,6 +123,18 @@ class Block:
         """One event, made anew."""
         return self.cls(**self.row(row), **{name: column[row] for name, column in self.base.items()})
 
+    def events(self, first: int, end: int) -> list[Event]:
+        """The events of rows ``first`` to ``end - 1``, made anew: the quick way to many."""
+        fields, make = [column.values(first, end) for column in self._every], self.cls
+        if make not in EVENT_CLASSES:
+            names = make.__struct_fields__
+            return [make(**dict(zip(names, row, strict=True))) for row in zip(*fields, strict=True)]
+        own = zip(*fields[: -len(BASE_FIELDS)], strict=True)
+        return [
+            make(*facts, timestamp=at, run_id=run_id, seq=seq, monotonic_ns=clock, pipeline=pipeline)
+            for facts, at, run_id, seq, clock, pipeline in zip(own, *fields[-len(BASE_FIELDS) :], strict=True)
+        ]
+
     def __len__(self) -> int:
         return len(self.base["seq"])
 
@@ -176,11 +189,15 @@ class EventColumns:
 
     def events(self, end: int) -> Iterator[Event]:
         """The first ``end`` events in arrival order, made anew."""
-        rows = [0] * len(self.blocks)
-        for position in range(end):
-            code = self.classes[position]
-            yield self.blocks[code].event(rows[code])
-            rows[code] += 1
+        done: dict[int, int] = {}
+        for first in range(0, end, _AT_ONCE):
+            codes = self.classes[first : min(first + _AT_ONCE, end)]
+            made = {}
+            for code in set(codes):
+                row = done.get(code, 0)
+                done[code] = row + codes.count(code)
+                made[code] = iter(self.blocks[code].events(row, done[code]))
+            yield from (next(made[code]) for code in codes)
 
     def in_order(self, name: str, end: int) -> array[int]:
         """A base column of the first ``end`` events in arrival order: codes, numbers, or microseconds since 1970."""

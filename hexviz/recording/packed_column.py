@@ -150,13 +150,25 @@ class PackedColumn:
     def __getitem__(self, row: int) -> Any:
         return self.odd[row] if row in self.odd else self._value(self._texts.text(self.data[row]))
 
+    def values(self, first: int, end: int) -> list[Any]:
+        """The values of rows ``first`` to ``end - 1``: equal ones are read once, and each error is one of its own."""
+        if self.odd:
+            return [self[row] for row in range(first, end)]
+        numbers = self.data[first:end]
+        distinct = list(dict.fromkeys(numbers))
+        known = dict(zip(distinct, self._decoded(map(self._texts.text, distinct)), strict=True))
+        return [from_parts(known[number]) for number in numbers]
+
     def text(self, number: int) -> bytes:
         """The JSON text of a number in ``data``."""
         return self._texts.text(number)
 
     def decoded(self, texts: Sequence[bytes]) -> list[Any]:
         """The values of JSON texts, read at once."""
-        return list(map(from_parts, self._decoder_of_many.decode(b"[" + b",".join(texts) + b"]")))
+        return list(map(from_parts, self._decoded(texts)))
+
+    def _decoded(self, texts: Iterable[bytes]) -> list[Any]:
+        return self._decoder_of_many.decode(b"[" + b",".join(texts) + b"]")  # type: ignore[no-any-return]
 
     def stored(self) -> tuple[list[bytes], bytes, array[int]]:
         """The texts: the distinct ones by number, the others one after the other, and where each of those ends."""

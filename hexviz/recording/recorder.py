@@ -90,8 +90,9 @@ class Recorder(Closing):
 
         if self._summariser.capture == "value":
             return self._value_keeper(keep)
-        quick = None if put is not None or step is None else _QUICK.get(event_class)
-        return keep if quick is None else quick(kept, keep)
+        as_it_is = step is not None and self._summariser.capture != "json" and not self._sinks
+        quick = _QUICK.get(event_class) if as_it_is else None
+        return keep if quick is None else quick(kept, keep, put)
 
     def _value_keeper(self, keep: Callable[[Event], None]) -> Callable[[Event], None]:
         summariser, values, numbered = self._summariser, self._values, self._kept.numbered
@@ -189,24 +190,32 @@ class Recorder(Closing):
 
 
 # The hottest two classes, where an event is kept as it is: everything else goes to the ``keep`` of its class.
-def _keep_started(kept: KeptEvents, keep: Callable[[Any], None]) -> Callable[[Any], None]:
+def _keep_started(
+    kept: KeptEvents, keep: Callable[[Any], None], put: Callable[[Event], None] | None
+) -> Callable[[Any], None]:
     pending, append, most = kept.pending, kept.pending.append, PENDING - 1
 
     def keep_started(event: NodeStarted) -> None:
         if event.seq and type(event.dependencies) is tuple and len(pending) < most:
             append(event)
+            if put is not None:
+                put(event)
         else:
             keep(event)
 
     return keep_started
 
 
-def _keep_completed(kept: KeptEvents, keep: Callable[[Any], None]) -> Callable[[Any], None]:
+def _keep_completed(
+    kept: KeptEvents, keep: Callable[[Any], None], put: Callable[[Event], None] | None
+) -> Callable[[Any], None]:
     pending, append, most = kept.pending, kept.pending.append, PENDING - 1
 
     def keep_completed(event: NodeCompleted) -> None:
         if event.seq and type(event.result) in MAY_WAIT and len(pending) < most:
             append(event)
+            if put is not None:
+                put(event)
         else:
             keep(event)
 

@@ -1,8 +1,8 @@
 """StateTimeline: the state of a run at any moment, from one fold of its events.
 
-While the events are folded, every change of a row is written down once, with the number of the event that made it and
-of the one that made the next change of the same row. The state after event n is then a selection of whole columns
-(first change up to n, next change after n), so no event is read or folded again, and a jump costs what a step costs.
+While the events are folded, every change of a row is written down once, with the number of the event that made it. The
+state after event n is then a selection of whole columns (of each row the last change up to n), so no event is read or
+folded again, and a jump costs what a step costs.
 """
 
 from __future__ import annotations
@@ -20,12 +20,14 @@ from hexviz.recording.state import RunState
 from hexviz.recording.state_tables import STATUSES, Call, Nodes, Wave
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from datetime import datetime
 
     from hexviz.events.events import Event
 
 _NEVER = 2**32 - 1
+_SEVERAL = 2
+_NOTED_AT_ONCE = 4096
 _FACTS = (
     "run_id",
     "pipeline",
@@ -38,6 +40,8 @@ _FACTS = (
     "total_waves",
     "duration_ms",
 )
+_OF_ATTEMPTS = frozenset({ev.NodeStarted, ev.NodeCompleted})
+"""Most events of a run; alone they change nothing but a row, a node, and now and then a wave."""
 _RUN_EVENTS = (ev.PipelineStarted, ev.PipelineCompleted, ev.PipelineFailed, ev.PipelineCancelled, ev.PipelineSkipped)
 
 
@@ -80,8 +84,8 @@ class StateTimeline:
         self._call_ended = array("I")
         self._facts: list[tuple[Any, ...]] = [tuple(getattr(self._state, name) for name in _FACTS)]
         self._facts_at = [0]
-        for event in events:
-            self.fold(event)
+        self._names: tuple[list[str], array[int], list[tuple[str, ...]]] = ([], array("I"), [])
+        self._fold_all(events)
 
     def __len__(self) -> int:
         """How many events were taken in."""
@@ -94,20 +98,38 @@ class StateTimeline:
 
     def fold(self, event: Event) -> None:
         """Take in one event; events of other runs, and those seen before, change nothing."""
+        self._fold_all((event,))
+
+    def _fold_all(self, events: Iterable[Event]) -> None:
+        """The loop over all events of a run, which is why it looks up little: what changed is noted as it is now."""
         state = self._state
-        count = state.events
-        state.fold(event)
-        now = state.events
-        if now == count:
-            return
-        self._seqs.append(state.seq)
-        self._ms.append(state.last_ms)
-        if state.changed_rows:
-            self._note_rows(now)
-        if state.changed_nodes:
-            self._note_nodes(now)
-        if state.changed_waves:
-            self._note_waves(now)
+        fold, rows, nodes, count = state.fold, state.attempts, state.nodes, state.events
+        changed_rows, changed_nodes = state.changed_rows, state.changed_nodes
+        note_row, note_node = self._rows.note, self._nodes.note
+        note_seq, note_ms = self._seqs.append, self._ms.append
+        for event in events:
+            fold(event)
+            if state.events == count:
+                continue
+            count = state.events
+            note_seq(state.seq)
+            note_ms(state.last_ms)
+            for row in changed_rows if len(changed_rows) < _SEVERAL else sorted(changed_rows):
+                start_ms, end_ms = rows.start_ms[row], rows.end_ms[row]
+                note_row((count, row, rows.status[row], start_ms, end_ms, rows.backoff_ms[row], rows.worker[row]))
+            for node in changed_nodes if len(changed_nodes) < _SEVERAL else sorted(changed_nodes):
+                note_node((count, node, nodes.status[node], nodes.settled_ms[node]))
+            if type(event) not in _OF_ATTEMPTS or state.changed_waves or count == 1:
+                self._note_others(event, count)
+            state.forget_changes()
+            if not count % _NOTED_AT_ONCE:
+                self._rows.seal()
+                self._nodes.seal()
+
+    def _note_others(self, event: Event, now: int) -> None:
+        """What few events change: waves, lists, the facts of the run."""
+        state = self._state
+        self._note_waves(now)
         listed = len(state.decisions) + len(state.failures) + len(state.calls)
         if listed > self._listed or state.ended_calls:
             self._listed = listed
@@ -116,27 +138,12 @@ class StateTimeline:
         if isinstance(event, _RUN_EVENTS) or now == 1 or (state.total_nodes, state.total_waves) != totals:
             self._facts.append(tuple(getattr(state, name) for name in _FACTS))
             self._facts_at.append(now)
-        state.forget_changes()
-
-    def _note_rows(self, now: int) -> None:
-        rows = self._state.attempts
-        for row in _in_order(self._state.changed_rows):
-            self._rows.note(
-                now,
-                row,
-                (rows.status[row], rows.start_ms[row], rows.end_ms[row], rows.backoff_ms[row], rows.worker[row]),
-            )
-
-    def _note_nodes(self, now: int) -> None:
-        nodes = self._state.nodes
-        for node in _in_order(self._state.changed_nodes):
-            self._nodes.note(now, node, (nodes.status[node], nodes.settled_ms[node]))
 
     def _note_waves(self, now: int) -> None:
-        for index in _in_order(self._state.changed_waves):
+        for index in sorted(self._state.changed_waves):
             wave = self._state.waves[index]
             place = self._wave_place.setdefault(index, len(self._wave_place))
-            self._waves.note(now, place, (wave.nodes, wave.lanes, wave.start_ms, wave.end_ms))
+            self._waves.note((now, place, wave.nodes, wave.lanes, wave.start_ms, wave.end_ms))
 
     def _note_lists(self, now: int) -> None:
         state = self._state
@@ -185,12 +192,15 @@ class StateTimeline:
     def _fill_nodes(self, then: PastState, count: int) -> None:
         status, settled_ms = self._nodes.after(count)
         source, size = self._state.nodes, len(status)
+        if len(self._names[0]) != size:  # most moments of a run have all its nodes
+            self._names = source.name[:size], source.wave[:size], source.parents[:size]
+        name, wave, parents = self._names
         then.nodes = Nodes(
-            name=source.name[:size],
-            wave=source.wave[:size],
+            name=name,
+            wave=wave,
             status=status,
             settled_ms=settled_ms,
-            parents=source.parents[:size],
+            parents=parents,
             code=source.code,  # shared: a code beyond the number of nodes is a node to come
         )
         then.counts = np.bincount(np.frombuffer(status, np.uint8) if size else [], minlength=len(STATUSES)).tolist()
@@ -214,47 +224,39 @@ class StateTimeline:
 
 
 class _Changes:
-    """What became of the rows of one table: one entry per change, good from one event up to the next change."""
+    """What became of the rows of one table: one entry for each change, in order."""
 
     def __init__(self, *typecodes: str) -> None:
-        self._row = array("I")
+        self._new: list[Any] = []  # flat, since the garbage collector would look at each of many tuples
+        self.note: Callable[[tuple[Any, ...]], None] = self._new.extend
+        """Note (event, row, values...): row ``row`` has these values after so many events; rows appear in order."""
         self._since = array("I")
-        self._until = array("I")
+        self._row = array("I")
         self._columns = tuple(array(code) for code in typecodes)
-        self._put = tuple(column.append for column in self._columns)
-        self._last = array("I")
 
-    def note(self, now: int, row: int, values: tuple[Any, ...]) -> None:
-        """Row ``row`` has these values after event ``now``; rows appear in order."""
-        entry = len(self._since)
-        if row < len(self._last):
-            self._until[self._last[row]] = now
-            self._last[row] = entry
-        else:
-            self._last.append(entry)
-        self._row.append(row)
-        self._since.append(now)
-        self._until.append(_NEVER)
-        for put, value in zip(self._put, values, strict=True):
-            put(value)
+    def seal(self) -> None:
+        """Bring what was noted into columns."""
+        every = (self._since, self._row, *self._columns)
+        for place, column in enumerate(every):
+            column.fromlist(self._new[place :: len(every)])
+        self._new.clear()
 
     def after(self, count: int) -> tuple[array[Any], ...]:
         """The columns as they stood after ``count`` events."""
-        size = bisect_right(self._since, count)
-        if not size:
+        self.seal()
+        noted = bisect_right(self._since, count)
+        if not noted:
             return tuple(array(column.typecode) for column in self._columns)
-        valid = np.flatnonzero(np.frombuffer(self._until, np.uint32, size) > count)
-        rows = np.frombuffer(self._row, np.uint32, size)[valid]
-        found = []
-        for column in self._columns:
-            values = array(column.typecode, [0]) * len(rows)
-            np.frombuffer(values, column.typecode)[rows] = np.frombuffer(column, column.typecode, size)[valid]
-            found.append(values)
-        return tuple(found)
+        rows = np.frombuffer(self._row, np.uint32, noted)
+        last = np.empty(int(rows.max()) + 1, dtype=np.uint32)
+        last[rows] = np.arange(noted, dtype=np.uint32)  # of entries for one row the last one stays
+        return tuple(_taken(column, last) for column in self._columns)
 
 
-def _in_order(numbers: set[int]) -> Iterable[int]:
-    return numbers if len(numbers) == 1 else sorted(numbers)
+def _taken(column: array[Any], places: Any) -> array[Any]:
+    values = array(column.typecode, bytes(column.itemsize)) * len(places)
+    np.take(np.frombuffer(column, column.typecode), places, out=np.frombuffer(values, column.typecode), mode="clip")
+    return values
 
 
 class _PastWaves(Mapping[int, Wave]):

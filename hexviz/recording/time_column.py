@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from hexviz.events.summary import utc
-from hexviz.recording.typed_columns import NULL
+from hexviz.recording.typed_columns import NULL, with_odd
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,6 +20,7 @@ _SECONDS = (1 << 34) - 1
 _NEVER = datetime.fromtimestamp(_SECONDS, UTC).replace(microsecond=999_999)
 _HEAD = b"\xd7\xff"
 _pack = msgspec.msgpack.Encoder().encode
+_unpack = msgspec.msgpack.Decoder(list[Any]).decode
 
 
 class TimeColumn:
@@ -83,6 +84,14 @@ class TimeColumn:
         word = int.from_bytes(self.data[10 * row + 2 : 10 * row + 10], "big")
         moment = _EPOCH + timedelta(seconds=word & _SECONDS, microseconds=(word >> 34) // 1000)
         return None if moment == _NEVER else moment
+
+    def values(self, first: int, end: int) -> list[Any]:
+        """The values of rows ``first`` to ``end - 1``: the quick way to many."""
+        packed = self.data[10 * first : 10 * end]
+        moments = _unpack(b"\xdd" + (len(packed) // 10).to_bytes(4, "big") + packed)
+        if _NEVER in moments:
+            moments = [None if moment == _NEVER else moment for moment in moments]
+        return with_odd(moments, self.odd, first)
 
     def __len__(self) -> int:
         return len(self.data) // 10

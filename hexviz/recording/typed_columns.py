@@ -40,11 +40,21 @@ class Column(Protocol):
     def __getitem__(self, row: int) -> Any:
         """The value of a row, as it was given."""
 
+    def values(self, first: int, end: int) -> list[Any]:
+        """The values of rows ``first`` to ``end - 1``: the quick way to many."""
+
     def __len__(self) -> int:
         """How many rows."""
 
     def nbytes(self) -> int:
         """Bytes held, roughly."""
+
+
+def with_odd(values: list[Any], odd: dict[int, Any], first: int) -> list[Any]:
+    """``values`` of the rows from ``first`` on, with those in their places that are kept aside."""
+    for row in odd.keys() & range(first, first + len(values)) if odd else ():
+        values[row - first] = odd[row]
+    return values
 
 
 class ArrayColumn:
@@ -84,12 +94,20 @@ class ArrayColumn:
         """The value as it was given."""
         return value
 
+    def decoded_all(self, values: list[Any]) -> list[Any]:
+        """The same of many."""
+        return values
+
     def absent(self) -> Any:
         """What stands in the array where the value is kept aside."""
         return float("nan") if self.data.typecode == "d" else 0
 
     def __getitem__(self, row: int) -> Any:
         return self.odd[row] if row in self.odd else self.decoded(self.data[row])
+
+    def values(self, first: int, end: int) -> list[Any]:
+        """The values of rows ``first`` to ``end - 1``: the quick way to many."""
+        return with_odd(self.decoded_all(self.data[first:end].tolist()), self.odd, first)
 
     def __len__(self) -> int:
         return len(self.data)
@@ -116,6 +134,10 @@ class OptionalColumn(ArrayColumn):
         """The value as it was given."""
         return None if value == NULL else self._kind(value)
 
+    def decoded_all(self, values: list[Any]) -> list[Any]:
+        """The same of many."""
+        return list(map(self.decoded, values))
+
     def absent(self) -> Any:
         """No value."""
         return NULL
@@ -130,6 +152,10 @@ class BoolColumn(ArrayColumn):
     def decoded(self, value: Any) -> Any:
         """The value as it was given."""
         return bool(value)
+
+    def decoded_all(self, values: list[Any]) -> list[Any]:
+        """The same of many."""
+        return list(map(bool, values))
 
 
 class CodeColumn(ArrayColumn):
@@ -146,6 +172,10 @@ class CodeColumn(ArrayColumn):
     def decoded(self, value: Any) -> Any:
         """The value as it was given."""
         return self.codes.values_by_code[value]
+
+    def decoded_all(self, values: list[Any]) -> list[Any]:
+        """The same of many."""
+        return list(map(self.codes.values_by_code.__getitem__, values))
 
 
 class TextColumn(CodeColumn):
@@ -170,6 +200,10 @@ class Tuples(dict[tuple[str, ...], int]):
 
 class ObjectColumn(list[Any]):
     """Values of classes that are not ours, as they are."""
+
+    def values(self, first: int, end: int) -> list[Any]:
+        """The values of rows ``first`` to ``end - 1``."""
+        return self[first:end]
 
     def nbytes(self) -> int:
         """Bytes held, roughly."""

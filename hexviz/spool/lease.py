@@ -1,36 +1,65 @@
-"""Who has a directory or a file: advisory locks, which end with their process however that ends."""
+"""Who has a directory or a file: locks of the system, which end with their process however that ends.
+
+On POSIX an advisory lock of the whole file (``flock``). Windows has locks of bytes alone, which others then cannot read
+or write: there it is a byte far beyond the end of any file of ours, and directories, which cannot be opened, have none.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hexviz.spool.errors import SpoolTakenError
-
-try:
-    import fcntl
-except ImportError:  # Windows: two processes at one spool are not found out there
-    fcntl = None  # type: ignore[assignment]
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+_FAR = 2**31 - 2
+"""The byte that stands for a file on Windows, where an offset has 31 bits."""
+
+
+def _module(name: str) -> Any:
+    try:
+        return importlib.import_module(name)
+    except ImportError:
+        return None
+
+
+_posix, _windows = _module("fcntl"), _module("msvcrt")
+
 
 def take(handle: int) -> bool:
     """Lock an open file or directory until it is closed; False where another has it."""
-    if fcntl is None:
-        return True
+    if _posix is not None:
+        return _take_all(handle)
+    return _windows is None or _take_a_byte(handle)
+
+
+def _take_all(handle: int) -> bool:
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _posix.flock(handle, _posix.LOCK_EX | _posix.LOCK_NB)
     except BlockingIOError:
         return False
     return True
 
 
+def _take_a_byte(handle: int) -> bool:
+    place = os.lseek(handle, 0, os.SEEK_CUR)
+    os.lseek(handle, _FAR, os.SEEK_SET)
+    try:
+        _windows.locking(handle, _windows.LK_NBLCK, 1)
+    except OSError:  # there is one error for all reasons
+        return False
+    finally:
+        os.lseek(handle, place, os.SEEK_SET)
+    return True
+
+
 def is_free(path: Path) -> bool:
     """Whether nobody has a file or directory; False where that cannot be known."""
-    if fcntl is None:
+    if _posix is None and _windows is None:
         return False
     handle = os.open(path, os.O_RDONLY)
     try:
@@ -62,8 +91,11 @@ class Lease:
 
     def release(self, *, remove: bool) -> None:
         """Let others have it; with ``remove`` the directory goes too where nothing is left in it."""
-        if remove:
-            with contextlib.suppress(OSError):
-                self._file.unlink()
-                self._file.parent.rmdir()
-        os.close(self._handle)
+        with contextlib.ExitStack() as closing:
+            closing.callback(os.close, self._handle)
+            if _posix is None:  # where an open file cannot be removed; nor can one that another has opened meanwhile
+                closing.close()
+            if remove:
+                with contextlib.suppress(OSError):
+                    self._file.unlink()
+                    self._file.parent.rmdir()

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from hexviz.errors import HexvizError
+from hexviz.scratch import clear_up, exchange, scratch_directory, scratch_file
 from hexviz.stores.errors import NewerStoreError, NotAStoreError, StoreCorruptError, StoreWriteError
-from hexviz.stores.scratch import clear_up, exchange, scratch_directory, scratch_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -19,6 +19,7 @@ from hexviz.stores.errors import (
     StoreUnreachableError,
     StoreWriteError,
 )
+from hexviz.stores.postgres_copies import Copies
 from hexviz.stores.postgres_line import CONNECT_S, WORK_S, Address, Line, driver
 from hexviz.stores.run_info import STATUS, Problem, RunInfo, info_of, micros
 from hexviz.stores.segment_log import SegmentLog
@@ -97,6 +98,7 @@ class PostgresStore(Store):
     ) -> None:
         address = Address(url)
         self._line = Line(address, connect_s=connect_s, work_s=work_s)
+        self._copies = Copies(self._line)
         log = _Log(Line(address, connect_s=connect_s, work_s=work_s), is_checked=spool is None)
         self._spooled = None if spool is None else SpooledLog(log, Spool(spool, max_bytes=spool_bytes))
         if spool is None:
@@ -171,8 +173,8 @@ class PostgresStore(Store):
     # --- reading ---
 
     def _segments(self, run_id: str, after_seq: int | None, *, backwards: bool = False) -> Iterator[Segment]:
-        found = self._line.ask("SELECT id FROM hexviz_runs WHERE key = %s", (_key(run_id),))
-        if not found:
+        key = self._row_of(run_id)
+        if key is None:
             return
         order, sign = ("DESC", "<") if backwards else ("ASC", ">")
         sql = (
@@ -181,9 +183,30 @@ class PostgresStore(Store):
             f" ORDER BY first_seq {order} LIMIT {_SOME}"
         )
         last, after = None, None if after_seq is None else max(-MAX_SEQ, min(after_seq, MAX_SEQ))
-        while rows := self._line.ask(sql, (found[0][0], last, last, after, after)):
+        while rows := self._line.ask(sql, (key, last, last, after, after)):
             yield from (Segment(*row) for row in rows)
             last = rows[-1][0]
+
+    def _row_of(self, run_id: str) -> int | None:
+        found = self._line.ask("SELECT id FROM hexviz_runs WHERE key = %s", (_key(run_id),))
+        return int(found[0][0]) if found else None
+
+    _keeps_copies = True
+
+    def leave_copy(self, run_id: str, paced: Callable[[Iterator[bytes]], Iterator[bytes]]) -> None:
+        """As of every store; not while records wait in the spool, since the server is then away."""
+        if self._spooled is None or not self._spooled.waiting:
+            super().leave_copy(run_id, paced)
+
+    def _copy_of(self, run_id: str) -> tuple[bytes, list[bytes] | None]:
+        if (key := self._row_of(run_id)) is None:
+            return b"", None
+        made_of = self._copies.made_of(key)
+        return made_of, self._copies.read(key, made_of)
+
+    def _keep_copy(self, run_id: str, made_of: bytes, parts: list[bytes] | None) -> bool:
+        key = self._row_of(run_id)
+        return key is not None and parts is not None and self._copies.write(key, made_of, parts)
 
     def _own_problems(self) -> list[Problem]:
         return []

@@ -119,7 +119,7 @@ class Line:
         for last in (False, True):
             try:
                 with self.work() as connection:
-                    return connection.execute(sql, parameters).fetchall()  # type: ignore[no-any-return]
+                    return connection.execute(sql, parameters, binary=True).fetchall()  # type: ignore[no-any-return]
             except (driver().OperationalError, driver().InterfaceError) as error:
                 if last or self.connected:
                     raise StoreUnreachableError(

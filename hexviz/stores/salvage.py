@@ -1,4 +1,4 @@
-"""What can still be read of a damaged SQLite store, as a new store, and what is lost."""
+"""What can still be read of a damaged store, or file of JSON lines, as a new one of its own, and what is lost."""
 
 from __future__ import annotations
 
@@ -12,17 +12,18 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 
 from hexviz.events.schema import RecordError, from_record
+from hexviz.scratch import scratch_directory
 from hexviz.stores.errors import NotAStoreError, StoreError, StoreWriteError
 from hexviz.stores.files import named_errors, plain_file, sync_file_and_directory
+from hexviz.stores.jsonl_check import is_jsonl, salvage_jsonl
 from hexviz.stores.run_info import Problem
-from hexviz.stores.scratch import scratch_directory
-from hexviz.stores.segments import Segment, open_segment
+from hexviz.stores.segments import Opened, Segment, open_segment
 from hexviz.stores.sqlite import SQLiteStore, is_open_here
 from hexviz.stores.sqlite_layout import connect, known_version, segment_of_rows, text_of
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 _SEGMENT = "run, first_seq, last_seq, count, crc, marks, page"
 _FAR = 10_000
@@ -47,29 +48,66 @@ class _Found(NamedTuple):
 
 
 def salvage(path: str | os.PathLike[str], target: str | os.PathLike[str] | None = None) -> Salvaged:
-    """Write every record of the store at ``path`` whose checksum is right to a new store.
+    """Write every record at ``path`` whose checksum is right to a new store, or of JSON lines to a new file of them.
 
-    ``target`` is the new file, by default ``NAME.salvaged.db`` beside the old one; it must not exist. The old file is
-    only copied, never changed. Raises :class:`NotAStoreError` where nothing can be read at all, ``NewerStoreError`` for
-    a layout of a newer hexviz, :class:`StoreWriteError` where ``target`` cannot be written.
+    ``path`` is a SQLite store, a file of JSON lines, or the address of a PostgreSQL store, of which the new one is a
+    SQLite store. ``target`` is the new file, by default ``NAME.salvaged.db`` (or ``.jsonl``) beside the old one; it
+    must not exist, and has to be named for a server. What is there is never changed. Raises
+    :class:`NotAStoreError` where nothing can be read at all, ``NewerStoreError`` for a layout of a newer hexviz,
+    :class:`StoreWriteError` where ``target`` cannot be written, ``StoreUnreachableError`` for a server that is away.
     """
+    if is_address(path):
+        if target is None:
+            raise StoreWriteError(
+                "say where to write what is on a server: salvage(address, 'saved.db'), or -o saved.db"
+            )
+        return _new_store(_free(Path(target)), lambda scratch: _fetch(str(path), scratch / "new.db"))
     source = plain_file(path)
-    goal = Path(target) if target is not None else source.with_name(f"{source.stem}.salvaged.db")
+    suffix = ".jsonl" if is_jsonl(source) else ".db"
+    goal = _free(Path(target) if target is not None else source.with_name(f"{source.stem}.salvaged{suffix}"))
+    if suffix == ".jsonl":
+        lost, runs, records = salvage_jsonl(source, goal)
+        return Salvaged(goal, runs, records, lost)
     if is_open_here(source):
         raise StoreWriteError(f"{source} is open in this process: close it first")
+    return _new_store(goal, lambda scratch: _transfer(_copy(source, scratch), source, scratch / "new.db"))
+
+
+def is_address(path: str | os.PathLike[str]) -> bool:
+    """Whether ``path`` is the address of a PostgreSQL store."""
+    return str(path).startswith(("postgresql://", "postgres://"))
+
+
+def _free(goal: Path) -> Path:
     if goal.exists():
         raise StoreWriteError(f"{goal} exists already: name another file")
+    return goal
+
+
+def _new_store(goal: Path, make: Callable[[Path], Salvaged]) -> Salvaged:
+    """The store ``new.db`` that ``make`` makes in a scratch directory, brought to its place."""
     with named_errors(goal), scratch_directory(goal) as scratch:
-        copy = scratch / "copy.db"
-        _copy(source, copy)
-        report = _transfer(copy, source, scratch / "new.db")
+        report = make(scratch)
         (scratch / "new.db").rename(goal)
         sync_file_and_directory(goal)
         return report._replace(path=goal)
 
 
-def _copy(source: Path, copy: Path) -> None:
+def _fetch(address: str, new: Path) -> Salvaged:
+    """What is whole of a store on a server."""
+    from hexviz.stores.postgres import PostgresStore  # noqa: PLC0415 - wants psycopg, so only on request
+
+    lost: list[Problem] = []
+    with PostgresStore(address) as source, SQLiteStore(new) as store:
+        for info in reversed(source.list_runs()):
+            _keep(store, info.run_id, info.events, source.opened(info.run_id), lost)
+        infos = store.list_runs()
+    return Salvaged(new, len(infos), sum(info.events for info in infos), lost)
+
+
+def _copy(source: Path, scratch: Path) -> Path:
     """The file and its log; a file that was cut is filled up to the size that it says it has."""
+    copy = scratch / "copy.db"
     shutil.copyfile(source, copy)
     log = source.with_name(f"{source.name}-wal")
     if log.is_file():
@@ -79,6 +117,7 @@ def _copy(source: Path, copy: Path) -> None:
         size = int.from_bytes(head[16:18], "big") * int.from_bytes(head[28:32], "big")
         if copy.stat().st_size < size < 100 * copy.stat().st_size:
             file.truncate(size)
+    return copy
 
 
 def _transfer(copy: Path, source: Path, new: Path) -> Salvaged:
@@ -94,32 +133,34 @@ def _transfer(copy: Path, source: Path, new: Path) -> Salvaged:
             raise NotAStoreError(f"nothing of {source} can be read: {error}") from error
         lost: list[Problem] = []
         for found in _runs(connection, tables, lost):
-            _keep(store, found, lost)
+            opened = (open_segment(found.run_id, segment) for segment in found.segments)
+            _keep(store, found.run_id, found.counted, opened, lost)
         infos = store.list_runs()
     return Salvaged(new, len(infos), sum(info.events for info in infos), lost)
 
 
-def _keep(store: SQLiteStore, found: _Found, lost: list[Problem]) -> None:
+def _keep(
+    store: SQLiteStore, run_id: str, counted: int | None, segments: Iterable[Opened], lost: list[Problem]
+) -> None:
     seqs: set[int] = set()
     damaged: set[int] = set()
-    for segment in found.segments:
-        opened = open_segment(found.run_id, segment)
+    for opened in segments:
         damaged.update(opened.damaged)
         try:
             store.append(record for seq, record in zip(opened.seqs, opened.records, strict=True) if seq not in seqs)
             seqs.update(opened.seqs)
             store.flush()
         except RecordError as error:  # whole, but of a newer hexviz
-            lost.append(Problem(found.run_id, 0, str(error)))
+            lost.append(Problem(run_id, 0, str(error)))
         except StoreError as error:
-            lost.append(Problem(found.run_id, 0, str(error)))
+            lost.append(Problem(run_id, 0, str(error)))
     gone = damaged - seqs
-    if found.counted is None or len(seqs) + len(gone) < found.counted:
+    if counted is None or len(seqs) + len(gone) < counted:
         gone |= set(range(1, max([*seqs, *gone], default=0))) - seqs
-    lost.extend(Problem(found.run_id, first, _told(first, last)) for first, last in _ranges(sorted(gone)))
-    if found.counted is not None and len(seqs) + len(gone) < found.counted:
-        rest = found.counted - len(seqs) - len(gone)
-        lost.append(Problem(found.run_id, max(seqs, default=0) + 1, f"{rest} events from here on are lost"))
+    lost.extend(Problem(run_id, first, _told(first, last)) for first, last in _ranges(sorted(gone)))
+    if counted is not None and len(seqs) + len(gone) < counted:
+        rest = counted - len(seqs) - len(gone)
+        lost.append(Problem(run_id, max(seqs, default=0) + 1, f"{rest} events from here on are lost"))
 
 
 def _told(first: int, last: int) -> str:

@@ -15,6 +15,7 @@ import zlib
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from hexviz.stores.copying import whole_parts
 from hexviz.stores.sqlite_layout import execute_all
 
 if TYPE_CHECKING:
@@ -56,10 +57,7 @@ class Copies:
                 return None
             sql = "SELECT part, crc, data FROM copied WHERE run = ? AND token = ? ORDER BY part"
             rows = self._connection.execute(sql, (run, head[0])).fetchall()
-            if [row[0] for row in rows] == list(range(head[1])) and all(
-                type(data) is bytes and zlib.crc32(data) == crc for _, crc, data in rows
-            ):
-                return [data for _, _, data in rows]
+            return whole_parts(rows, head[1])
         return None
 
     def write(self, run: int, made_of: bytes, parts: Sequence[bytes]) -> bool:

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 from hexviz.closing import Closing
 from hexviz.events.events import Event
 from hexviz.events.schema import from_record
+from hexviz.stores.copying import MOST, Copier, is_long
 from hexviz.stores.errors import RunNotFoundError, StoreCorruptError, StoreError, StoreWriteError
 from hexviz.stores.run_info import Problem, RunInfo
-from hexviz.stores.segments import Segment, is_whole, open_segment
+from hexviz.stores.segments import Opened, Segment, is_whole, open_segment
 from hexviz.stores.writer import Given, Log, Writer
 
 if TYPE_CHECKING:
@@ -24,8 +25,6 @@ _POLL_S = 0.05
 _QUIET = timedelta(days=1)
 """A run without an end that was added to more recently is being written, and is not pruned."""
 _NAMED = 5
-LONG = 20_000
-"""Events from which on a run is read from a copy of its columns; fewer are read in less than 40 ms anyway."""
 
 
 class Recordings(Protocol):
@@ -63,13 +62,15 @@ class Store(Closing, ABC):
         self.where = where
         self._recordings = recordings
         self._make_frame = make_frame
-        self._writer = Writer(log, f"hexviz store {where}")
+        self._copier = Copier(self)
+        ended = self._copier.ended if recordings is not None and self._keeps_copies else None
+        self._writer = Writer(log, f"hexviz store {where}", ended)
         self.put = self._writer.put
         """Queue one event, summarised but for small results: the run's path.
 
         See :meth:`hexviz.stores.writer.Writer.put`.
         """
-        self._finalizer = weakref.finalize(self, _shut, self._writer, self._release())
+        self._finalizer = weakref.finalize(self, _shut, self._writer, self._copier, self._release())
 
     # --- writing ---
 
@@ -240,17 +241,19 @@ class Store(Closing, ABC):
     def recording(self, run_id: str) -> Any:
         """The recording of a run, made by the store's ``recordings``.
 
-        Of a long run that has ended a store may keep a copy of the columns, made by the first who reads it or by the
-        recorder; it is used where it is whole and of the very records that are there.
+        Of a long run that has ended a store may keep a copy of the columns, made by the recorder, by the store when
+        nothing else is to be written, or by the first who reads it; it is used where it is whole and of the very
+        records that are there.
         """
         if self._recordings is None:
             raise TypeError("this store was opened without recordings=: use hexviz.open_store(path)")
         info = self._info_of(run_id)
-        if not _is_long(info):
+        if not is_long(info):
             return self._recordings.from_pages(self.pages(run_id))
         made_of, parts = self._copy_of(run_id)
         found = None if parts is None else self._recordings.from_columns(parts)
         if found is None:
+            self._copier.forget(run_id)
             found = self._recordings.from_pages(self.pages(run_id))
             if self._writer.is_here:
                 self._keep_copy(run_id, made_of, found.to_columns())
@@ -270,10 +273,33 @@ class Store(Closing, ABC):
         except StoreError:  # damage is for readers and verify() to tell
             return False
         untouched = not (writer.refused or writer.lost or writer.queued)
-        if info is None or not _is_long(info) or not untouched or info.events != len(recording):
+        if info is None or not is_long(info) or not untouched or info.events != len(recording):
             return False
         made_of, there = self._copy_of(run_id)
-        return there is not None or self._keep_copy(run_id, made_of, recording.to_columns())
+        kept = there is not None or self._keep_copy(run_id, made_of, recording.to_columns())
+        if kept:
+            self._copier.forget(run_id)
+        return kept
+
+    def leave_copy(self, run_id: str, paced: Callable[[Iterator[bytes]], Iterator[bytes]]) -> None:
+        """Make the copy of a run of at most :data:`~hexviz.stores.copying.MOST` events where it is due: no run's path.
+
+        ``paced`` is between the reading of the pages and what becomes of them.
+        """
+        info = self._info(run_id)
+        if self._recordings is None or info is None or not is_long(info) or info.events > MOST:
+            return
+        made_of, there = self._copy_of(run_id)
+        if there is None:
+            self._keep_copy(run_id, made_of, self._recordings.from_pages(paced(self.pages(run_id))).to_columns())
+
+    def idle_s(self) -> float:
+        """For how long nothing has been written here, in seconds."""
+        return 0.0 if self._writer.queued else time.monotonic() - self._writer.wrote_at
+
+    def opened(self, run_id: str) -> Iterator[Opened]:
+        """Of each segment of a run what is whole of it, and the numbers of what is not; never an error for damage."""
+        return (open_segment(run_id, segment) for segment in self._segments(run_id, None))
 
     def _opened(self, run_id: str, segment: Segment, *, skip: bool) -> Any:
         opened = open_segment(run_id, segment)
@@ -316,15 +342,16 @@ class Store(Closing, ABC):
     # --- life ---
 
     def close(self, timeout: float | None = 10.0) -> None:
-        """Write what is queued and let go of the store. Twice is fine.
+        """Write what is queued, make the copies that are due (ten seconds at most), and let go. Twice is fine.
 
         Raises :class:`StoreWriteError` where something could not be written within ``timeout`` seconds.
         """
         found = self._finalizer.detach()
         if found is None:
             return
-        _, _, (writer, release), _ = found
+        _, _, (writer, copier, release), _ = found
         left = writer.close(timeout)
+        copier.close()
         release()
         if left:
             raise StoreWriteError(f"{self.where}: {left} records could not be written: {self._writer.error}")
@@ -388,15 +415,11 @@ class Store(Closing, ABC):
 _SKIP = 'read(..., damaged="skip") gives the others'
 
 
-def _is_long(info: RunInfo) -> bool:
-    """Whether a copy of the columns is worth its place."""
-    return info.events >= LONG and info.status != "running"
-
-
 def _is_being_written(info: RunInfo, now: datetime) -> bool:
     return info.status == "running" and info.changed_at is not None and now - info.changed_at < _QUIET
 
 
-def _shut(writer: Writer, release: Callable[[], None]) -> None:
+def _shut(writer: Writer, copier: Copier, release: Callable[[], None]) -> None:
     writer.close(5.0)
+    copier.close(5.0)
     release()

@@ -79,10 +79,11 @@ Item = Event | Given | _Barrier
 
 
 class Writer:
-    """A queue and a daemon thread."""
+    """A queue and a daemon thread. ``ended`` hears of each run whose end was committed, in that thread."""
 
-    def __init__(self, log: Log, name: str) -> None:
+    def __init__(self, log: Log, name: str, ended: Callable[[str], None] | None = None) -> None:
         self._log = log
+        self._ended = ended
         self._passing: tuple[type[Exception], ...] = (*log.passing, MemoryError)
         self._name = name
         self._queue: deque[Item] = deque()
@@ -98,6 +99,8 @@ class Writer:
         self._refusal: StoreError | None = None
         self.error: BaseException | None = None
         self.written = 0
+        self.wrote_at = time.monotonic()
+        """When something was last committed, by the monotonic clock."""
         self.lost = 0
         self.refused = 0
         self.put = self._putter()
@@ -264,9 +267,17 @@ class Writer:
         self.written += len(items) - refused
         self.refused += refused
         self._in_hand = 0
+        self.wrote_at = time.monotonic()
+        self._tell_of_ends(parts)
         for refusal in refusals:
             self.error = refusal.error
             self._refusal = self._refusal or refusal.error
+
+    def _tell_of_ends(self, parts: Sequence[Part]) -> None:
+        if self._ended is not None:
+            for part in parts:
+                if any(STATUS[type(event)] != "running" for event in part.facts):
+                    self._ended(part.run_id)
 
     def _write_singly(self, items: Sequence[Event | Given]) -> None:
         """One of the records cannot be written at all: leave it out, and count it."""

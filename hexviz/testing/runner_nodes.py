@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,11 @@ from hexviz.dag import llm_call, tool_call
 
 
 class UnpackableError(Exception):
-    """An exception whose constructor takes more than it keeps: pickle cannot bring it back."""
+    """An exception that holds a lock, and whose constructor takes more than it keeps: no way brings it back."""
 
     def __init__(self, code: int, text: str) -> None:
         super().__init__(f"{text} ({code})")
+        self.lock = threading.Lock()
 
 
 def load(value: Any) -> list[Any]:

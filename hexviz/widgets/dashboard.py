@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextvars
 import logging
+import sys
 import threading
 import uuid
 from collections import deque
@@ -112,7 +113,7 @@ class LiveView(Selectable):
         self.widget: TimelineWidget | None = None
         self._title = title
         self._controls = controls
-        self._freeze = freeze
+        self._freeze = freeze and not in_marimo()  # which takes no picture from another thread than its own
         self._observers = observers
         self._handles: list[Any] = []
         self._lock = threading.RLock()
@@ -324,5 +325,12 @@ def _keep_for_a_while(widget: TimelineWidget) -> None:
 
 def can_display() -> bool:
     """Whether there is a notebook to show something in, and it is wanted."""
-    shell = get_ipython() if wanted() else None
-    return shell is not None and getattr(shell, "kernel", None) is not None
+    if not wanted():
+        return False
+    return in_marimo() or getattr(get_ipython(), "kernel", None) is not None
+
+
+def in_marimo() -> bool:
+    """Whether a cell of a marimo notebook runs this that a browser looks at; an export has only the static picture."""
+    marimo = sys.modules.get("marimo")
+    return marimo is not None and marimo.running_in_notebook() and marimo.app_meta().request is not None

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import os
 import re
-import tempfile
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -14,12 +12,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 from hexviz.palette import signal_color, status_color
 from hexviz.recording.state import STATUSES, RunState
 from hexviz.recording.workers import worker_rows
+from hexviz.scratch import scratch_file
 from hexviz.widgets.assets import asset
 from hexviz.widgets.graph import MOST_NODES, graph_svg
 from hexviz.widgets.snapshot import WORKER_HEADS, format_ms, plain_text, worker_state
 from hexviz.widgets.wire import base64_buffers, clean_text, encode, script_json, xml_text
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Iterable, Iterator, Sequence
 
     from hexviz.events.events import Event
@@ -46,19 +46,15 @@ def write_report(recording: Events, path: str | os.PathLike[str], *, title: str 
 
     The file is complete in itself and opens from disk without a network; whatever comes from data is escaped, and its
     content security policy allows only the script that it was written with. The file appears whole or not at all,
-    and is for its owner only (0600).
+    and is for its owner only (0600); what a process that was killed has left of it is removed.
     Raises ``OSError`` where ``path`` cannot be written. Returns the path.
     """
     page = report_html(RunState.from_events(recording.events(), run_id), title=title)
     target = Path(path)
-    handle, scratch = tempfile.mkstemp(prefix=f".{target.name[:40]}.", suffix=".tmp", dir=target.parent)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(page)
-        Path(scratch).replace(target)
-    except BaseException:
-        Path(scratch).unlink(missing_ok=True)
-        raise
+    with scratch_file(target) as (file, scratch):
+        file.write(page.encode())
+        file.close()
+        scratch.replace(target)
     return target
 
 
@@ -147,7 +143,7 @@ def _graph(state: RunState) -> str:
     if not svg:
         return ""
     note = "" if len(state.nodes) <= MOST_NODES else f" <small>above {MOST_NODES} nodes each wave is one box</small>"
-    return f'<section><h2>Graph{note}</h2><div class="hx-scroll">{svg}</div></section>'
+    return f'<section><h2>Graph{note}</h2><div class="hx-scroll" tabindex="0">{svg}</div></section>'
 
 
 def _tables(state: RunState) -> Iterator[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import os
+import random
 import statistics
 import tracemalloc
 from dataclasses import make_dataclass
@@ -24,14 +25,17 @@ from hexviz.events.schema import to_record
 from hexviz.recording.frames import COLUMNS, Frames
 from hexviz.recording.recorder import Recorder
 from hexviz.recording.recording import Recording
+from hexviz.recording.state import RunState
+from hexviz.recording.state_timeline import StateTimeline
 from tests.benchmarks.made_recording import runs
 
 EVENTS = int(os.environ.get("HEXVIZ_BENCHMARK_EVENTS", "1_000_000"))
 NAMES = [name for name in COLUMNS if name != "diagnostics"]
 
 
-def seconds(work):
-    gc.collect()
+def seconds(work, *, collect=True):
+    if collect:
+        gc.collect()
     started = process_time()
     kept = work()
     return process_time() - started, kept
@@ -199,6 +203,47 @@ def test_stored_records_to_the_events_frame_beside_decoding_them(benchmark):
         benchmark.extra_info.update(
             seconds=round(read + framed, 2), read_s=round(read, 2), frame_s=round(framed, 2), decode_s=round(bound, 2),
             ratio=round((read + framed) / bound, 2),
+        )  # fmt: skip
+
+    measured(benchmark, measure)
+
+
+# --- the state of a run at a moment -------------------------------------------------------------------------------
+
+
+def wide_run(count):
+    """One run of about ``count`` events: half as many nodes, told beforehand, of which fifty go on at a time."""
+    names = [f"node-{i}" for i in range(count // 2)]
+    shape = tuple(ev.NodeInfo(name, 1 + i % 7, tuple(names[max(0, i - 1) : i])) for i, name in enumerate(names))
+    facts, seqs = {"run_id": "r", "pipeline": "etl"}, iter(range(1, 2 * count))
+    yield ev.PipelineStarted("etl", 7, len(names), shape, seq=next(seqs), **facts)
+    chance, going = random.Random(1), []
+    for i, name in enumerate(names):
+        yield ev.NodeStarted(name, 1 + i % 7, queued_ms=0.5, worker="loop", seq=next(seqs), **facts)
+        going.append(i)
+        while len(going) > (50 if name != names[-1] else 0):
+            k = going.pop(chance.randrange(len(going)))
+            yield ev.NodeCompleted(names[k], 1 + k % 7, [1, 2], 1.25, seq=next(seqs), **facts)
+    yield ev.PipelineCompleted("etl", 1.0, seq=next(seqs), **facts)
+
+
+def test_the_state_of_a_run_at_any_of_fifty_moments(benchmark):
+    """``build_s``: from the recording to a timeline; beside it folding the events alone, which are made before."""
+
+    def measure():
+        recording = Recording(wide_run(EVENTS))
+        read, events = seconds(lambda: list(recording.events()))
+        fold = seconds(lambda: RunState.from_events(events))[0]
+        events.clear()
+        build, timeline = seconds(lambda: StateTimeline(recording))
+        chance, moments = random.Random(2), []
+        for _ in range(50):
+            seq = chance.randint(1, len(timeline))
+            best = min(seconds(lambda seq=seq: timeline.at(seq=seq), collect=False)[0] for _ in range(3))
+            moments.append(best * 1e3)
+        benchmark.extra_info.update(
+            build_s=round(build, 2), events_s=round(read, 2), fold_s=round(fold, 2),
+            most_ms=round(max(moments), 1), median_ms=round(statistics.median(moments), 1),
         )  # fmt: skip
 
     measured(benchmark, measure)

@@ -180,6 +180,14 @@ def test_content_is_bounded_in_bytes_not_in_characters():
     assert recorder.statistics()["contents_dropped"] == 1
 
 
+@pytest.mark.parametrize("value", [None, True, 1.5, 7])
+def test_json_content_is_kept_of_small_results_too(value):
+    recorder = Recorder(capture="json")
+    recorder(ev.NodeCompleted("n", 1, value, 1.0, run_id="r", seq=1))
+    (event,) = recorder.recording.events()
+    assert json.loads(event.result.content) == value
+
+
 # --- values -------------------------------------------------------------------------------------------------------
 
 

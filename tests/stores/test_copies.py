@@ -1,10 +1,12 @@
 """A long run is read from a copy of its columns, which is never anything but what its records say."""
 
 import contextlib
+import signal
 import sqlite3
 import subprocess
 import sys
 import textwrap
+import time
 
 import pytest
 
@@ -12,14 +14,14 @@ import hexviz
 from hexviz.events import events as ev
 from hexviz.events.schema import to_record
 from hexviz.recording.recorder import Recorder
-from hexviz.stores import store as store_module
+from hexviz.stores import copying
 from hexviz.stores.errors import StoreCorruptError, StoreWriteError
 from hexviz.testing.store_contract import contract_run, kept
 
 
 @pytest.fixture(autouse=True)
 def _every_run_is_long(monkeypatch):
-    monkeypatch.setattr(store_module, "LONG", 1)
+    monkeypatch.setattr(copying, "LONG", 1)
 
 
 @pytest.fixture
@@ -50,6 +52,13 @@ def records(run):
     return [to_record(event) for event in run]
 
 
+def wait_for_a_copy(store):
+    deadline = time.monotonic() + 20
+    while not count(store) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return count(store)
+
+
 def test_the_second_reader_gets_what_the_first_has_copied(store, tmp_path):
     run = contract_run(nodes=5)
     kept(store, run)
@@ -69,6 +78,69 @@ def test_a_recorder_that_closes_leaves_a_copy(tmp_path):
         assert from_the_copy(store, result.run_id) == list(store.read(result.run_id))
 
 
+def test_a_store_copies_a_run_that_no_recorder_and_no_reader_has_copied(store, monkeypatch):
+    monkeypatch.setattr(copying, "QUIET_S", 0.01)
+    run = contract_run(nodes=5)
+    kept(store, run)
+    assert wait_for_a_copy(store)
+    assert from_the_copy(store) == records(run)
+
+
+def test_a_reader_that_copies_does_the_work_of_the_store(store, monkeypatch):
+    monkeypatch.setattr(copying, "QUIET_S", 0.05)
+    kept(store, contract_run(nodes=5))
+    assert store._copier._thread is not None
+    store.recording("run-1")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(type(store), "pages", lambda *_: pytest.fail("the pages were read again"))
+        while (thread := store._copier._thread) is not None:
+            thread.join(20)
+    assert count(store) == 1
+
+
+def test_what_a_recorder_has_copied_the_store_does_not_look_at_again(tmp_path, monkeypatch):
+    with hexviz.open_store(tmp_path / "runs.db") as store:
+        recorded(store, contract_run(nodes=5)).close()
+        monkeypatch.setattr(type(store), "leave_copy", lambda *_: pytest.fail("it was"))
+        assert store._copier._due == {}
+    assert count(store) == 1
+
+
+def test_a_store_that_closes_makes_the_copies_that_are_due(tmp_path):
+    with hexviz.open_store(tmp_path / "runs.db") as store:
+        for run_id in ("run-1", "run-2"):
+            kept(store, contract_run(run_id, nodes=5))
+        kept(store, contract_run("run-3", nodes=5)[:-1])
+    assert count(store) == 2
+    with hexviz.open_store(tmp_path / "runs.db") as again:
+        assert from_the_copy(again) == records(contract_run(nodes=5))
+
+
+def test_closing_does_not_wait_for_copies_for_ever(tmp_path, monkeypatch):
+    monkeypatch.setattr(copying.Copier.close, "__defaults__", (0.0,))
+    with hexviz.open_store(tmp_path / "runs.db") as store:
+        kept(store, contract_run(nodes=5))
+    assert count(store) == 0
+
+
+def test_no_copy_is_made_until_nothing_is_written_any_more(store, monkeypatch):
+    monkeypatch.setattr(copying, "QUIET_S", 0.02)
+    with monkeypatch.context() as writing:
+        writing.setattr(type(store), "idle_s", lambda _: 0.01)
+        kept(store, contract_run(nodes=5))
+        time.sleep(0.1)
+        assert count(store) == 0
+    assert wait_for_a_copy(store)
+
+
+def test_a_run_whose_writer_is_gone_is_copied_by_its_reader(store):
+    run = contract_run(nodes=5)[:-1]
+    kept(store, run)
+    change(store, "UPDATE runs SET changed_us = changed_us - 120000000")
+    assert list(store.recording("run-1").records()) == records(run)
+    assert from_the_copy(store) == records(run)
+
+
 def test_a_run_that_goes_on_is_not_copied(store):
     kept(store, contract_run()[:-1])
     store.recording("run-1")
@@ -76,7 +148,7 @@ def test_a_run_that_goes_on_is_not_copied(store):
 
 
 def test_a_short_run_is_not_copied(store, monkeypatch):
-    monkeypatch.setattr(store_module, "LONG", 18)
+    monkeypatch.setattr(copying, "LONG", 18)
     kept(store, contract_run())
     store.recording("run-1")
     assert count(store) == 0
@@ -161,6 +233,28 @@ def test_a_copy_that_was_not_finished_is_none_and_makes_way(store, monkeypatch):
         assert raw.execute(tokens).fetchone() == (1,)
 
 
+def test_a_process_that_is_killed_while_it_copies_leaves_every_record_and_no_copy(tmp_path):
+    program = f"""
+        import os, signal, hexviz
+        from hexviz.stores import copying
+        from hexviz.testing.store_contract import contract_run
+        copying.LONG, seen = 1, []
+        def watch(sql):
+            seen.append(sql.startswith("INSERT INTO copied"))
+            if sum(seen) == 5:
+                os.kill(os.getpid(), signal.SIGKILL)
+        store = hexviz.open_store({str(tmp_path / "runs.db")!r})
+        store._reader.set_trace_callback(watch)
+        store.append(contract_run(nodes=5))
+        store.close()
+    """
+    killed = subprocess.run([sys.executable, "-c", textwrap.dedent(program)], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    with hexviz.open_store(tmp_path / "runs.db") as again:
+        assert (again.verify(), count(again), count(again, "copied")) == ([], 0, 4)
+        assert list(again.recording("run-1").records()) == records(contract_run(nodes=5))
+
+
 def test_reading_does_not_wait_for_whoever_writes(store, tmp_path):
     kept(store, contract_run())
     with contextlib.closing(sqlite3.connect(tmp_path / "runs.db", isolation_level=None)) as writer:
@@ -207,8 +301,8 @@ def test_two_processes_that_copy_at_once_leave_one_copy(store):
     kept(store, run)
     program = """
         import sys, hexviz
-        from hexviz.stores import store
-        store.LONG = 1
+        from hexviz.stores import copying
+        copying.LONG = 1
         with hexviz.open_store(sys.argv[1]) as opened:
             input()
             assert len(opened.recording("run-1")) == int(sys.argv[2])
@@ -232,16 +326,15 @@ def test_a_recorder_that_closes_after_its_store_raises_nothing(tmp_path):
     recorder.close()
     with hexviz.open_store(tmp_path / "runs.db") as again:
         assert list(again.read("run-1")) == records(contract_run(nodes=5))
-        assert count(again) == 0
 
 
 def test_a_forked_child_copies_nothing_into_the_store_of_its_parent(tmp_path):
     program = f"""
         import os, hexviz
         from hexviz.recording.recorder import Recorder
-        from hexviz.stores import store as store_module
+        from hexviz.stores import copying
         from hexviz.testing.store_contract import contract_run
-        store_module.LONG = 1
+        copying.LONG = 1
         store = hexviz.open_store({str(tmp_path / "runs.db")!r})
         recorder = Recorder(store=store)
         for event in contract_run():
@@ -251,7 +344,7 @@ def test_a_forked_child_copies_nothing_into_the_store_of_its_parent(tmp_path):
             recorder.close()
             os._exit(store.keep_columns("run-1", recorder.recording))
         assert os.wait()[1] == 0
-        store.close()
+        os._exit(0)
     """
     subprocess.run([sys.executable, "-c", textwrap.dedent(program)], check=True)
     with hexviz.open_store(tmp_path / "runs.db") as again:

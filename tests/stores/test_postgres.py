@@ -6,6 +6,7 @@ import time
 import pytest
 
 import hexviz
+from hexviz.cli import main
 from hexviz.errors import MissingExtraError
 from hexviz.events.schema import to_record
 from hexviz.stores import postgres
@@ -228,12 +229,15 @@ def test_the_examples_of_the_page_run(shared_server, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     page = (Path(__file__).parents[2] / "docs" / "postgres.md").read_text(encoding="utf-8")
     address = shared_server.fresh()
-    blocks = re.findall(r"^```(python|sql)\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    blocks = re.findall(r"^```(python|sh|sql)\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
     names = {"hexviz": hexviz, "graph": hexviz.testing.sample_graph()}
     rows = []
     for language, block in blocks:
         if language == "python":
             exec(re.sub(r"postgresql://[^\"]+", lambda _: address, block), names)
+        elif language == "sh":
+            for line in re.findall(r"^hexviz (.* postgresql://.*)$", block, re.MULTILINE):
+                assert main(re.sub(r"postgresql://\S+", lambda _: address, line).split()) == 0
         else:
             rows += [shared_server.execute(query, url=address) for query in block.split(";") if query.strip()]
     assert [row[0] for row in rows[0]] == [names["result"].run_id]

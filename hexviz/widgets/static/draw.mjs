@@ -7,10 +7,12 @@ import { ACCENT, DARK_INK, FAILED, PENDING, RETRYING, RUNNING, SIGNALS, SIGNAL_C
 import { nameOf } from "./store.mjs";
 import { shortNames } from "./workers.mjs";
 
+/** The colours of the page as a canvas understands them: computed ones, which may depend on light or dark. */
 export function readTheme(root) {
   const style = getComputedStyle(root);
   const value = (name) => style.getPropertyValue(name).trim();
-  return { fg: value("--hx-fg"), dim: value("--hx-dim"), line: value("--hx-line"), band: value("--hx-band"), bg: value("--hx-bg"), font: style.fontFamily };
+  const { color: dim } = getComputedStyle(root.querySelector(".hx-summary"));
+  return { fg: style.color, dim, line: value("--hx-line"), band: value("--hx-band"), bg: style.backgroundColor, font: style.fontFamily };
 }
 
 export function colorsOf(view) {

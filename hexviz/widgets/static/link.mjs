@@ -44,7 +44,7 @@ export async function connect(model, handle) {
   const reference = model.get("channel");
   const channel = await model.widget_manager.get_model(String(reference).replace("IPY_MODEL_", ""));
   const controllable = model.get("controllable");
-  const post = (content) => channel.send(content, {});
+  const post = (content) => channel.send(content, () => {}); // ipywidgets takes an object of callbacks there, marimo calls it
   view.send = post;
   const link = createLink(post, (state) => showLink(view, controllable, state));
   const heard = (message) => {

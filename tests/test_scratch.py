@@ -8,7 +8,7 @@ import textwrap
 import pytest
 
 import hexviz
-from hexviz.stores import scratch
+from hexviz import scratch
 from hexviz.stores.salvage import salvage
 from hexviz.stores.sqlite import SQLiteStore
 from hexviz.testing.store_contract import contract_run
@@ -18,7 +18,7 @@ RECORDING = hexviz.Recording(contract_run())
 DYING = """
     import os, sys, time
     from pathlib import Path
-    from hexviz.stores.scratch import exchange, scratch_directory, scratch_file
+    from hexviz.scratch import exchange, scratch_directory, scratch_file
     target = Path(sys.argv[1])
     with scratch_file(target) as (file, path), scratch_directory(target) as place:
         file.write(b"half")
@@ -63,6 +63,17 @@ def test_the_next_export_removes_what_a_killed_one_left_and_nothing_of_a_living_
     killed(living)
     hexviz.export(RECORDING, target)
     assert [found.name for found in tmp_path.iterdir()] == [name]
+
+
+def test_the_next_report_removes_what_a_killed_one_left_and_nothing_of_a_living_one(tmp_path):
+    target = tmp_path / "report.html"
+    dead, living = writer_of(target), writer_of(target)
+    killed(dead)
+    hexviz.report(RECORDING, target)
+    assert beside(target) == [".tmp"] * 2
+    killed(living)
+    hexviz.report(RECORDING, target)
+    assert [found.name for found in tmp_path.iterdir()] == ["report.html"]
 
 
 def test_the_next_salvage_removes_what_a_killed_one_left(tmp_path):

@@ -1,0 +1,129 @@
+"""Copies of the columns of long runs: which runs have one, and the thread that makes what nobody else has made.
+
+The recorder of a run leaves one when it closes, and whoever reads a run that has none. For every other run that ends
+(one that was imported, or came over a stream, or was heard by a recorder of many runs) a thread makes it, from the
+records that the store has, once nothing has been written for a while: not beside a run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+import weakref
+import zlib
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from hexviz.stores.run_info import RunInfo
+    from hexviz.stores.store import Store
+
+LONG = 20_000
+"""Events from which on a run is read from a copy of its columns; fewer are read in less than 40 ms anyway."""
+MOST = 5_000_000
+"""Events up to which the thread makes a copy: it holds about 100 bytes of each meanwhile."""
+QUIET_S = 1.0
+"""Nothing may have been written for so long: in that time the recorder of a run does it, for a fortieth of the work."""
+LATE_S = 10.0
+"""How long closing a store waits for the copies that are due; without it, the next reader makes them."""
+_PACE_S = 0.0005
+_STALE = timedelta(minutes=1)
+
+
+def is_long(info: RunInfo) -> bool:
+    """Whether a copy is worth its place: a long run that has ended, or whose writer seems to be gone."""
+    if info.events < LONG:
+        return False
+    return info.status != "running" or (info.changed_at is not None and datetime.now(UTC) - info.changed_at > _STALE)
+
+
+def whole_parts(rows: Sequence[tuple[Any, Any, Any]], number: Any) -> list[bytes] | None:
+    """The parts of a copy, of rows (part, CRC-32, data) by part; None where any is missing or damaged."""
+    if [row[0] for row in rows] != list(range(number if type(number) is int else -1)):
+        return None
+    if any(type(data) is not bytes or zlib.crc32(data) != crc for _, crc, data in rows):
+        return None
+    return [data for _, _, data in rows]
+
+
+class Copier:
+    """Makes the copies of one store that nobody else has made. Its thread ends when nothing is due, or with the store.
+
+    ``ended`` may be called from any thread, ``close`` ends it all.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = weakref.ref(store)
+        self._name = f"hexviz store {store.where} copies"
+        self._due: dict[str, None] = {}
+        self._at: str | None = None
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._closing = threading.Event()
+        self._deadline = float("inf")
+
+    def ended(self, run_id: str) -> None:
+        """A run has ended: its copy is due, if it is long and nobody else leaves one."""
+        with self._lock:
+            self._due[run_id] = None
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+                self._thread.start()
+
+    def forget(self, run_id: str) -> None:
+        """Somebody else makes the copy of this run: do not begin it, or leave it."""
+        with self._lock:
+            self._due.pop(run_id, None)
+            self._at = None if self._at == run_id else self._at
+
+    def close(self, timeout: float = LATE_S) -> None:
+        """Make what is due at once, as far as ``timeout`` seconds reach, and end. Twice is fine."""
+        self._deadline = time.monotonic() + timeout
+        self._closing.set()
+        thread = self._thread
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(timeout + 1.0)
+
+    def _run(self) -> None:
+        while (run_id := self._next()) is not None:
+            with contextlib.suppress(Exception):  # damage is for readers to tell, and a copy can be made another time
+                self._wait_for_quiet()
+                if (store := self._store()) is not None:
+                    store.leave_copy(run_id, self._paced)
+            store = None  # so that one that nobody holds any more goes
+
+    def _next(self) -> str | None:
+        """The next run that is due; None where the thread is to end."""
+        with self._lock:
+            self._at = None
+            if self._due and time.monotonic() < self._deadline:
+                self._at = next(iter(self._due))
+                del self._due[self._at]
+            else:
+                self._thread = None
+            return self._at
+
+    def _paced(self, pages: Iterable[bytes]) -> Iterator[bytes]:
+        """Pages, while nothing is written; everybody else goes first."""
+        for page in pages:
+            self._wait_for_quiet()
+            yield page
+            time.sleep(_PACE_S)
+
+    def _wait_for_quiet(self) -> None:
+        while (left := self._busy_s()) > 0 and not self._closing.wait(left):
+            pass
+        if time.monotonic() > self._deadline or self._at is None:
+            raise _LateError
+
+    def _busy_s(self) -> float:
+        """How long it may take until nothing has been written for long enough; 0 where that is so."""
+        store = self._store()
+        return 0.0 if store is None else QUIET_S - store.idle_s()
+
+
+class _LateError(Exception):
+    """The store was closed and the time that was left is over, or somebody else makes the copy."""
