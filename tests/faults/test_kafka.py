@@ -12,16 +12,17 @@ import sys
 import textwrap
 import threading
 import time
+from urllib.parse import unquote
 
+import msgspec
 import pytest
 
 import hexviz
 from hexviz.events import events as ev
-from hexviz.events.cloud_events import from_cloud_event, to_cloud_event
+from hexviz.events.cloud_events import to_cloud_event
 from hexviz.spool import Spool
 from hexviz.streams import KafkaSink, KafkaSource, Reader, kafka_sink
 from hexviz.streams import sink as spooled_sink
-from hexviz.testing import collected
 from hexviz.testing.stream_contracts import summarised
 
 pytestmark = pytest.mark.kafka
@@ -46,12 +47,22 @@ def tell(sink, *numbers, **names):
         sink.put(event)
 
 
+class Envelope(msgspec.Struct):
+    """What names an event."""
+
+    source: str
+    id: str
+
+
+open_envelope = msgspec.json.Decoder(Envelope).decode
+
+
 def raw(url):
     """The seqs of all messages in the topic, in order and with duplicates, by run."""
     runs = {}
     for body in KafkaSource(url, follow=False):
-        event = from_cloud_event(body)
-        runs.setdefault(event.run_id, []).append(event.seq)
+        envelope = open_envelope(body)
+        runs.setdefault(unquote(envelope.source.removeprefix("/hexviz/runs/")), []).append(int(envelope.id))
     return runs
 
 
@@ -181,14 +192,10 @@ def test_d3_a_line_that_swallows_messages_or_acknowledgements_loses_nothing_and_
 
 
 def test_d3_over_a_line_that_is_200_ms_late_everything_comes_and_comes_once(broker, proxy, topic, tmp_path):
-    there = broker.through_proxy(topic)
-    with proxy.as_("late"), KafkaSink(there, spool=tmp_path / "spool") as sink:
+    with proxy.as_("late"), KafkaSink(broker.through_proxy(topic), spool=tmp_path / "spool") as sink:
         tell(sink, 1_000)
         assert sink.flush(60) == 0
         assert sink.statistics()["failures"] == 0
-        with contextlib.closing(KafkaSource(there)) as source:
-            seqs = [from_cloud_event(body).seq for body in collected(source, 1_000)]
-        assert seqs == list(range(1, 1_001))
     assert raw(topic) == {"r": list(range(1, 1_001))}
 
 

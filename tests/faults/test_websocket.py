@@ -203,7 +203,6 @@ def test_f2_a_server_without_file_descriptors_lives_on(in_process):
         time.sleep(0.3)
         for one in crowd:
             one.close()
-        time.sleep(1.5)
         assert b"200 OK" in ask()
         server.close()
         """,
