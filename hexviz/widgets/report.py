@@ -143,7 +143,7 @@ def _graph(state: RunState) -> str:
     if not svg:
         return ""
     note = "" if len(state.nodes) <= MOST_NODES else f" <small>above {MOST_NODES} nodes each wave is one box</small>"
-    return f'<section><h2>Graph{note}</h2><div class="hx-scroll">{svg}</div></section>'
+    return f'<section><h2>Graph{note}</h2><div class="hx-scroll" tabindex="0">{svg}</div></section>'
 
 
 def _tables(state: RunState) -> Iterator[str]:

@@ -175,7 +175,9 @@ class Stage:
         self.page, self.complaints = page, []
         page.on("console", lambda message: message.type == "error" and self.complaints.append(message.text))
         page.on("pageerror", lambda error: self.complaints.append(f"Uncaught {error}"))
-        page.set_content(f"<body class='hx-page'><style>{asset('report.css')}{asset('timeline.css')}</style></body>")
+        style = f"<style>{asset('report.css')}{asset('timeline.css')}</style>"
+        body = "<body class='hx-page'><main><h1>A view</h1></main></body>"
+        page.set_content(f"<html lang='en'><title>a view</title>{style}{body}</html>")
         page.add_script_tag(type="module", content=f"{asset('timeline.js')}\nglobalThis.hx = {{ mount, bytesOf }};")
         page.wait_for_function("() => globalThis.hx")
 
@@ -185,7 +187,7 @@ class Stage:
             document.querySelector('.hexviz-timeline')?.remove();
             globalThis.drawn = [];
             const onDrawn = (seq) => globalThis.drawn.push([seq, performance.now()]);
-            const root = document.body.appendChild(document.createElement('div'));
+            const root = document.querySelector('main').appendChild(document.createElement('div'));
             globalThis.handle = hx.mount(root, { ...options, onDrawn });
         }"""
         self.page.evaluate(script, options)

@@ -181,6 +181,17 @@ def test_results_that_stay_travel_as_futures_and_can_be_gathered(client):
     assert client.gather(dict(result))["join"] == {"double": [2, 4, 6], "size": "3"}
 
 
+def test_an_inner_function_takes_a_result_that_stayed(client):
+    def size(values):
+        return len(values)
+
+    graph = Graph("inner")
+    graph.node(nodes.load)
+    graph.node(size, after=["load"])
+    result = Watched(client, keep_remote=True).run(graph, 1)
+    assert client.gather(result["size"]) == 3
+
+
 def test_a_result_that_was_left_on_a_worker_that_died_is_computed_again_and_that_is_counted(start):
     _, client = start()
     pids = client.run(os.getpid)

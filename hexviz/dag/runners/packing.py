@@ -59,9 +59,11 @@ def packed(value: Any, what: str, apart: Apart | None = None) -> bytes:
 
 def _pickled(pickler: Any, value: Any, apart: Apart | None) -> bytes:
     file = io.BytesIO()
+    if apart is not None and pickler is not pickle.Pickler:  # its class has a table, which is read when it is made
+        pickler = type("Pickler", (pickler,), {"dispatch_table": ChainMap(apart, pickler.dispatch_table)})
     made = pickler(file, pickle.HIGHEST_PROTOCOL)
-    if apart is not None:
-        made.dispatch_table = ChainMap(apart, getattr(made, "dispatch_table", copyreg.dispatch_table))
+    if apart is not None and pickler is pickle.Pickler:
+        made.dispatch_table = ChainMap(apart, copyreg.dispatch_table)
     made.dump(value)
     return file.getvalue()
 

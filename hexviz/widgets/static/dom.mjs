@@ -13,6 +13,28 @@ export function put(parent, tag, className = "", text = undefined) {
   return element;
 }
 
+/** A heading of a part of the view: below the title of the page, whatever its size. */
+export function heading(parent, text) {
+  const element = put(parent, "h4", "", text);
+  element.setAttribute("aria-level", "2");
+  return element;
+}
+
+/** A box that scrolls, also for those who have only keys. */
+export function scroller(parent, label) {
+  const element = put(parent, "div", "hx-scroller");
+  element.tabIndex = 0;
+  element.setAttribute("role", "group");
+  element.setAttribute("aria-label", `${label}, scrollable`);
+  return element;
+}
+
+/** A space after each part of `element`: a screen reader runs the words of neighbours together otherwise. */
+export function spaced(element) {
+  for (const child of [...element.children]) child.after(" ");
+  return element;
+}
+
 /** Write a text only where it differs: an unchanged page costs no layout. */
 export function write(element, value) {
   if (element.textContent !== value) element.textContent = value;

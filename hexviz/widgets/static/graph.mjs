@@ -1,6 +1,6 @@
 // The graph of the run: waves are the layers, ordered so that few edges cross; each node in the colour of its status.
 
-import { put, write } from "./dom.mjs";
+import { heading, put, scroller, write } from "./dom.mjs";
 import { formatCount, shortened } from "./format.mjs";
 import { DARK_INK, PENDING, PROGRESS_ORDER, RUNNING, statusWord } from "./palette.mjs";
 import { nameOf, nodesAt } from "./store.mjs";
@@ -58,12 +58,8 @@ function draw(parent, tag, attributes, text) {
 
 export function buildGraph(parent) {
   const section = put(parent, "section", "hx-list hx-graph");
-  const head = put(section, "h4", "", "Graph");
-  const graph = { note: put(head, "span", "hx-note"), scroll: put(section, "div", "hx-scroller"), nodes: [], made: "", seen: "" };
-  graph.scroll.tabIndex = 0;
-  graph.scroll.setAttribute("role", "group");
-  graph.scroll.setAttribute("aria-label", "Graph, scrollable");
-  return graph;
+  const head = heading(section, "Graph");
+  return { note: put(head, "span", "hx-note"), scroll: scroller(section, "Graph"), nodes: [], made: "", seen: "" };
 }
 
 export function showGraph(view, graph) {

@@ -1,6 +1,6 @@
 // The top of the view: name, state, time, controls, progress by status, and what a screen reader is told.
 
-import { button, make, put, write } from "./dom.mjs";
+import { button, make, put, spaced, write } from "./dom.mjs";
 import { formatCount, formatMs, restMs, roughly } from "./format.mjs";
 import { PROGRESS_ORDER, STATUSES, STATUS_COLORS, STRONG_COLORS, statusWord } from "./palette.mjs";
 import { countsAt } from "./store.mjs";
@@ -18,6 +18,7 @@ export function buildHead(root, controllable) {
     parts.hold = button(steering, "hold", "Hold", "Start no new nodes until released");
     parts.cancel = button(steering, "cancel", "Cancel", "Cancel this run");
   }
+  spaced(head);
   parts.told = put(root, "div", "hx-told");
   parts.told.setAttribute("role", "status");
   return parts;
@@ -34,6 +35,7 @@ export function buildProgress(root) {
     const item = put(counts, "span", "hx-count hx-on");
     item.append(make("i", `hx-swatch hx-${kind}`), word);
   }
+  spaced(counts);
   return { bar, segments, counts, numbers };
 }
 
@@ -55,6 +57,7 @@ export function showHead(view) {
   const state = view.frozen ? "view frozen" : past ? "running" : view.paused && !store.done ? "held" : store.run.status || "waiting";
   write(head.name, view.title || store.run.pipeline || "waiting for a run");
   head.name.title = head.name.textContent;
+  root.setAttribute("aria-label", `Run ${head.name.textContent}`);
   write(head.state, state);
   head.state.dataset.state = state;
   write(head.elapsed, formatMs(view.shownTo));

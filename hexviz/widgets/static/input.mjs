@@ -111,7 +111,7 @@ function key(view, event) {
   const anywhere = {
     "+": () => zoomBy(view, 0.8, (from + to) / 2), "-": () => zoomBy(view, 1.25, (from + to) / 2),
     "0": () => { view.focus = null; view.folded.clear(); zoomTo(view, 0, Infinity); },
-    Escape: () => { view.focus = null; view.choose([]); hover(view, -1, null, 0, 0); },
+    Escape: () => { view.focus = null; view.choose([]); hover(view, -1, null, 0, 0); sayAttempt(view); },
     "/": () => tools?.search.focus(), p: () => tools?.pack.click(), w: () => { if (tools && !tools.workers.hidden) tools.workers.click(); }, t: () => tools?.table.click(), c: () => tools?.contrast.click(),
     f: () => tools?.freeze?.click(), ",": () => step(view, true), ".": () => step(view, false), d: () => stepDecision(view),
   };

@@ -1,6 +1,6 @@
 // The lists beside the timeline: decisions, failures, calls, the health of observers, and what watching costs.
 
-import { make, put, select, write } from "./dom.mjs";
+import { heading, make, put, scroller, select, spaced, write } from "./dom.mjs";
 import { formatAt, formatCount, formatMs, shortened } from "./format.mjs";
 import { SIGNAL_COLORS, STATUS_COLORS } from "./palette.mjs";
 
@@ -17,7 +17,7 @@ export function buildList(view, parent, name) {
   const section = put(parent, "section", `hx-list hx-${name}`);
   section.setAttribute("aria-label", title);
   const line = put(section, "div", "hx-list-head");
-  const head = put(line, "h4", "", title);
+  const head = heading(line, title);
   const list = { name, number: make("b", "hx-number", "0"), note: make("span", "hx-note"), shown: -1, key: "", signal: "", by: "" };
   head.append(" ", list.number, list.note);
   if (name === "decisions") {
@@ -52,7 +52,7 @@ export function showList(view, list) {
   if (mark === list.shown) return;
   list.shown = mark;
   const open = new Set([...list.rows.querySelectorAll("details[open]")].map((element) => element.dataset.key));
-  list.rows.replaceChildren(...found.slice(-LISTED).reverse().map((entry) => item(entry, open)));
+  list.rows.replaceChildren(...found.slice(-LISTED).reverse().map((entry) => spaced(item(entry, open))));
   const whole = view.cut === null && !list.signal && !list.by ? store.totals[list.name] : found.length;
   write(list.number, formatCount(whole));
   const notes = [list.name === "calls" ? callsNote(store.totals) : "", whole > LISTED ? `the newest ${Math.min(found.length, LISTED)} are listed` : ""];
@@ -126,9 +126,10 @@ function callItem([, start, end, status, kind, name, node, attempt, tokens]) {
 
 export function buildTable(parent, name, title, heads) {
   const section = put(parent, "section", `hx-list hx-${name}`);
-  put(section, "h4", "", title);
-  const scroll = put(section, "div", "hx-scroller");
+  heading(section, title);
+  const scroll = scroller(section, title);
   const table = put(scroll, "table", "hx-table");
+  table.setAttribute("aria-label", title);
   const row = put(put(table, "thead"), "tr");
   for (const head of heads) put(row, "th", "", head).scope = "col";
   return { section, body: put(table, "tbody"), shown: "", none: put(section, "p", "hx-none") };

@@ -11,8 +11,10 @@ export function buildPlayer(view, root) {
   const bar = put(root, "div", "hx-player");
   const parts = { bar, playing: false };
   parts.back = button(bar, "back", "‹", "To the event before (comma)");
+  parts.back.setAttribute("aria-label", "Event before");
   parts.play = button(bar, "play", "Play", "Play the run (space)");
   parts.next = button(bar, "next", "›", "To the next event (full stop)");
+  parts.next.setAttribute("aria-label", "Next event");
   parts.decide = button(bar, "decide", "Next decision", "To the next decision (d)");
   parts.slider = put(bar, "input", "hx-slider");
   Object.assign(parts.slider, { type: "range", min: 0, max: 1000, value: 1000, step: "any" });
@@ -34,7 +36,7 @@ export function seek(view, ms) {
   const { player } = view.parts;
   if (player) {
     player.slider.value = String(end ? (1000 * Math.min(ms, end)) / end : 1000);
-    write(player.at, `${formatMs(Math.min(Math.max(ms, 0), end))} of ${formatMs(end)}`);
+    tellTime(player, Math.min(Math.max(ms, 0), end), end);
   }
   view.kick();
   if (!view.echo) view.share({ cut: view.cut });
@@ -43,7 +45,14 @@ export function seek(view, ms) {
 export function showPlayer(view) {
   if (!view.parts.player) return;
   const end = view.store.endMs;
-  write(view.parts.player.at, `${formatMs(view.cut ?? end)} of ${formatMs(end)}`);
+  tellTime(view.parts.player, view.cut ?? end, end);
+}
+
+/** For eyes and for ears: the slider's own number means nothing to either. */
+function tellTime({ at, slider }, ms, end) {
+  const words = `${formatMs(ms)} of ${formatMs(end)}`;
+  write(at, words);
+  slider.setAttribute("aria-valuetext", words);
 }
 
 function shownAt(view) {

@@ -1,6 +1,6 @@
 // What hovering tells: of an attempt or of a decision.
 
-import { make, write } from "./dom.mjs";
+import { make } from "./dom.mjs";
 import { formatMs } from "./format.mjs";
 import { RUNNING, statusWord } from "./palette.mjs";
 import { nameOf, statusAt } from "./store.mjs";
@@ -56,10 +56,10 @@ export function showTip(view, x, y) {
   tip.style.top = `${Math.max(0, Math.min(y + 12, view.height - h))}px`;
 }
 
-/** The attempt under the keyboard's cursor, in words, for those who do not see it. */
-export function sayAttempt(view) {
-  const { store, hover } = view;
-  if (hover < 0) return;
-  const words = tipLines(store, hover, view.shownTo).map(([key, value]) => `${key} ${value}`);
-  write(view.parts.head.told, `${nameOf(store, store.node[hover])}: ${words.join(", ")}`);
+/** The attempt under the keyboard's cursor, in words, for those who do not see it: the value of the timeline. */
+export function sayAttempt({ store, hover, shownTo, canvas }) {
+  const words = hover < 0 ? [] : tipLines(store, hover, shownTo).map(([key, value]) => `${key} ${value}`);
+  const text = hover < 0 ? "arrow keys go from attempt to attempt" : `${nameOf(store, store.node[hover])}: ${words.join(", ")}`;
+  const facts = { valuemin: 0, valuemax: store.rows, valuenow: hover + 1, valuetext: text };
+  for (const [name, value] of Object.entries(facts)) canvas.setAttribute(`aria-${name}`, String(value));
 }

@@ -1,6 +1,6 @@
 // The tools above the timeline: search, how the lanes are arranged, table, contrast, freeze, refresh rate.
 
-import { put, select, toggle, write } from "./dom.mjs";
+import { put, scroller, select, toggle, write } from "./dom.mjs";
 import { formatCount, formatMs } from "./format.mjs";
 import { statusWord } from "./palette.mjs";
 import { nameOf, statusAt } from "./store.mjs";
@@ -67,7 +67,7 @@ export function searchFor(view, words) {
 export function buildAttempts(parent) {
   const box = put(parent, "div", "hx-attempts");
   box.hidden = true;
-  const table = put(put(box, "div", "hx-scroller"), "table", "hx-table");
+  const table = put(scroller(box, "Attempts"), "table", "hx-table");
   const caption = put(table, "caption");
   return { box, caption, heads: put(put(table, "thead"), "tr"), body: put(table, "tbody") };
 }

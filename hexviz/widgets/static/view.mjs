@@ -9,6 +9,7 @@ import { GUTTER, canvasHeight } from "./layout.mjs";
 import { HEALTH_HEADS, LISTS, buildList, buildTable, showHealth, showList, showOverhead } from "./lists.mjs";
 import { buildPlayer, seek, showPlayer } from "./player.mjs";
 import { applyMessage, createStore, rowsOf, startedAt } from "./store.mjs";
+import { sayAttempt } from "./tip.mjs";
 import { buildAttempts, buildTools, searchFor, showAttempts, showTools } from "./tools.mjs";
 import { buildWorkers, showWorkers } from "./workers.mjs";
 
@@ -18,6 +19,7 @@ const STRIP = 56;
 
 export function mount(root, { title = "", controllable = false, player = false, live = false, panels = DEFAULT_PANELS, group = "", axisMs = 0, onDrawn = () => {} } = {}) {
   root.classList.add("hexviz-timeline");
+  root.setAttribute("role", "region");
   const view = {
     root, title, store: createStore(), parts: null, panels, group, axisMs, onDrawn, alive: true, controls: "none", paused: false, live: false,
     hover: -1, hoverDecision: null, selected: new Set(), lit: null, shownByPython: null, words: "", searched: -1, focus: null, folded: new Set(),
@@ -34,6 +36,7 @@ export function mount(root, { title = "", controllable = false, player = false, 
   view.share = (state) => share(view, state);
   view.parts = build(view, { controllable, player, live });
   view.canvas = view.parts.canvas;
+  sayAttempt(view);
   Object.assign(root.dataset, { rows: 0, seq: 0, done: false, controls: "none", draws: 0, level: "bars" });
   const unlisten = listen(view);
   const ungroup = join(view);
@@ -57,7 +60,8 @@ function build(view, { controllable, player, live }) {
   parts.stage = put(bars, "div", "hx-stage");
   parts.canvas = put(parts.stage, "canvas", "hx-canvas");
   parts.canvas.tabIndex = 0;
-  parts.canvas.setAttribute("role", "img");
+  parts.canvas.setAttribute("role", "slider"); // over the attempts: a screen reader leaves it the arrow keys, and tells the value
+  parts.canvas.setAttribute("aria-orientation", "vertical");
   parts.tip = put(parts.stage, "div", "hx-tip");
   parts.tip.hidden = true;
   if (has("concurrency")) parts.strip = put(root, "canvas", "hx-strip");
