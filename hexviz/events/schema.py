@@ -17,6 +17,7 @@ from math import isfinite
 from operator import attrgetter, is_
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, get_type_hints
+from weakref import WeakKeyDictionary
 
 import msgspec
 
@@ -458,9 +459,15 @@ def _check_depth(data: Any) -> None:
     raise ValueError(f"it is nested more than {_MAX_DEPTH} levels deep")
 
 
+_hints: WeakKeyDictionary[type[Event], dict[str, Any]] = WeakKeyDictionary()
+"""Finding the annotations of a class takes a hundred times as long as using them."""
+
+
 def _check_fields(cls: type[Event], values: dict[str, Any]) -> None:
     """Convert in place what JSON writes otherwise (times, tuples) by the annotations of a user's class."""
-    hints = get_type_hints(cls)
+    hints = _hints.get(cls)
+    if hints is None:
+        hints = _hints[cls] = get_type_hints(cls)
     for name, value in values.items():
         if name in hints and not isinstance(value, (Summary, RecordedError)):
             try:

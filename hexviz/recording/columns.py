@@ -164,15 +164,20 @@ class EventColumns:
         self._note(kinds, events, [self.block(cls).extend(group) for cls, group in _by_class(kinds, events).items()])
 
     def extend_rows(self, kinds: Sequence[type[Event]], rows: Sequence[Any]) -> None:
-        """Append structs with the fields of the event classes ``kinds``, structured values as JSON.
+        """Append structs with the fields of the event classes ``kinds``, structured values as JSON; events of others.
 
         Raises a MsgspecError where such a value is not of its type; nothing has been appended then.
         """
         if not rows:
             return
         groups = _by_class(kinds, rows)
-        numbered = {cls: self.block(cls).numbered(group) for cls, group in groups.items()}
-        self._note(kinds, rows, [self.block(cls).extend_numbered(fields) for cls, fields in numbered.items()])
+        blocks = {cls: self.block(cls) for cls in groups}
+        numbered = {cls: blocks[cls].numbered(group) for cls, group in groups.items() if cls in EVENT_CLASSES}
+        run_ids = [
+            block.extend_numbered(numbered[cls]) if cls in numbered else block.extend(groups[cls])
+            for cls, block in blocks.items()
+        ]
+        self._note(kinds, rows, run_ids)
 
     def _note(self, kinds: Sequence[type[Event]], rows: Sequence[Any], run_ids: list[Sequence[Any]]) -> None:
         first = run_ids[0][0]

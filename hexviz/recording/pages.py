@@ -43,6 +43,8 @@ def _kept(field: msgspec.structs.FieldInfo) -> tuple[Any, ...]:
 
 _LINES: dict[type[Any], type[Event]] = {_line_of(name, codec.row): codec.cls for name, codec in CODECS.items()}
 _Lines: Any = Union[tuple(_LINES)]  # noqa: UP007 - the members are made above
+_OURS = frozenset(_LINES.values())
+_OTHER = (msgspec.MsgspecError, ValueError, RecursionError, TypeError)
 _data_of = attrgetter("data")
 _decode = msgspec.json.Decoder(_Lines).decode
 _decode_page = msgspec.json.Decoder(list[_Lines]).decode
@@ -53,14 +55,14 @@ def read_into(columns: EventColumns, records: Iterable[bytes]) -> None:
     remaining = iter(records)
     while page := list(islice(remaining, _PAGE)):
         if not _read_at_once(columns, _decode_each, page):
-            _read_one_by_one(columns, page)
+            _read_mixed(columns, page)
 
 
 def read_pages_into(columns: EventColumns, pages: Iterable[bytes]) -> None:
     """Append records that come as JSON arrays, as a store keeps them, each decoded by one call; errors as above."""
     for page in pages:
         if not _read_at_once(columns, _decode_page, page):
-            _read_one_by_one(columns, _split(page))
+            _read_mixed(columns, _split(page))
 
 
 def _decode_each(page: list[bytes]) -> list[Any]:
@@ -72,13 +74,31 @@ def _read_at_once(columns: EventColumns, decode: Callable[[Any], list[Any]], pag
     try:
         lines = decode(page)
         columns.extend_rows(list(map(_LINES.__getitem__, map(type, lines))), list(map(_data_of, lines)))
-    except (msgspec.MsgspecError, ValueError, RecursionError, TypeError):
+    except _OTHER:
         return False
     return True
 
 
-def _read_one_by_one(columns: EventColumns, records: list[bytes]) -> None:
-    columns.extend(list(map(_summarise, from_records(records))))
+def _read_mixed(columns: EventColumns, records: list[bytes]) -> None:
+    """Append records of which some are of users' classes: those are made into events, all others not."""
+    lines = list(map(_line_or_none, records))
+    events = list(map(_summarise, from_records(r for r, line in zip(records, lines, strict=True) if line is None)))
+    try:
+        if not _OURS.isdisjoint(map(type, events)):
+            raise TypeError("a record of ours that is no line")
+        left = iter(events)
+        rows = [next(left) if line is None else line.data for line in lines]
+        kinds = [type(row) if line is None else _LINES[type(line)] for row, line in zip(rows, lines, strict=True)]
+        columns.extend_rows(kinds, rows)
+    except _OTHER:
+        columns.extend(list(map(_summarise, from_records(records))))
+
+
+def _line_or_none(record: bytes) -> Any:
+    try:
+        return _decode(record)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return None
 
 
 def _split(page: bytes) -> list[bytes]:

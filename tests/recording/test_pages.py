@@ -9,7 +9,7 @@ from hexviz.events import events as ev
 from hexviz.events.schema import NewerRecordError, RecordError, from_records, to_record
 from hexviz.recording import pages
 from hexviz.recording.recording import Recording
-from tests.recording.made_events import event, small_run
+from tests.recording.made_events import ProgressMade, event, small_run
 from tests.recording.random_runs import record_random
 
 RECORD = to_record(ev.NodeCompleted("n", 1, [1, 2], 1.0, run_id="r", seq=1))
@@ -26,6 +26,16 @@ def test_a_page_without_anything_special_is_read_at_once():
     columns = Recording().columns
     assert pages._read_at_once(columns, pages._decode_each, records)
     assert [to_record(e) for e in columns.events(len(columns))] == records
+
+
+def test_of_a_page_with_events_of_a_user_only_those_are_made_into_events(monkeypatch):
+    told, made = small_run(), []
+    told[3:3] = [ProgressMade("n", done=0.5, run_id="r", seq=100)]
+    told.append(ProgressMade("n", done=1.0, run_id="r", seq=101))
+    monkeypatch.setattr(pages, "_summarise", lambda event: made.append(event) or event)
+    records = [to_record(e) for e in told]
+    assert list(Recording.from_pages([b"[" + b",".join(records) + b"]"]).records()) == records
+    assert made == [event for event in told if type(event) is ProgressMade]
 
 
 def test_many_pages_are_read_in_order(monkeypatch):
