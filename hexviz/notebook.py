@@ -27,7 +27,7 @@ from hexviz.errors import HexvizError
 from hexviz.recording.recorder import Recorder
 from hexviz.recording.state import RunState
 from hexviz.stores.errors import RunNotFoundError
-from hexviz.widgets.dashboard import can_display
+from hexviz.widgets import front_end
 from hexviz.widgets.snapshot import plain_text
 from hexviz.widgets.wire import clean_text
 
@@ -321,7 +321,7 @@ class Cell:
 
     def _tell(self, recording: Recording, graph: Graph) -> None:
         """Where there is no notebook to show a view in, say in one line how the run ended."""
-        if wanted() and not can_display():
+        if wanted() and not front_end.can_display():
             print(plain_text(RunState.from_events(recording.events()), title=self.title_of(graph)))  # noqa: T201
 
 
