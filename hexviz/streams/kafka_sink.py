@@ -28,7 +28,7 @@ _MARGIN = 512
 _MOST_BESIDE = _MARGIN + 3 * LONGEST_HEADER
 _MOST_BYTES_OF_A_CHARACTER = 4
 _CONTENT_TYPE = ("content-type", b"application/cloudevents+json; charset=UTF-8")
-_REST_EVERY = 25
+_REST_EVERY = 50
 _POLL_S = 0.005
 _REFUSED = ("MSG_SIZE_TOO_LARGE", "RECORD_LIST_TOO_LARGE", "INVALID_RECORD", "_INVALID_ARG")
 
@@ -101,7 +101,7 @@ class KafkaTransport:
                 "retry.backoff.ms": 50,
                 "retry.backoff.max.ms": 500,
                 "compression.type": "lz4",
-                "linger.ms": 2,
+                "linger.ms": 100,  # what is given together goes together: waiting for it ends the lingering
                 "delivery.report.only.error": True,
                 "message.max.bytes": self._limit,
                 "batch.size": min(_USUAL_LIMIT, self._limit),
@@ -194,8 +194,7 @@ class _Delivery:
         return self._error
 
     def _step(self) -> None:
-        self._producer.poll(_POLL_S)
-        left = len(self._producer)
+        left = self._producer.flush(_POLL_S)
         if left < self._left:
             self._last = time.monotonic()
         elif self._error is None and time.monotonic() - self._last > self._limit_s:

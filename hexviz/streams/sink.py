@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import sys
 import threading
 import time
 import weakref
@@ -25,10 +26,11 @@ if TYPE_CHECKING:
 
 MAX_QUEUED = 500_000
 """Events that may wait to become messages."""
-GROUP_S = 0.05
+GROUP_S = 0.1
+"""For so long events gather, unless somebody waits for them: a few at a time cost most."""
 REST_S = 0.0001
 """A pause after a bit of work: whoever waits for the interpreter has it then for some milliseconds."""
-_ENCODE_AT_ONCE = 25
+_ENCODE_AT_ONCE = 50
 _SEND_AT_ONCE, _LEAST_AT_ONCE = 2_000, 16
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.1, 5.0
 _LOG_EVERY_S = 30.0
@@ -112,7 +114,7 @@ class _Pump:
         self._name = name
         self._queue: deque[Event | _Barrier] = deque()
         self._awake: list[bool] = []
-        self._wake = threading.Event()
+        self._wake, self._hurry = threading.Event(), threading.Event()
         self._lock = threading.Lock()
         self._threads: list[threading.Thread] = []
         self._pid = os.getpid()
@@ -157,12 +159,14 @@ class _Pump:
         while True:
             self._wake.wait()
             self._wake.clear()
-            if not self._closing:
-                time.sleep(GROUP_S)
+            self._hurry.wait(GROUP_S)
+            self._hurry.clear()
             self._awake.clear()
             ended = self._closing
-            while self._queue and not self._gave_up:
-                self._take_some()
+            waiting = sys.maxsize if ended else len(self._queue)  # what comes meanwhile gathers again
+            while self._queue and waiting > 0 and not self._gave_up:
+                self._take_some(min(waiting, _ENCODE_AT_ONCE))
+                waiting -= _ENCODE_AT_ONCE
                 if not self._closing:
                     time.sleep(REST_S)
             if ended:
@@ -170,9 +174,9 @@ class _Pump:
                 self._backlog.rouse()
                 return
 
-    def _take_some(self) -> None:
+    def _take_some(self, most: int) -> None:
         events: list[Event] = []
-        for _ in range(min(_ENCODE_AT_ONCE, len(self._queue))):
+        for _ in range(min(most, len(self._queue))):
             item = self._queue.popleft()
             if isinstance(item, _Barrier):
                 self._keep(events)
@@ -258,7 +262,8 @@ class _Pump:
 
     def _refuse(self, item: Event | Message, error: Exception) -> None:
         self._refused += 1
-        _log.warning("%s: event %s of run %r cannot be sent: %s", self._name, item.seq, item.run_id, error)
+        seq, run_id = getattr(item, "seq", "?"), getattr(item, "run_id", "?")
+        _log.warning("%s: event %.100s of run %.200r cannot be sent: %.300s", self._name, seq, run_id, error)
 
     def _tell(self, error: Exception) -> None:
         self.error = error
@@ -285,6 +290,7 @@ class _Pump:
             return self.queued
         barrier = _Barrier()
         self._queue.append(barrier)
+        self._hurry.set()
         self._rouse()
         backlog = self._backlog
         backlog.wait_for(
@@ -300,6 +306,7 @@ class _Pump:
     def close(self, timeout: float | None) -> int:
         """See :meth:`SpooledSink.close`."""
         self._closing = True
+        self._hurry.set()
         if os.getpid() != self._pid or self._gave_up:
             return 0
         until = None if timeout is None else time.monotonic() + timeout

@@ -34,6 +34,10 @@ def ten_ms(value=None):
     time.sleep(0.01)
 
 
+def hundred_ms(value=None):
+    time.sleep(0.1)
+
+
 def shape(kind):
     """Names with their parents."""
     if kind == "chain":
@@ -71,7 +75,7 @@ def ours(client, work, parents, keep_remote):
 
 
 @pytest.mark.parametrize("keep_remote", [False, True], ids=["home", "keep_remote"])
-@pytest.mark.parametrize("work", [nothing, ten_ms])
+@pytest.mark.parametrize("work", [nothing, ten_ms, hundred_ms])
 @pytest.mark.parametrize("kind", ["chain", "wide", "layered"])
 def test_a_graph_on_dask(benchmark, client, kind, work, keep_remote):
     parents = shape(kind)

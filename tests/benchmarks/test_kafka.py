@@ -82,7 +82,11 @@ async def nothing(value=None):
     return None
 
 
-@pytest.mark.parametrize(("nodes", "step"), [(5_000, nothing), (2_000, a_millisecond)], ids=["5k", "2k of 1 ms"])
+@pytest.mark.parametrize(
+    ("nodes", "step"),
+    [(5_000, nothing), (2_000, a_millisecond), (10_000, a_millisecond)],
+    ids=["5k", "2k of 1 ms", "10k of 1 ms"],
+)
 @pytest.mark.parametrize("reached", [True, False], ids=["there", "absent"])
 def test_a_run_with_a_sink_against_the_run_without(benchmark, broker, tmp_path, nodes, step, reached):
     """Until the run has ended, recorded both times; 1.1 is wanted. An absent broker means spooling to disk."""

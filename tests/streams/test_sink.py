@@ -144,6 +144,41 @@ def test_a_refused_message_is_found_told_and_costs_only_itself(wire, caplog):
     assert lines == [f"there: event {seq} of run 'run-1' cannot be sent: too large" for seq in (7, 400)]
 
 
+def test_what_is_no_event_is_refused_and_costs_only_itself(wire, caplog):
+    with SpooledSink(wire, name="there") as given:
+        tell(given, 1, 10)
+        for nothing in (1, None, "text", object):
+            given.put(nothing)
+        tell(given, 11, 20)
+        assert given.flush() == 0
+        assert given.statistics() | {"sent": 20, "refused": 4, "queued": 0} == given.statistics()
+    assert wire.got == list(range(1, 21))
+    assert len(caplog.records) == 4
+
+
+def test_what_comes_while_others_are_made_into_messages_gathers_for_the_next_time(wire, monkeypatch):
+    """A few at a time would cost most."""
+    done, with_topics = [], sink.with_topics
+
+    class Hurry(threading.Event):
+        def wait(self, timeout=None):
+            done.append("waits")
+            return super().wait(0.01)
+
+    def make(events):
+        done.append(len(events))
+        tell(busy, 100 + len(done), 100 + len(done))
+        return with_topics(events)
+
+    monkeypatch.setattr(sink, "with_topics", make)
+    with SpooledSink(wire) as busy:
+        busy._pump._hurry = Hurry()
+        tell(busy, 1, 100)
+        wait_until(lambda: len(done) >= 5)
+        assert done[:5] == ["waits", 50, 50, "waits", 2]
+        monkeypatch.undo()
+
+
 def test_trouble_is_one_line_in_the_log_and_the_reason_is_at_hand(wire, caplog):
     caplog.set_level(logging.INFO, "hexviz.streams")
     wire.up = False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import inspect
 import itertools
 import logging
 import secrets
@@ -254,11 +255,13 @@ class DaskSession:
     async def _ping(self) -> None:
         """A scheduler that does not answer is lost; one that has no worker lets its nodes wait for so long only."""
         loop, most_s = self._run.loop, self._runner.lost_after_s
+        known = inspect.signature(_distributed().Scheduler.identity).parameters
+        few = {"n_workers": 1} if "n_workers" in known else {}  # older releases describe all workers
         heard = manned = loop.time()
         while True:
             await asyncio.sleep(min(_PING_EVERY_S, most_s / 4))
             try:
-                found = await self._on_client(lambda: self._client.scheduler.identity(n_workers=1), most_s)
+                found = await self._on_client(lambda: self._client.scheduler.identity(**few), most_s)
             except Exception:  # noqa: BLE001 - whatever the line raises, the scheduler was not heard
                 if loop.time() - heard >= most_s:
                     self._run.fail(self._scheduler_lost(f"has not answered for {most_s:g} s"))
@@ -324,6 +327,7 @@ class DaskSession:
         """The run has ended."""
         for watch in self._watches:
             watch.cancel()
+        await asyncio.wait(self._watches, timeout=_CLOSING_S)  # a question under way closes its connection
         self._done.clear()
         if getattr(self._client, "status", "") == "running":
             with suppress(Exception):

@@ -59,18 +59,17 @@ class Sender:
         """Send ``task`` soon. Raises :class:`~hexviz.dag.errors.NodeTransferError` where it cannot be packed."""
         attempt = task.attempt
         key = key_of(attempt.node, task.token, kept=self._keep)
-        parents: list[Any] = []
+        parents: dict[Any, tuple[int, Any]] = {}
 
         def brought(future: Any) -> tuple[Any, tuple[int]]:
-            parents.append(future)
-            return self._parent, (len(parents) - 1,)
+            return self._parent, (parents.setdefault(future.key, (len(parents), future))[0],)
 
         call = packed_call(attempt, attempt.out_model if self._keep else None, {self._future_class: brought})
         head = packed(tuple(self._head(key, self._keep, attempt.timeout_s is not None)), "a task")
         if not self._waiting:
             self._bytes = self._turns = self._seen = 0
             self._loop.call_soon(self._turn)
-        self._waiting.append(_Packed(task, key, head, call, parents))
+        self._waiting.append(_Packed(task, key, head, call, [future for _, future in parents.values()]))
         self._bytes += len(call)
         if len(self._waiting) >= _MOST_TASKS or self._bytes >= _MOST_BYTES:
             self._flush()
