@@ -290,9 +290,10 @@ def live_view(
 
     None where there is no notebook.
     """
-    from hexviz.widgets.dashboard import LiveView, can_display  # noqa: PLC0415 - loads ipywidgets, so only on request
+    from hexviz.widgets import front_end  # noqa: PLC0415 - loads ipywidgets, so only on request
+    from hexviz.widgets.dashboard import LiveView  # noqa: PLC0415
 
-    if not can_display():
+    if not front_end.can_display():
         return None
     return LiveView(observers, title=title, controls=controls, panels=panels).display()
 
@@ -563,7 +564,8 @@ def dashboard(source: Any, *, panels: Iterable[str] | None = None) -> Any:
     run, or of a :class:`Replay` into it. ``panels`` chooses from progress, timeline, concurrency, decisions, calls,
     failures, health, overhead, graph, or is ``"all"``; raises :class:`~hexviz.widgets.panels.PanelError` for others.
     """
-    from hexviz.widgets.dashboard import LiveView, static_view  # noqa: PLC0415 - loads ipywidgets, so only on request
+    from hexviz.widgets.dashboard import LiveView  # noqa: PLC0415 - loads ipywidgets, so only on request
+    from hexviz.widgets.recorded import static_view  # noqa: PLC0415
 
     if isinstance(source, ObserverManager):
         return LiveView(source, panels=panels)

@@ -11,8 +11,9 @@ import pandas as pd
 from hexviz.analysis.compare import compare
 from hexviz.display import wanted
 from hexviz.recording.state import RunState
+from hexviz.widgets import front_end
 from hexviz.widgets.cells import adopt
-from hexviz.widgets.dashboard import RecordedView, can_display
+from hexviz.widgets.recorded import RecordedView
 from hexviz.widgets.snapshot import format_ms, frozen_html, plain_text
 from hexviz.widgets.text import xml_text
 
@@ -90,7 +91,7 @@ class CompareView:
             frozen_html(state, title=title) for state, title in zip(self._states, self._titles(), strict=True)
         )
         bundle: dict[str, Any] = {"text/html": pictures + self.differences_html(), "text/plain": repr(self)}
-        if not can_display():
+        if not front_end.can_display():
             return bundle
         widget = self._together()._repr_mimebundle_(**options)
         data, metadata = widget if isinstance(widget, tuple) else (widget or {}, {})

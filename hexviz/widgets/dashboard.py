@@ -1,33 +1,28 @@
-"""The view of a run under the cell: live while it goes on, a static picture afterwards, a slider for a recording."""
+"""The view of a run under the cell while it goes on, and the static picture in its place afterwards."""
 
 from __future__ import annotations
 
 import contextvars
 import logging
-import sys
 import threading
 import uuid
 from collections import deque
-from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
-from IPython.core.getipython import get_ipython
 from IPython.display import display
 
-from hexviz.display import wanted
 from hexviz.recording.state import RunState
-from hexviz.widgets import cells
+from hexviz.widgets import cells, front_end
 from hexviz.widgets.feed import Pump, Tap
 from hexviz.widgets.health import health_rows
 from hexviz.widgets.panels import chosen_panels
-from hexviz.widgets.selection import rows_of, selection_frame
-from hexviz.widgets.snapshot import frozen_html, plain_text
+from hexviz.widgets.recorded import StaticView
+from hexviz.widgets.selectable import Selectable
+from hexviz.widgets.snapshot import plain_text
 from hexviz.widgets.timeline import TimelineWidget
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
-
-    import pandas as pd
+    from collections.abc import Callable, Iterable
 
     from hexviz.events.events import Event
     from hexviz.widgets.timeline import Controls
@@ -47,43 +42,6 @@ class Observers(Protocol):
 
     def unregister(self, handler_id: str) -> bool:
         """Stop calling it."""
-
-
-class Events(Protocol):
-    """What a static view is made from: a :class:`hexviz.recording.recording.Recording`."""
-
-    def events(self) -> Iterator[Event]:
-        """Its events in order."""
-
-
-class Selectable:
-    """What can be selected in a view, from both sides."""
-
-    state: RunState
-    widget: TimelineWidget | None
-
-    @property
-    def selection(self) -> pd.DataFrame:
-        """The attempts that are selected in the picture, as a frame: see :func:`selection_frame` for its columns."""
-        rows = self.widget.selected if self.widget is not None else []
-        with self._reading():
-            return selection_frame(self.state, rows)
-
-    def select(self, chosen: Any = None) -> Self:
-        """Light the attempts that ``chosen`` names and pale the others; all are plain again after ``select()``.
-
-        ``chosen`` is a frame with a column ``node`` (and ``attempt``, if only some are meant), or names of nodes.
-        Raises :class:`~hexviz.widgets.selection.SelectionError` where it names nothing in this run.
-        """
-        with self._reading():
-            rows = rows_of(self.state, chosen)
-        if self.widget is not None:
-            self.widget.light(rows)
-        return self
-
-    def _reading(self) -> Any:
-        """Held while the state is read."""
-        return nullcontext()
 
 
 class LiveView(Selectable):
@@ -113,7 +71,7 @@ class LiveView(Selectable):
         self.widget: TimelineWidget | None = None
         self._title = title
         self._controls = controls
-        self._freeze = freeze and not in_marimo()  # which takes no picture from another thread than its own
+        self._freeze = freeze and not front_end.in_marimo()  # which takes no picture from another thread than its own
         self._observers = observers
         self._handles: list[Any] = []
         self._lock = threading.RLock()
@@ -133,7 +91,7 @@ class LiveView(Selectable):
 
     def display(self) -> Self:
         """Show the view under the cell that calls this. Returns the view itself."""
-        if not can_display():
+        if not front_end.can_display():
             return self
         with self._lock:
             if self._closed:
@@ -237,100 +195,7 @@ class LiveView(Selectable):
             return f"<LiveView of {plain_text(self.state, title=self._title)}>"
 
 
-class StaticView:
-    """The last state of a run as HTML and as text; it needs no kernel, no script and no network."""
-
-    def __init__(self, state: RunState, *, title: str = "") -> None:
-        self._html = frozen_html(state, title=title)
-        self._text = plain_text(state, title=title)
-
-    def _repr_mimebundle_(self, **_options: Any) -> dict[str, str]:
-        return {"text/html": self._html, "text/plain": self._text}
-
-    def __repr__(self) -> str:
-        return self._text
-
-
-class RecordedView(Selectable):
-    """A recorded run: the timeline with a player where widgets can be shown, else the static picture.
-
-    ``group`` and ``axis_ms`` join several views on one time axis (see :class:`hexviz.widgets.timeline.TimelineWidget`).
-    """
-
-    def __init__(
-        self,
-        state: RunState,
-        *,
-        title: str = "",
-        panels: Iterable[str] | None = None,
-        group: str = "",
-        axis_ms: float = 0.0,
-        player: bool = True,
-    ) -> None:
-        self.state = state
-        self.panels = chosen_panels(panels)
-        self.widget: TimelineWidget | None = None
-        self._title = title
-        self._static = StaticView(state, title=title)
-        self._options: dict[str, Any] = {"group": group, "axis_ms": axis_ms, "player": player}
-        self._pump: Pump | None = None
-
-    def _repr_mimebundle_(self, **options: Any) -> Any:
-        if not wanted():
-            return {"text/plain": repr(self)}
-        bundle: dict[str, Any] = dict(self._static._repr_mimebundle_())
-        if not can_display():
-            return bundle
-        widget = self.shown()._repr_mimebundle_(**options)
-        data, metadata = widget if isinstance(widget, tuple) else (widget or {}, {})
-        return {**data, **bundle}, metadata
-
-    def shown(self) -> TimelineWidget:
-        """The widget, made when it is first asked for."""
-        if self.widget is None:
-            self.widget = TimelineWidget(title=self._title, panels=self.panels, **self._options)
-            self._pump = Pump(Tap(), self.state, self.widget)
-            self.widget.channel.on_hello = self._pump.resync
-            self._pump.close()
-            cells.adopt(self.widget.close_channel)
-        return self.widget
-
-    def close(self) -> None:
-        """Let go of the widget; the picture and the text stay. Closing twice is fine."""
-        widget, self.widget, self._pump = self.widget, None, None
-        if widget is not None:
-            widget.close_channel()
-
-    def __repr__(self) -> str:
-        return repr(self._static)
-
-
-def static_view(
-    recording: Events, *, title: str = "", run_id: str = "", panels: Iterable[str] | None = None
-) -> RecordedView:
-    """Make the view of a recorded run (the first one in ``recording`` where no ``run_id`` is given).
-
-    Its mime bundle always has ``text/html`` (a static picture, escaped, without scripts) and ``text/plain``, and where
-    the front end can show widgets one with a player, whose slider moves in the browser without the kernel.
-    """
-    chosen_panels(panels)
-    return RecordedView(RunState.from_events(recording.events(), run_id), title=title, panels=panels)
-
-
 def _keep_for_a_while(widget: TimelineWidget) -> None:
     _recent.append(widget)
     while len(_recent) > _KEPT:
         _recent.popleft().close_channel()
-
-
-def can_display() -> bool:
-    """Whether there is a notebook to show something in, and it is wanted."""
-    if not wanted():
-        return False
-    return in_marimo() or getattr(get_ipython(), "kernel", None) is not None
-
-
-def in_marimo() -> bool:
-    """Whether a cell of a marimo notebook runs this that a browser looks at; an export has only the static picture."""
-    marimo = sys.modules.get("marimo")
-    return marimo is not None and marimo.running_in_notebook() and marimo.app_meta().request is not None

@@ -113,7 +113,7 @@ def told_at(observers, events):
 
 
 def test_flood_of_100000_events_a_second(benchmark, monkeypatch):
-    monkeypatch.setattr("hexviz.widgets.dashboard.can_display", lambda: True)
+    monkeypatch.setattr("hexviz.widgets.front_end.can_display", lambda: True)
     monkeypatch.setattr("hexviz.widgets.dashboard.display", lambda *_, **__: None)
     events = list(run_of(50_000, RATE * SECONDS // 2))
 
@@ -145,7 +145,7 @@ def test_flood_of_100000_events_a_second(benchmark, monkeypatch):
 
 def test_run_with_and_without_a_view(benchmark, monkeypatch):
     """A graph of 10,000 nodes that do nothing, so that nothing hides the cost: wall time with a view over without."""
-    monkeypatch.setattr("hexviz.widgets.dashboard.can_display", lambda: True)
+    monkeypatch.setattr("hexviz.widgets.front_end.can_display", lambda: True)
     monkeypatch.setattr("hexviz.widgets.dashboard.display", lambda *_, **__: None)
 
     async def nothing(value=None):

@@ -23,8 +23,8 @@ from hexviz.events.schema import from_record, to_record
 from hexviz.recording.state import RunState
 from hexviz.stores.parquet import FRAMES
 from hexviz.terminal import render, safe
-from hexviz.widgets.dashboard import static_view
 from hexviz.widgets.graph import graph_svg
+from hexviz.widgets.recorded import static_view
 from hexviz.widgets.report import report_html
 from hexviz.widgets.snapshot import frozen_html
 from hexviz.widgets.svg import timeline_svg

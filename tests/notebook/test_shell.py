@@ -11,7 +11,8 @@ from traitlets.config import Config
 import hexviz
 from hexviz.dag.watching import WATCHER
 from hexviz.display import wanted
-from hexviz.notebook import begin_first, words_of
+from hexviz.notebook.magics import begin_first
+from hexviz.notebook.options import words_of
 
 SETUP = """
 import asyncio, hexviz

@@ -8,8 +8,9 @@ import pytest
 import hexviz
 from hexviz.events.observer_manager import ObserverManager
 from hexviz.recording.recording import Recording
-from hexviz.widgets import dashboard
-from hexviz.widgets.dashboard import LiveView, StaticView, static_view
+from hexviz.widgets import dashboard, front_end
+from hexviz.widgets.dashboard import LiveView
+from hexviz.widgets.recorded import StaticView, static_view
 
 
 def pumps():
@@ -120,7 +121,7 @@ def test_a_front_end_that_is_gone_changes_nothing_for_the_run(monkeypatch, caplo
     def send(self, *_message, **_buffers):
         raise ConnectionError("nobody is there")
 
-    monkeypatch.setattr(dashboard, "can_display", lambda: True)
+    monkeypatch.setattr(front_end, "can_display", lambda: True)
     monkeypatch.setattr(dashboard, "display", lambda _widget, **_: Gone())
     monkeypatch.setattr(dashboard.TimelineWidget, "send", send)
     graph = hexviz.Graph("steps")

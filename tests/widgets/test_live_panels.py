@@ -6,7 +6,7 @@ import time
 import pytest
 
 import hexviz
-from hexviz.widgets import dashboard
+from hexviz.widgets import dashboard, front_end
 from hexviz.widgets.panels import DEFAULT_PANELS, PANELS, PanelError
 
 
@@ -14,7 +14,7 @@ from hexviz.widgets.panels import DEFAULT_PANELS, PANELS, PanelError
 def views(monkeypatch):
     """The widgets that were displayed; as in a notebook, each test ends when their views have."""
     shown = []
-    monkeypatch.setattr(dashboard, "can_display", lambda: True)
+    monkeypatch.setattr(front_end, "can_display", lambda: True)
     monkeypatch.setattr(dashboard, "display", lambda widget, **_: shown.append(widget))
     yield shown
     until = time.monotonic() + 5

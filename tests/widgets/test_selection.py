@@ -5,7 +5,7 @@ import pytest
 
 from hexviz.recording.recording import Recording
 from hexviz.recording.state import RunState
-from hexviz.widgets.dashboard import static_view
+from hexviz.widgets.recorded import static_view
 from hexviz.widgets.selection import SelectionError, rows_of, selection_frame
 from tests.browser.made_runs import told
 
