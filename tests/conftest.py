@@ -1,7 +1,10 @@
 """What holds for every test."""
 
+import gc
 import logging
 import os
+import sys
+import warnings
 
 import pytest
 from hypothesis import settings
@@ -31,9 +34,19 @@ def pytest_runtest_makereport(item, call):
     return report
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module", autouse=True)
+def what_dask_leaves():
+    """Connections that ``distributed`` left unclosed are collected here, not in a test that knows nothing of them."""
+    yield
+    if "distributed" in sys.modules:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)
+            gc.collect()
+
+
+@pytest.fixture(scope="module")
 def cluster():
-    """One Dask cluster of two processes for all tests that only need some; those that kill it start their own."""
+    """One Dask cluster of two processes for the tests of a file; those that kill it start their own."""
     distributed = pytest.importorskip("distributed", reason="distributed is not installed: pip install -e '.[dask]'")
     options = {
         "n_workers": 2,
