@@ -11,9 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import operator
-import os
 import threading
-import weakref
 from asyncio import _enter_task, _get_running_loop, _leave_task
 from collections import deque
 from itertools import groupby
@@ -42,7 +40,6 @@ class Desk:
     """The inbox of the async observers of one manager, and the tellers that work it off."""
 
     __slots__ = (
-        "__weakref__",
         "_batch",
         "_batches",
         "_events",
@@ -76,7 +73,6 @@ class Desk:
         self._waiting: set[Teller] = set()
         self._working = False
         self.awake = False
-        _desks.add(self)
 
     def forget(self) -> None:
         """A forked child has none of its parent's loops: what was queued stays with the parent."""
@@ -410,16 +406,3 @@ class Desk:
         if loop.is_running():
             loop.call_soon_threadsafe(end)
         return []
-
-
-_desks: weakref.WeakSet[Desk] = weakref.WeakSet()
-
-
-def _forget_loops() -> None:
-    for desk in tuple(_desks):
-        if _get_running_loop() is None:  # a child forked by a task goes on with its copy of the loop
-            desk.forget()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_loops)

@@ -116,6 +116,14 @@ class ObserverEntry:
         told = self.counted + sum(tally.told for tally in self.tallies) + self._manager.told_of_batch(self)
         return max(0, told)
 
+    def forget(self) -> None:
+        """In a forked child: no call is under way, and nothing waits; a thread of the parent may have held the lock."""
+        self._lock = threading.RLock()
+        self.backlog.clear()
+        self.now, self.started = None, 0.0
+        self.stuck = self.scheduled = False
+        self.set_busy(busy=False)
+
     def sum_up(self) -> None:
         """Nothing is on its way: the tallies of rows that are long out of use need not be kept."""
         done, self.tallies = self.tallies[:-TALLIES_KEPT], self.tallies[-TALLIES_KEPT:]

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import os
 import threading
 import time
 import uuid
+import weakref
 from asyncio import _get_running_loop
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self, get_args
@@ -90,6 +92,7 @@ class ObserverManager(BaseEventManager):
         self.tellers: ByClass[Callable[[Event], None]]
         """``tellers[type(event)](event)`` tells the observers; another object when the registrations change."""
         self._gather()
+        _managers.add(self)
 
     # --- registering
 
@@ -379,6 +382,16 @@ class ObserverManager(BaseEventManager):
                 return
         self._news.publish()
 
+    def forget_parent(self) -> None:
+        """In a forked child: none of the parent's threads and loops is here; what was queued stays with the parent."""
+        self._late_lock = threading.RLock()
+        self._desk.forget()
+        self._crew.forget()
+        self._lag.forget()
+        self._news.forget()
+        for entry in self._entries.values():
+            entry.forget()
+
     async def __aenter__(self) -> Self:
         return self
 
@@ -387,3 +400,15 @@ class ObserverManager(BaseEventManager):
 
     def __repr__(self) -> str:
         return f"<ObserverManager: {len(self._entries)} observers>"
+
+
+_managers: weakref.WeakSet[ObserverManager] = weakref.WeakSet()
+
+
+def _forget_parent() -> None:
+    for manager in tuple(_managers):
+        manager.forget_parent()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_parent)
