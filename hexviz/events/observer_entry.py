@@ -162,6 +162,13 @@ class ObserverEntry:
             self.enqueue(event)
             return True
 
+    async def call_unless_held(self, event: Event) -> None:
+        """Tell it ``event``, or keep that back; its row counts one more in either case."""
+        if self.held and self.kept_back(event):
+            self.counted -= 1
+        else:
+            await self.call(event)
+
     def next_in_line(self) -> Event | None:
         """What waited behind the call that ended; None, and nobody waits any more."""
         with self._lock:

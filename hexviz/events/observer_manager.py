@@ -82,8 +82,8 @@ class ObserverManager(BaseEventManager):
         """Whether anybody is registered: an emitter may save itself the events otherwise."""
         self._lossless: dict[str, ObserverEntry] = {}
         self._crew = Crew(max_workers=max_sync_workers, call_timeout_s=observer_timeout)
-        self._desk = Desk(self)
         self._lag = LagWatch(self)
+        self._desk = Desk(self, self._lag)
         self._news = News(self._tell_news)
         self.blocking: tuple[ObserverEntry, ...] = ()
         """Those with ``overflow="block"``: an emitter on an event loop calls :meth:`make_room` before it goes on."""
@@ -223,7 +223,7 @@ class ObserverManager(BaseEventManager):
         """Tell the observers of ``event``. Idle async observers are started at once, none is waited for."""
         if self.blocking:
             await self.make_room()
-        self.notify_nowait(event)
+        self.tellers[type(event)](event)
         self._desk.work_off()
 
     def notify_nowait(self, event: Event) -> None:
