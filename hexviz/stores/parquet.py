@@ -146,15 +146,19 @@ def _check_shape(file: Any, path: Path) -> None:
     found = {field.name: str(field.type) for field in file.schema_arrow}
     if (found.get("place"), found.get("crc"), found.get("record")) != ("int64", "uint32", "binary"):
         raise StoreCorruptError(f"{path} does not have the columns place, crc and record of a hexviz file")
-    for index in range(file.metadata.num_row_groups):
-        group = file.metadata.row_group(index)
+    groups = [file.metadata.row_group(index) for index in range(file.metadata.num_row_groups)]
+    for group in groups:
+        if group.num_rows > _ROWS:
+            raise StoreCorruptError(f"{path} holds a row group of more than {_ROWS} rows")
+        if group.num_columns != file.metadata.num_columns:
+            raise StoreCorruptError(f"{path} holds a row group without all of its columns")
+    file.scan_contents()  # refuses odd descriptions of columns, which end the process when they are asked for below
+    for group in groups:
         columns = [group.column(number) for number in range(group.num_columns)]
         if any(column.has_dictionary_page for column in columns):
             raise StoreCorruptError(f"{path} was written by something else: its columns have dictionaries")
         if sum(column.total_uncompressed_size for column in columns) > MAX_GROUP_BYTES:
             raise StoreCorruptError(f"{path} holds a row group of more than {MAX_GROUP_BYTES} bytes")
-        if group.num_rows > _ROWS:
-            raise StoreCorruptError(f"{path} holds a row group of more than {_ROWS} rows")
 
 
 def _inside(name: str) -> bool:

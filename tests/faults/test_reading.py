@@ -21,7 +21,7 @@ from hexviz.events.schema import CODECS, from_record, to_record
 from hexviz.recording.state import RunState
 from hexviz.stores import files
 from hexviz.stores.jsonl import sealed
-from hexviz.stores.parquet import FRAMES
+from hexviz.stores.parquet import FRAMES, ParquetRuns
 from hexviz.widgets.report import report_html
 from tests.recording.made_events import small_run
 
@@ -260,6 +260,23 @@ def test_h3_parquet_files_changed_together_with_their_checksums_are_read_or_refu
         with_new_checksum(exported, file)
         for damaged in ("raise", "skip"):
             load_or_refuse(exported, damaged=damaged)
+    finally:
+        file.write_bytes(original)
+        with_new_checksum(exported, file)
+
+
+def test_h3_each_byte_of_what_a_parquet_file_says_of_itself_may_be_wrong(exported):
+    file = exported / "run_id=run-1" / "records.parquet"
+    original = file.read_bytes()
+    length, whole = int.from_bytes(original[-8:-4], "little"), len(list(ParquetRuns(exported).records()))
+    try:
+        for place in range(len(original) - 8 - length, len(original)):
+            data = bytearray(original)
+            data[place] = (data[place] + 1) % 256
+            file.write_bytes(data)
+            with_new_checksum(exported, file)
+            runs = ParquetRuns(exported)
+            assert len(list(runs.records(damaged="skip"))) == whole or runs.damage
     finally:
         file.write_bytes(original)
         with_new_checksum(exported, file)
