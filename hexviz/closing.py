@@ -1,8 +1,12 @@
-"""What many a thing here is for the length of a ``with`` block."""
+"""What ends with its user: the length of a ``with`` block, and no handler that keeps it for longer."""
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
+from weakref import WeakMethod
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 class Closing:
@@ -18,3 +22,15 @@ class Closing:
 
     def __exit__(self, *exc_info: object) -> None:
         self.close()
+
+
+def held_weakly(method: Callable[[Any], None]) -> Callable[[Any], None]:
+    """``method`` as a handler for a Dask client, which keeps its handlers for as long as it lives."""
+    held = WeakMethod(method)
+
+    def hear(event: Any) -> None:
+        found = held()
+        if found is not None:
+            found(event)
+
+    return hear

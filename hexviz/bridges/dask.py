@@ -16,6 +16,7 @@ from time import monotonic_ns
 from typing import TYPE_CHECKING, Any
 
 from hexviz.bridges.told_run import ToldRun
+from hexviz.closing import held_weakly
 from hexviz.errors import MissingExtraError, SourceError
 from hexviz.events.events import EventsDropped, RecordedError
 from hexviz.events.secrets import masked_head
@@ -209,7 +210,7 @@ def _on_cluster(client: Any, told: DaskRecording, max_tasks: int) -> Iterator[No
         client.register_plugin(plugins.TellingPlugin(topic, client.id, max_tasks))
     except Exception as error:
         raise SourceError(f"the Dask scheduler does not take the plugin: {type(error).__name__}: {error}") from error
-    client.subscribe_topic(topic, told.hear)
+    client.subscribe_topic(topic, held_weakly(told.hear))
     try:
         yield
     finally:

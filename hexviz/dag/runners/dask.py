@@ -12,6 +12,7 @@ from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from hexviz.closing import held_weakly
 from hexviz.dag.errors import (
     NodeTransferError,
     NoWorkersError,
@@ -20,7 +21,7 @@ from hexviz.dag.errors import (
     SchedulerLostError,
     WorkerLostError,
 )
-from hexviz.dag.runners.dask_sending import Sender, Task
+from hexviz.dag.runners.dask_sending import Sender, Task, hurry, relax
 from hexviz.dag.runners.names import PREFIX
 from hexviz.dag.runners.packing import unpacked
 from hexviz.errors import MissingExtraError
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
 _log = logging.getLogger("hexviz.dag")
 _LOOK_EVERY_S = 0.2
 _PING_EVERY_S = 2.0
-_FLUSH_S = 0.002
 _RELEASE_S = 0.1
 _MESSAGES_S = 2.0
 _LONG_S = 86_400.0
@@ -97,7 +97,7 @@ class DaskSession:
         self._woken = False
         self._done: list[Any] = []
         self._sender = Sender(self._client, run.loop, self._unsent, keep=runner.keeps_results)
-        self._flush_s = _FLUSH_S
+        self._line: Any = None
         self._watches: list[asyncio.Task[None]] = []
 
     async def open(self) -> None:
@@ -106,18 +106,14 @@ class DaskSession:
         client = self._client
         try:
             await self._on_client(lambda: client.register_plugin(plugin), self._runner.lost_after_s)
-            client.subscribe_topic(self._topic, self._hear)
+            client.subscribe_topic(self._topic, held_weakly(self._hear))
         except Exception as error:
             text = f"the Dask scheduler {_address(client)} does not serve this run: {type(error).__name__}: {error}"
             raise SchedulerLostError(text) from error
-        self._hurry(_FLUSH_S)
+        self._line = getattr(client, "scheduler_comm", None)
+        if self._line is not None:
+            hurry(self._line)
         self._watches = [self._run.loop.create_task(watch) for watch in (self._look(), self._ping())]
-
-    def _hurry(self, interval_s: float) -> None:
-        """Let the client send what it has every so often: a chain of nodes waits for that at each of its links."""
-        line = getattr(self._client, "scheduler_comm", None)
-        if line is not None and line.interval != interval_s:
-            line.interval, self._flush_s = interval_s, line.interval
 
     async def _on_client(self, call: Callable[[], Any], timeout_s: float) -> Any:
         """Call something of the client on the client's own loop, wherever that runs."""
@@ -127,10 +123,10 @@ class DaskSession:
             return await found if hasattr(found, "__await__") else found
 
         loop = self._client.loop.asyncio_loop
-        if loop is self._run.loop:
-            return await asyncio.wait_for(there(), timeout_s)
-        future = asyncio.run_coroutine_threadsafe(there(), loop)
-        return await asyncio.wait_for(asyncio.wrap_future(future), timeout_s)
+        async with asyncio.timeout(timeout_s):  # wait_for of Python 3.11 can swallow a cancellation
+            if loop is self._run.loop:
+                return await there()
+            return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(there(), loop))
 
     def _soon(self, call: Callable[[], Any]) -> None:
         """As :meth:`_on_client`, and nobody waits for what comes of it."""
@@ -329,10 +325,11 @@ class DaskSession:
             watch.cancel()
         await asyncio.wait(self._watches, timeout=_CLOSING_S)  # a question under way closes its connection
         self._done.clear()
+        if self._line is not None:
+            relax(self._line)
         if getattr(self._client, "status", "") == "running":
             with suppress(Exception):
                 self._client.unsubscribe_topic(self._topic)
-                self._hurry(self._flush_s)
 
 
 async def _awaited(found: Awaitable[Any] | Any) -> Any:

@@ -7,7 +7,9 @@ until the run has no more of them at this moment, which it shows by one turn of 
 from __future__ import annotations
 
 import importlib
+import threading
 from typing import TYPE_CHECKING, Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 from hexviz.dag.runners.names import key_of
 from hexviz.dag.runners.packing import packed, packed_call
@@ -21,6 +23,27 @@ if TYPE_CHECKING:
 _MOST_TASKS = 50
 _MOST_BYTES = 2**20
 _MOST_TURNS = 20
+_FLUSH_S = 0.002
+_hurried: WeakKeyDictionary[Any, tuple[int, float]] = WeakKeyDictionary()
+_lock = threading.Lock()
+
+
+def hurry(line: Any) -> None:
+    """Let a client send what it has every so often: a chain of nodes waits for that at each of its links."""
+    with _lock:
+        runs, before_s = _hurried.get(line, (0, line.interval))
+        _hurried[line] = (runs + 1, before_s)
+        line.interval = _FLUSH_S
+
+
+def relax(line: Any) -> None:
+    """A run has ended: after the last one that goes on beside it the client sends as often as before."""
+    with _lock:
+        runs, before_s = _hurried.pop(line)
+        if runs > 1:
+            _hurried[line] = (runs - 1, before_s)
+        else:
+            line.interval = before_s
 
 
 class Task:
