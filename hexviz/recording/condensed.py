@@ -1,21 +1,24 @@
 """The columns of one run as bytes, and back: what a store may keep beside the records, to read a long run at once.
 
 Each column is an array of the least width that holds it, or the steps between its values where those are narrower;
-one value, where all are equal. Texts stand once. Nothing in it is trusted when it is read: what is not as it should be
-gives None, and the records are read instead.
+one value, where all are equal. Texts stand once, and what has no column as its record (see ``set_aside``). Nothing is
+trusted when it is read: what is not as it should be gives None, and the records are read instead.
 """
 
 from __future__ import annotations
 
+import json
 from array import array
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
 
-from hexviz.events.schema import CODECS, SCHEMA_VERSION
+from hexviz.events.schema import CODECS, SCHEMA_VERSION, to_record
 from hexviz.recording.columns import Block, EventColumns
+from hexviz.recording.packed_arrays import Packed, add, expect, pack, unpack, within
 from hexviz.recording.packed_column import PackedColumn
+from hexviz.recording.set_aside import events_of, is_ours, odd_records, set_odd
 from hexviz.recording.time_arrays import fill_times, micros_of
 from hexviz.recording.time_column import TimeColumn
 from hexviz.recording.typed_columns import ArrayColumn, CodeColumn, Tuples
@@ -25,21 +28,11 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from hexviz.events.events import Event
+
     Array = npt.NDArray[Any]
 
-_FORMAT = 1
-_WIDTHS = ("<i1", "<i2", "<i4", "<i8")
-_MOST_STEP = 2**62
-
-
-class _Packed(msgspec.Struct, array_like=True):
-    """One array: its values, or ``first`` and the steps from one to the next, or ``first`` alone."""
-
-    dtype: str
-    how: str
-    count: int
-    first: int
-    part: int
+_FORMAT = 2
 
 
 class _Texts(msgspec.Struct, array_like=True):
@@ -47,48 +40,71 @@ class _Texts(msgspec.Struct, array_like=True):
 
     known: int
     more: int
-    ends: _Packed
+    ends: Packed
 
 
 class _Column(msgspec.Struct, array_like=True):
-    data: _Packed
+    data: Packed
     texts: _Texts | None = None
     tuples: list[tuple[str, ...]] | None = None
+    odd: list[int] = []
+    """The rows whose value stands in the records of the block."""
+
+
+class _Block(msgspec.Struct, array_like=True):
+    columns: dict[str, _Column]
+    records: int
+    """The part with the records of the rows that are odd in any column, one a line."""
 
 
 class _Head(msgspec.Struct):
+    """``classes`` has of each event the number of its block, one more for those whose records are in ``others``."""
+
     format: int
     schema: int
     count: int
     texts: list[str]
-    classes: _Packed
-    blocks: dict[str, dict[str, _Column]]
-
-
-class _UnfitError(ValueError):
-    """Something that has no place here: a value kept aside, a class of a user."""
+    classes: Packed
+    blocks: dict[str, _Block]
+    others: int
 
 
 # --- writing ------------------------------------------------------------------------------------------------------
 
 
 def condense(columns: EventColumns) -> list[bytes] | None:
-    """The events of one run as bytes; None where their seqs do not ascend, or something is odd in them."""
+    """The events of one run as bytes.
+
+    None where they are not of one run by ascending seq, or where one holds what its record does not say.
+    """
     parts: list[bytes] = [b""]
     try:
         _check_whole(columns)
-        head = _Head(
-            _FORMAT,
-            SCHEMA_VERSION,
-            len(columns),
-            columns.strings.values_by_code,
-            _pack(parts, np.frombuffer(columns.classes, dtype="H")),
-            {block.cls.__name__: _block(parts, block) for block in columns.blocks},
+        ours = [block for block in columns.blocks if is_ours(block)]
+        number = {block.cls: code for code, block in enumerate(ours)}
+        codes = np.array([number.get(block.cls, len(ours)) for block in columns.blocks], dtype="H")
+        classes = codes[np.frombuffer(columns.classes, dtype="H")]
+        parts[0] = _encode_head(
+            _Head(
+                _FORMAT,
+                SCHEMA_VERSION,
+                len(columns),
+                columns.strings.values_by_code,
+                pack(parts, classes),
+                {block.cls.__name__: _block(parts, block) for block in ours},
+                _add_lines(parts, _others(columns, classes == len(ours))),
+            )
         )
-        parts[0] = msgspec.json.encode(head)
-    except (_UnfitError, UnicodeEncodeError):
+    except ValueError:
         return None
     return parts
+
+
+def _encode_head(head: _Head) -> bytes:
+    try:
+        return msgspec.json.encode(head)
+    except UnicodeEncodeError:  # a text with half a surrogate pair, which only the standard library writes and reads
+        return json.dumps(msgspec.to_builtins(head)).encode()
 
 
 def _check_whole(columns: EventColumns) -> None:
@@ -96,54 +112,42 @@ def _check_whole(columns: EventColumns) -> None:
     classes = np.frombuffer(columns.classes, dtype="H")
     for code, block in enumerate(columns.blocks):
         seqs[classes == code] = np.frombuffer(block.base["seq"].data, dtype="q")
-    if len(columns.runs) != 1 or not np.all(seqs[1:] > seqs[:-1]):
-        raise _UnfitError
+        expect(not block.base["seq"].odd and not block.base["run_id"].odd)
+    expect(len(columns.runs) == 1 and bool(np.all(seqs[1:] > seqs[:-1])))
 
 
-def _block(parts: list[bytes], block: Block) -> dict[str, _Column]:
-    if CODECS.get(block.cls.__name__) is None or CODECS[block.cls.__name__].cls is not block.cls:
-        raise _UnfitError
-    return {name: _column(parts, column) for name, column in (block.base | block.columns).items()}
+def _others(columns: EventColumns, chosen: Array) -> list[bytes]:
+    """The records of the events of users' classes, in order."""
+    done: dict[int, int] = {}
+    records = []
+    for place in np.flatnonzero(chosen).tolist():
+        code = columns.classes[place]
+        done[code] = done.get(code, -1) + 1
+        records.append(to_record(columns.blocks[code].event(done[code])))
+    return records
+
+
+def _block(parts: list[bytes], block: Block) -> _Block:
+    columns = {name: _column(parts, column) for name, column in (block.base | block.columns).items()}
+    return _Block(columns, _add_lines(parts, odd_records(block)))
 
 
 def _column(parts: list[bytes], column: Any) -> _Column:
-    if isinstance(column, list) or column.odd:
-        raise _UnfitError
+    odd = sorted(column.odd)
     if isinstance(column, TimeColumn):
-        return _Column(_pack(parts, micros_of(column)))
-    data = _pack(parts, np.frombuffer(column.data, dtype=column.data.typecode))
+        return _Column(pack(parts, micros_of(column)), odd=odd)
+    data = pack(parts, np.frombuffer(column.data, dtype=column.data.typecode))
     if isinstance(column, PackedColumn):
         known, more, ends = column.stored()
-        places = _add(parts, b"\n".join(known)), _add(parts, bytes(more))
-        return _Column(data, _Texts(*places, _pack(parts, np.frombuffer(ends, dtype="q"))))
+        places = _add_lines(parts, known), add(parts, bytes(more))
+        return _Column(data, _Texts(*places, pack(parts, np.frombuffer(ends, dtype="q"))), odd=odd)
     if isinstance(column, CodeColumn) and isinstance(column.codes, Tuples):
-        return _Column(data, tuples=column.codes.values_by_code)
-    return _Column(data)
+        return _Column(data, tuples=column.codes.values_by_code, odd=odd)
+    return _Column(data, odd=odd)
 
 
-def _add(parts: list[bytes], data: bytes) -> int:
-    parts.append(data)
-    return len(parts) - 1
-
-
-def _pack(parts: list[bytes], values: Array) -> _Packed:
-    count = len(values)
-    if values.dtype == np.float64:
-        return _Packed("<f8", "values", count, 0, _add(parts, values.astype("<f8").tobytes()))
-    low, high = (int(values.min()), int(values.max())) if count else (0, 0)
-    if low == high:
-        return _Packed("", "same", count, low, 0)
-    plain = _width(low, high)
-    if high - low < _MOST_STEP:
-        steps = np.diff(values.astype(np.int64))
-        narrow = _width(int(steps.min()), int(steps.max()))
-        if _WIDTHS.index(narrow) < _WIDTHS.index(plain):
-            return _Packed(narrow, "steps", count, int(values[0]), _add(parts, steps.astype(narrow).tobytes()))
-    return _Packed(plain, "values", count, 0, _add(parts, values.astype(plain).tobytes()))
-
-
-def _width(low: int, high: int) -> str:
-    return next(dtype for dtype in _WIDTHS if np.iinfo(dtype).min <= low and high <= np.iinfo(dtype).max)
+def _add_lines(parts: list[bytes], lines: list[bytes]) -> int:
+    return add(parts, b"\n".join(lines))
 
 
 # --- reading ------------------------------------------------------------------------------------------------------
@@ -152,31 +156,59 @@ def _width(low: int, high: int) -> str:
 def expand(parts: Sequence[bytes]) -> EventColumns | None:
     """The columns that :func:`condense` was given; None where the bytes are anything else."""
     try:
-        head = msgspec.json.decode(parts[0], type=_Head)
-        return _expanded(head, parts)
+        return _expanded(_decode_head(parts[0]), parts)
     except (msgspec.MsgspecError, ValueError, TypeError, LookupError, OverflowError, RecursionError, MemoryError):
         return None
 
 
+def _decode_head(data: bytes) -> _Head:
+    try:
+        return msgspec.json.decode(data, type=_Head)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return msgspec.convert(json.loads(data), _Head)
+
+
 def _expanded(head: _Head, parts: Sequence[bytes]) -> EventColumns:
-    _expect(head.format == _FORMAT and head.schema == SCHEMA_VERSION)
+    expect(head.format == _FORMAT and head.schema == SCHEMA_VERSION)
     columns = EventColumns()
     for text in head.texts:
         columns.strings[text]
-    _expect(columns.strings.values_by_code == head.texts)
-    classes = _unpack(parts, head.classes, np.uint16)
-    sizes = np.bincount(classes, minlength=len(head.blocks))
-    _expect(len(classes) == head.count and len(sizes) == len(head.blocks))
-    for (name, given), size in zip(head.blocks.items(), sizes.tolist(), strict=True):
-        block = columns.block(CODECS[name].cls)
-        every = block.base | block.columns
-        _expect(every.keys() == given.keys())
-        for field, column in every.items():
-            _fill(column, given[field], parts, size, len(head.texts))
-    columns.classes.frombytes(classes.tobytes())
-    columns.runs = dict.fromkeys(head.texts[code] for code in _run_codes(columns))
+    expect(columns.strings.values_by_code == head.texts)
+    classes = unpack(parts, head.classes, np.uint16)
+    others = events_of(_lines(parts, head.others))
+    sizes = np.bincount(classes, minlength=len(head.blocks) + 1).tolist()
+    expect(len(classes) == head.count and len(sizes) == len(head.blocks) + 1 and sizes[-1] == len(others))
+    ours = [CODECS[name].cls for name in head.blocks]
+    kinds = [*ours, *dict.fromkeys(map(type, others))]
+    codes = classes.astype(np.int64)
+    codes[codes == len(ours)] = [kinds.index(type(event)) for event in others]
+    columns.classes.frombytes(_in_order(columns, kinds, codes).tobytes())
+    for cls, given, size in zip(ours, head.blocks.values(), sizes, strict=False):
+        _fill_block(columns.block(cls), given, parts, size, len(head.texts))
+    for cls in kinds[len(ours) :]:
+        columns.block(cls).extend([event for event in others if type(event) is cls])
+    columns.runs = dict.fromkeys(columns.strings.values_by_code[code] for code in _run_codes(columns))
     _check_whole(columns)
     return columns
+
+
+def _in_order(columns: EventColumns, kinds: list[type[Event]], codes: Array) -> Array:
+    """Make the blocks in the order of their first events, as if the events had come one by one; the codes of these."""
+    found, first = np.unique(codes, return_index=True)
+    expect(len(found) == len(kinds) == len(set(kinds)))
+    for code in found[np.argsort(first)].tolist():
+        columns.block(kinds[code])
+    return np.array([columns.block_of[cls] for cls in kinds], dtype="H")[codes]
+
+
+def _fill_block(block: Block, given: _Block, parts: Sequence[bytes], size: int, texts: int) -> None:
+    every = block.base | block.columns
+    expect(every.keys() == given.columns.keys())
+    for field, column in every.items():
+        odd = given.columns[field].odd
+        expect(not odd or (odd == sorted(set(odd)) and odd[0] >= 0 and odd[-1] < size))
+        _fill(column, given.columns[field], parts, size, texts)
+    set_odd(block, {name: column.odd for name, column in given.columns.items()}, _lines(parts, given.records))
 
 
 def _run_codes(columns: EventColumns) -> list[int]:
@@ -184,51 +216,33 @@ def _run_codes(columns: EventColumns) -> list[int]:
 
 
 def _fill(column: Any, given: _Column, parts: Sequence[bytes], size: int, texts: int) -> None:
-    _expect(given.data.count == size)
+    expect(given.data.count == size)
     if isinstance(column, TimeColumn):
-        fill_times(column, _unpack(parts, given.data, np.int64))
+        fill_times(column, unpack(parts, given.data, np.int64))
         return
-    values = _unpack(parts, given.data, np.dtype(column.data.typecode))
+    values = unpack(parts, given.data, np.dtype(column.data.typecode))
     if isinstance(column, PackedColumn):
-        _fill_packed(column, given.texts, parts, values)
+        _fill_packed(column, given, parts, values)
     elif isinstance(column, CodeColumn):
         for names in given.tuples or ():
             column.codes[names]
         known = texts if given.tuples is None else len(given.tuples)
-        _expect(len(column.codes.values_by_code) == known and _within(values, 0, known))
+        expect(len(column.codes.values_by_code) == known and within(values, 0, known))
     elif isinstance(column, ArrayColumn) and column.data.typecode == "b":
-        _expect(_within(values, 0, 2))
+        expect(within(values, 0, 2))
     column.data.frombytes(values.tobytes())
 
 
-def _fill_packed(column: PackedColumn, given: _Texts | None, parts: Sequence[bytes], numbers: Array) -> None:
-    if given is None:
+def _fill_packed(column: PackedColumn, given: _Column, parts: Sequence[bytes], numbers: Array) -> None:
+    if given.texts is None:
         raise ValueError("texts are missing")
-    known = parts[given.known].split(b"\n") if parts[given.known] else []
-    ends = _unpack(parts, given.ends, np.int64)
-    more = parts[given.more]
-    _expect(not len(ends) or (bool(np.all(np.diff(ends, prepend=0) > 0)) and int(ends[-1]) == len(more)))
-    _expect(_within(numbers, -len(ends), len(known)))
+    known = _lines(parts, given.texts.known)
+    ends = unpack(parts, given.texts.ends, np.int64)
+    more = parts[given.texts.more]
+    expect(not len(ends) or (bool(np.all(np.diff(ends, prepend=0) > 0)) and int(ends[-1]) == len(more)))
+    expect(within(np.delete(numbers, given.odd), -len(ends), len(known)))
     column.fill(known, more, array("q", ends.tobytes()))
 
 
-def _within(values: Array, low: int, end: int) -> bool:
-    return not len(values) or (int(values.min()) >= low and int(values.max()) < end)
-
-
-def _unpack(parts: Sequence[bytes], packed: _Packed, dtype: Any) -> Array:
-    if packed.how == "same":
-        _expect(0 <= packed.count <= 1 + sum(map(len, parts)))  # seqs take a byte each: more would fill the memory
-        return np.full(packed.count, packed.first, dtype=dtype)
-    _expect(packed.dtype in (*_WIDTHS, "<f8") and (packed.dtype == "<f8") == (np.dtype(dtype) == np.float64))
-    values = np.frombuffer(parts[packed.part], dtype=packed.dtype)
-    if packed.how == "steps":
-        _expect(len(values) + 1 == packed.count)
-        return np.concatenate([[packed.first], packed.first + np.cumsum(values, dtype=np.int64)]).astype(dtype)
-    _expect(len(values) == packed.count and packed.how == "values")
-    return values.astype(dtype)
-
-
-def _expect(holds: bool) -> None:  # noqa: FBT001 - reads as an assertion
-    if not holds:
-        raise ValueError("these are not the columns of a recording")
+def _lines(parts: Sequence[bytes], part: int) -> list[bytes]:
+    return parts[part].split(b"\n") if parts[part] else []

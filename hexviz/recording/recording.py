@@ -82,7 +82,7 @@ class Recording:
         return None if columns is None else cls.over(columns)
 
     def to_columns(self) -> list[bytes] | None:
-        """The columns as bytes, where they are of one run, by ascending seq, and hold nothing odd; None otherwise."""
+        """The columns as bytes, where they are of one run by ascending seq and hold what its records say; else None."""
         from hexviz.recording.condensed import condense  # noqa: PLC0415 - as above
 
         columns = self.columns

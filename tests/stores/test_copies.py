@@ -9,14 +9,17 @@ import textwrap
 import time
 
 import pytest
+from pandas.testing import assert_frame_equal
 
 import hexviz
 from hexviz.events import events as ev
 from hexviz.events.schema import to_record
+from hexviz.recording.frames import COLUMNS
 from hexviz.recording.recorder import Recorder
 from hexviz.stores import copying
 from hexviz.stores.errors import StoreCorruptError, StoreWriteError
 from hexviz.testing.store_contract import contract_run, kept
+from tests.recording.made_events import ProgressMade
 
 
 @pytest.fixture(autouse=True)
@@ -50,6 +53,18 @@ def from_the_copy(store, run_id="run-1"):
 
 def records(run):
     return [to_record(event) for event in run]
+
+
+def test_a_run_with_gaps_a_class_of_the_user_and_odd_values_is_read_from_its_copy_too(store):
+    run = contract_run(nodes=5)
+    run[3] = ProgressMade("load", done=0.5, run_id="run-1", seq=4)
+    run[5] = ev.NodeStarted("\ud800", 2**70, run_id="run-1", seq=6)
+    del run[8:10]
+    kept(store, run)
+    first = store.recording("run-1")
+    assert from_the_copy(store) == records(run)
+    for name in COLUMNS:
+        assert_frame_equal(getattr(store.recording("run-1").frames, name), getattr(first.frames, name))
 
 
 def wait_for_a_copy(store):
