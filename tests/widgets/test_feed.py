@@ -54,8 +54,9 @@ def test_a_view_that_came_late_gets_all_of_it_anew_when_its_history_has_been_tak
         pump.tick()
     assert (sink.asked[-1], sink.pushed[-1][1]) == (True, True)
     assert pump.state.events == len(events)
+    before = len(sink.pushed)
     pump.tick()
-    assert sink.asked[-1] is True and len(sink.pushed) == len(sink.asked)
+    assert len(sink.pushed) == before
 
 
 def test_a_tick_sends_one_message_however_many_events_came(runs):
