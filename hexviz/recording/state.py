@@ -64,6 +64,8 @@ _TEXT_LIMIT = 500
 _WORKER_LOST = "WorkerLostError"
 _LIVE_CLOCK_SKEW_MS = 5_000.0
 _SAME_MS = 1.0
+_THREAD = "thread"
+"""What stands for a worker where a node ran in a thread of the run's own process."""
 
 
 class RunState:
@@ -272,7 +274,7 @@ class RunState:
         if (node if attempt == 1 else (node, attempt)) not in self._rows:
             ready_ms = at_ms - event.queued_ms if event.queued_ms > 0.0 else at_ms
             row = self._start_row(node, attempt, max(0.0, ready_ms), at_ms)
-            if event.worker:
+            if event.worker and event.worker != _THREAD:
                 self.attempts.worker[row] = self.workers.code_of(event.worker)
 
     def _node_placed(self, event: ev.NodePlaced, at_ms: float) -> None:

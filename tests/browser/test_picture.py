@@ -251,8 +251,10 @@ MANY_ROWS = """() => {
   const wave = [u(1), u(rows), u(lanes), f(0), f(-1)];
   const buffers = [...fresh, ...Array(11).fill(none), ...wave, u(0), u(rows), u(1), ...Array(5).fill(none)];
   const message = {
-    full: true, seq: 1, base: 0, done: true, now: end, end, run: { nodes: rows, status: 'succeeded' }, firstRow: 0,
-    counts: [0, 0, 0, rows, 0, 0, 0, 0], totals: { attempts: rows }, sizes: [rows, 0, 0, 0, 0, 1, 1, 0, 0, 0],
+    full: true, seq: 1, base: 0, done: true, now: end, end, firstRow: 0,
+    run: { pipeline: 'a million events', nodes: rows, status: 'succeeded' },
+    totals: { attempts: rows, decisions: 0, failures: 0, calls: 0 },
+    counts: [0, 0, 0, rows, 0, 0, 0, 0], sizes: [rows, 0, 0, 0, 0, 1, 1, 0, 0, 0],
     firstName: 0, decisions: [], failures: [], calls: [],
   };
   const views = buffers.map((b) => new DataView(b.buffer, b.byteOffset, b.byteLength));

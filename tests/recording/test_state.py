@@ -99,6 +99,11 @@ def test_what_ends_before_it_is_placed_has_not_run_and_what_lay_on_its_worker_ra
     assert [row.name for row in worker_rows(state)] == ["x"]
 
 
+def test_a_thread_of_the_runs_own_process_is_no_worker():
+    state = RunState.from_events(told(started(), (1, ev.NodeStarted, ("a", 1), {"worker": "thread"})))
+    assert (len(state.workers), list(state.attempts.worker)) == (0, [0])
+
+
 def test_a_retried_node_keeps_its_lane():
     state = RunState.from_events(
         told(

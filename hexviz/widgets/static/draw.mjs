@@ -3,7 +3,7 @@
 import { gridOf, levelOf } from "./density.mjs";
 import { shortened, ticks } from "./format.mjs";
 import { GUTTER, MARKS, concurrency, placeRow, planOf } from "./layout.mjs";
-import { ACCENT, DARK_INK, FAILED, PENDING, RETRYING, RUNNING, SIGNALS, SIGNAL_COLORS, STATUS_COLORS, STRONG_COLORS } from "./palette.mjs";
+import { ACCENT, ACCENT_ON_DARK, DARK_INK, FAILED, PENDING, RETRYING, RUNNING, SIGNALS, SIGNAL_COLORS, STATUS_COLORS, STRONG_COLORS } from "./palette.mjs";
 import { nameOf } from "./store.mjs";
 import { shortNames } from "./workers.mjs";
 
@@ -12,7 +12,13 @@ export function readTheme(root) {
   const style = getComputedStyle(root);
   const value = (name) => style.getPropertyValue(name).trim();
   const { color: dim } = getComputedStyle(root.querySelector(".hx-summary"));
-  return { fg: style.color, dim, line: value("--hx-line"), band: value("--hx-band"), bg: style.backgroundColor, font: style.fontFamily };
+  return { fg: style.color, dim, line: value("--hx-line"), band: value("--hx-band"), bg: style.backgroundColor, font: style.fontFamily, accent: isLight(style.color) ? ACCENT_ON_DARK : ACCENT };
+}
+
+/** Whether a computed colour, such as "rgb(230, 237, 243)", is nearer to white than to black. */
+function isLight(color) {
+  const [r, g, b] = (color.match(/[\d.]+/g) ?? []).map(Number);
+  return 0.3 * r + 0.59 * g + 0.11 * b > 127;
 }
 
 export function colorsOf(view) {
@@ -281,8 +287,7 @@ function drawCritical(pen, view, plan) {
   const place = {};
   let before = null;
   const shade = view.lit ? 0.3 : 1;
-  pen.strokeStyle = ACCENT;
-  pen.fillStyle = ACCENT;
+  pen.strokeStyle = pen.fillStyle = view.theme.accent;
   pen.globalAlpha = shade;
   for (const node of store.critical) {
     const row = store.lastRow[node] ?? -1;
