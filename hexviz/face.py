@@ -232,7 +232,10 @@ class _Launch:
         if cell is not None:
             cell.took(self.run_id, self.recorder.recording)
         shown = (live or cell is not None) and wanted()
-        self.view = live_view(self.observers, self.title, self.controls, panels) if shown else None
+        self.view: Any = None
+        if shown:
+            kept_as = self.run_id if self.store is not None else ""
+            self.view = live_view(self.observers, self.title, self.controls, panels, run_id=kept_as)
 
     async def execute(self) -> RunResult:
         """Run the graph; whatever happens, everything is flushed and closed."""
@@ -284,18 +287,23 @@ def _panels_of(live: Live) -> tuple[str, ...] | None:
 
 
 def live_view(
-    observers: ObserverManager, title: str, controls: RunControls | None, panels: Iterable[str] | None = None
+    observers: ObserverManager,
+    title: str,
+    controls: RunControls | None,
+    panels: Iterable[str] | None = None,
+    *,
+    run_id: str = "",
 ) -> Any:
     """Show under the cell how the next run of ``observers`` goes; whoever asked for the view ends it.
 
-    None where there is no notebook.
+    ``run_id`` is that of a run which a store keeps. None where there is no notebook.
     """
     from hexviz.widgets import front_end  # noqa: PLC0415 - loads ipywidgets, so only on request
     from hexviz.widgets.dashboard import LiveView  # noqa: PLC0415
 
     if not front_end.can_display():
         return None
-    return LiveView(observers, title=title, controls=controls, panels=panels).display()
+    return LiveView(observers, title=title, controls=controls, panels=panels, run_id=run_id).display()
 
 
 def _several(given: Any) -> Iterable[Any]:

@@ -94,6 +94,14 @@ def test_workers_have_their_lanes_and_their_panel_and_the_dead_one_is_marked(sta
     sync_api.expect(view.locator(".hx-by-worker")).to_have_attribute("aria-pressed", "false")
 
 
+def test_a_view_that_hears_nothing_says_how_to_see_the_run(stage):
+    view = stage.mount(title="nightly", live=True)
+    stage.page.evaluate("() => handle.note('nightly had not ended')")
+    sync_api.expect(view.locator(".hx-summary")).to_have_text("nightly had not ended")
+    stage.fill(RunState.from_events(told(20)))
+    sync_api.expect(view.locator(".hx-summary")).to_contain_text("nodes")
+
+
 def test_a_run_without_workers_has_neither_their_lanes_nor_their_panel(stage):
     view = stage.show(told(60))
     sync_api.expect(view.locator(".hx-workers")).to_be_hidden()

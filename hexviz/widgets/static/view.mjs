@@ -25,7 +25,7 @@ export function mount(root, { title = "", controllable = false, player = false, 
     hover: -1, hoverDecision: null, selected: new Set(), lit: null, shownByPython: null, words: "", searched: -1, focus: null, folded: new Set(),
     cut: null, frozen: false, lanesBy: "wave", packedAt: "", lanes: null, counts: new Map(), contrast: false, width: 0, height: 200, domain: [0, 1000], zoom: null,
     plan: null, moving: false, draws: 0, waiting: false, timer: 0, last: 0, offset: 0, shownTo: 0, drawMs: 0, theme: null, hatches: hatches(), send: () => {},
-    eased: false, toldState: "", toldAt: -Infinity, echo: false, level: "bars",
+    eased: false, toldState: "", toldAt: -Infinity, echo: false, level: "bars", note: "",
   };
   view.kick = () => kick(view);
   view.wholeMs = () => wholeOf(view);
@@ -45,6 +45,7 @@ export function mount(root, { title = "", controllable = false, player = false, 
     view,
     apply: (message, buffers) => take(view, message, buffers),
     redraw: view.kick,
+    note: (text) => { view.note = text; kick(view); },
     destroy: () => { view.alive = false; unlisten(); ungroup(); },
   };
 }
