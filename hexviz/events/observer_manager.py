@@ -337,12 +337,12 @@ class ObserverManager(BaseEventManager):
         deadline = time.monotonic() + timeout
         while True:
             self._desk.work_off()
-            if not self._idle():
-                if time.monotonic() >= deadline:
-                    return False
-                await asyncio.sleep(POLL_S)
-            elif not self._news.publish():
+            if self._idle() and not self._news.publish():
                 return True
+            if time.monotonic() >= deadline:
+                self._desk.work_off()
+                return self._idle()
+            await asyncio.sleep(0 if self._idle() else POLL_S)
 
     async def close(self, timeout: float = 1.0) -> bool:  # noqa: ASYNC109 - the contract's signature
         """Flush for at most ``timeout`` seconds, then let go of every observer. Closing twice is fine.
