@@ -223,7 +223,7 @@ class ObserverManager(BaseEventManager):
         """Tell the observers of ``event``. Idle async observers are started at once, none is waited for."""
         if self.blocking:
             await self.make_room()
-        self.tellers[type(event)](event)
+        self.notify_nowait(event)  # as it is at the time: a replay puts another in its place
         self._desk.work_off()
 
     def notify_nowait(self, event: Event) -> None:
