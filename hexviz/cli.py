@@ -207,7 +207,7 @@ def _demo(arguments: argparse.Namespace, console: Console) -> None:
 
 def _runs(arguments: argparse.Namespace, console: Console) -> None:
     filters = {name: getattr(arguments, name) for name in ("pipeline", "status", "tag", "since", "until")}
-    with face.open_store(arguments.store) as store:
+    with _kept(arguments.store) as store:
         infos = store.list_runs(**filters)
     shown = infos[: arguments.limit]
     more = f"{len(shown)} of {len(infos)} runs"
@@ -265,6 +265,17 @@ def _checked(where: str | None, chosen: str | None) -> tuple[list[Problem], int]
         return store.verify(), len(store.list_runs())
 
 
+def _kept(chosen: str | None) -> Any:
+    """The store that is chosen; a path that was named must be there: opening one would make it."""
+    if chosen is not None and not is_address(chosen):
+        _refuse_other_addresses(chosen)
+        if not Path(chosen).exists():
+            raise SourceError(
+                f"there is no store {chosen}: correct the path, or fill one with hexviz demo --store PATH"
+            )
+    return face.open_store(chosen)
+
+
 def _refuse_other_addresses(place: str) -> None:
     if "://" in place and not is_address(place):
         raise SourceError(f"{shown(place)} is no store: name a file, or postgresql://USER@HOST/DATABASE")
@@ -288,7 +299,7 @@ def _problems_table(title: str, problems: Sequence[Problem]) -> Group:
 def _prune(arguments: argparse.Namespace, console: Console) -> None:
     if arguments.max_age is None and arguments.max_bytes is None:
         raise SourceError("say what to remove: --max-age 30d, --max-bytes 2GB, or both")
-    with face.open_store(arguments.store) as store:
+    with _kept(arguments.store) as store:
         gone = store.prune(max_age=arguments.max_age, max_bytes=arguments.max_bytes, dry_run=arguments.dry_run)
         left = len(store.list_runs())
     verb = "would be removed" if arguments.dry_run else "removed"
@@ -303,7 +314,7 @@ def _watch(arguments: argparse.Namespace, console: Console) -> None:
     if "://" in arguments.run:
         _watch_server(arguments, console)
         return
-    with face.open_store(arguments.store) as store, RunView(console) as view:
+    with _kept(arguments.store) as store, RunView(console) as view:
         run_id = _run_id(store, arguments.run)
         for record in store.tail(run_id, timeout=arguments.timeout):
             view(from_record(record))
@@ -353,7 +364,7 @@ def _schema(arguments: argparse.Namespace, console: Console) -> None:
 
 
 def _recording(arguments: argparse.Namespace) -> Any:
-    with face.open_store(arguments.store) as store:
+    with _kept(arguments.store) as store:
         return store.recording(_run_id(store, arguments.run))
 
 
