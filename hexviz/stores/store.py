@@ -302,7 +302,7 @@ class Store(Closing, ABC):
 
     def _damage(self, run_id: str, found: str) -> RunNotFoundError | StoreCorruptError:
         """The error for what is damaged; another one where the run was deleted while it was read."""
-        if self._info(run_id) is None:
+        if all(info.run_id != run_id for info in self.list_runs()):
             return RunNotFoundError(f"{self.where}: run {run_id!r} was deleted while it was read")
         return StoreCorruptError(f"{self.where}: {found}. {_SKIP}")
 
@@ -310,13 +310,14 @@ class Store(Closing, ABC):
 
     def verify(self) -> list[Problem]:
         """Read everything: damaged records, runs without an end ("unclean end"), damage of the store itself."""
-        problems = self._own_problems()
+        found: list[Problem] = []
         for info in reversed(self.list_runs()):
             try:
-                problems += self._verify_run(info)
+                found += self._verify_run(info)
             except StoreCorruptError as error:
-                problems.append(Problem(info.run_id, 0, str(error)))
-        return problems
+                found.append(Problem(info.run_id, 0, str(error)))
+        there = {info.run_id for info in self.list_runs()} if found else set()  # others were deleted meanwhile
+        return [*self._own_problems(), *(problem for problem in found if problem.run_id in there)]
 
     def _verify_run(self, info: RunInfo) -> Iterator[Problem]:
         seen, last = 0, None

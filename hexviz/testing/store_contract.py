@@ -290,6 +290,18 @@ class StoreContract:
         with pytest.raises(RunNotFoundError, match="deleted"):
             list(going)
 
+    def test_runs_that_are_deleted_while_all_is_checked_are_not_called_damaged(
+        self, open_store: Callable[[], Store], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        first, second = open_store(), open_store()
+        for run_id in ("gone", "stays"):
+            kept(first, contract_run(run_id)[:-1])
+        listed, before = first.list_runs, first.list_runs()
+        answers = iter([before])
+        monkeypatch.setattr(first, "list_runs", lambda: next(answers, None) or listed())
+        second.delete("gone")
+        assert [(found.run_id, found.problem) for found in first.verify()] == [("stays", "unclean end")]
+
     # --- several writers and readers ---
 
     def test_several_handles_write_one_store_at_once(self, open_store: Callable[[], Store]) -> None:
