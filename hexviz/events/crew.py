@@ -7,10 +7,8 @@ thread that it holds is replaced, so that it delays nobody else.
 
 from __future__ import annotations
 
-import os
 import threading
 import time
-import weakref
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -56,7 +54,6 @@ class Crew:
         self._call_timeout_s = call_timeout_s
         self._lock = threading.RLock()
         self._shift: _Shift | None = None
-        _crews.add(self)
 
     def put(self, event: Event, observers: Sequence[ThreadedObserver]) -> None:
         """Hand ``event`` to ``observers``; never waits for any of them."""
@@ -197,15 +194,3 @@ class _Shift:
                 return
             observer.scheduled = False
             self._running.discard(observer)
-
-
-_crews: weakref.WeakSet[Crew] = weakref.WeakSet()
-
-
-def _forget_threads() -> None:
-    for crew in tuple(_crews):
-        crew.forget()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_threads)

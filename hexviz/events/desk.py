@@ -11,11 +11,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import operator
-import os
 import threading
-import weakref
-from asyncio import _enter_task, _get_running_loop, _leave_task
+from asyncio import _enter_task, _get_running_loop, _leave_task, current_task
 from collections import deque
+from copy import copy
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +26,7 @@ from hexviz.events.teller import Teller
 
 if TYPE_CHECKING:
     from hexviz.events.events import Event
+    from hexviz.events.lag import LagWatch
     from hexviz.events.observer_entry import ObserverEntry
     from hexviz.events.observer_manager import ObserverManager
 
@@ -42,10 +42,10 @@ class Desk:
     """The inbox of the async observers of one manager, and the tellers that work it off."""
 
     __slots__ = (
-        "__weakref__",
         "_batch",
         "_batches",
         "_events",
+        "_lag",
         "_lock",
         "_manager",
         "_rest",
@@ -60,8 +60,9 @@ class Desk:
         "loop",
     )
 
-    def __init__(self, manager: ObserverManager) -> None:
+    def __init__(self, manager: ObserverManager, lag: LagWatch) -> None:
         self._manager = manager
+        self._lag = lag
         self.loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._lock = threading.RLock()
@@ -76,7 +77,6 @@ class Desk:
         self._waiting: set[Teller] = set()
         self._working = False
         self.awake = False
-        _desks.add(self)
 
     def forget(self) -> None:
         """A forked child has none of its parent's loops: what was queued stays with the parent."""
@@ -150,16 +150,17 @@ class Desk:
         loop = _get_running_loop()
         if loop is None or loop is not self.loop or self._working:
             return
-        caller = asyncio.current_task(loop)
+        caller = current_task(loop)
         while self.inbox or self._batches or self._batch:
             teller = self._ready_teller()
+            task = teller.task
             if caller is not None:
                 _leave_task(loop, caller)
-            _enter_task(loop, teller.task)
+            _enter_task(loop, task)
             try:
                 suspended = teller.context.run(self.step)  # what an observer sets there is not the caller's
             finally:
-                _leave_task(loop, teller.task)
+                _leave_task(loop, task)
                 if caller is not None:
                     _enter_task(loop, caller)
             if suspended is None:
@@ -170,7 +171,8 @@ class Desk:
         """Tell until all is told (None), or until an observer waits: then that one, and how it goes on."""
         if self._working:
             return None
-        self._manager.watch()
+        if not self._lag.running:
+            self._lag.start()
         telling = self._tell().__await__()
         self._working = True
         try:
@@ -181,9 +183,9 @@ class Desk:
 
     def _leave_behind(self) -> ObserverEntry:
         """The observer that waits, with what is left of the batch in its backlog; the others are told without it."""
-        rest, after = tuple(self._rest), tuple(self._events)
-        entry: ObserverEntry = self._row.calls[len(self._row.calls) - len(rest) - 1][0]
-        self._rest = iter(rest)
+        entry, after = self._row.calls[self._told_in_row()][0], tuple(self._events)
+        rest, self._rest = self._rest, copy(self._rest)
+        deque(rest, maxlen=0)  # the others are not for the coroutine that waits
         entry.now = self._batch[len(self._batch) - len(after) - 1]
         entry.counted -= 1 + len(after)  # the row will count them, and so will its own coroutine
         entry.set_busy(busy=True)
@@ -196,11 +198,15 @@ class Desk:
         with self._lock:
             while self.inbox:
                 self._sort()
+            for row in {self._row, *(row for row, _ in self._batches)}:
+                row.be_careful()
             self._rows = rows
 
     def _next_batch(self) -> bool:
         """Take the next events that the same observers hear; False where there are none."""
-        with self._lock:
+        lock = self._lock
+        lock.acquire()  # half the price of a with statement
+        try:
             if len(self.inbox) == 1 and not self._batches:
                 event: Any = self.inbox.pop()
                 row = self._rows[type(event)]
@@ -213,6 +219,8 @@ class Desk:
             if self._batches:
                 self._begin_batch(*self._batches.popleft())
                 return True
+        finally:
+            lock.release()
         return False
 
     def _sort(self) -> None:
@@ -233,18 +241,16 @@ class Desk:
         self._row, self._batch = row, batch
         self._rest, self._events = iter(row.calls), iter(batch[1:])
 
-    # The hot loops: written out, kept whole. One event is told in line, because `notify` pays for it.
+    # The hot loops: written out, kept whole. One event is told in line, because `notify` pays for it; nobody is held
+    # there, for a row that is told while somebody is unregistered becomes a careful one.
     async def _tell(self) -> None:
         while self._batch or ((self.inbox or self._batches) and self._next_batch()):
             told, row, own = len(self._batch), self._row, None
-            if told > 1:
+            if told > 1 or self._waiting:
                 own = await self._tell_batch()
             else:
                 rest, event, failed = self._rest, self._batch[0], False
                 for entry, call in rest:
-                    if entry.held and entry.kept_back(event):
-                        entry.counted -= 1
-                        continue
                     try:
                         await call(event)
                     except BaseException as error:  # noqa: BLE001 - an observer may raise anything
@@ -262,7 +268,7 @@ class Desk:
         self._row = NOBODY
 
     async def _tell_batch(self) -> ObserverEntry | None:
-        """Tell more than one event; the observer that had to wait."""
+        """Tell more than one event, or in a row in which a call may be under way; the observer that had to wait."""
         rest, batch = self._rest, self._batch
         for entry, call in rest:
             events = self._events = iter(batch)
@@ -410,16 +416,3 @@ class Desk:
         if loop.is_running():
             loop.call_soon_threadsafe(end)
         return []
-
-
-_desks: weakref.WeakSet[Desk] = weakref.WeakSet()
-
-
-def _forget_loops() -> None:
-    for desk in tuple(_desks):
-        if _get_running_loop() is None:  # a child forked by a task goes on with its copy of the loop
-            desk.forget()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_loops)

@@ -7,7 +7,6 @@ held the interpreter's lock (a C extension that does not release it); then whoev
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 import weakref
@@ -71,7 +70,6 @@ class LagWatch:
         self._lock = threading.Lock()
         self._stopped = threading.Event()
         self.running = False
-        _watches.add(self)
 
     def start(self) -> None:
         """Watch, until events cease to flow."""
@@ -146,15 +144,3 @@ class _Episode:
         first = held_s > LAG_S and not self._told
         self._told = self._told or first
         return held_s, first
-
-
-_watches: weakref.WeakSet[LagWatch] = weakref.WeakSet()
-
-
-def _forget_threads() -> None:
-    for watch in tuple(_watches):
-        watch.forget()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_threads)

@@ -30,6 +30,11 @@ class News:
         self._lock = threading.RLock()
         self._drops_logged_s: dict[str, float] = {}
 
+    def forget(self) -> None:
+        """In a forked child: what was held back is told by the parent; a thread of its own may have held the lock."""
+        self._lock = threading.RLock()
+        self._reports = {}
+
     def number_events_of(self, run_id: str, emit: Callable[..., Any] | None) -> None:
         """Let the run itself number and tell what there is to say about it; None when the run is over."""
         if emit is None:

@@ -116,6 +116,14 @@ class ObserverEntry:
         told = self.counted + sum(tally.told for tally in self.tallies) + self._manager.told_of_batch(self)
         return max(0, told)
 
+    def forget(self) -> None:
+        """In a forked child: no call is under way, and nothing waits; a thread of the parent may have held the lock."""
+        self._lock = threading.RLock()
+        self.backlog.clear()
+        self.now, self.started = None, 0.0
+        self.stuck = self.scheduled = False
+        self.set_busy(busy=False)
+
     def sum_up(self) -> None:
         """Nothing is on its way: the tallies of rows that are long out of use need not be kept."""
         done, self.tallies = self.tallies[:-TALLIES_KEPT], self.tallies[-TALLIES_KEPT:]
@@ -153,6 +161,13 @@ class ObserverEntry:
                 return False
             self.enqueue(event)
             return True
+
+    async def call_unless_held(self, event: Event) -> None:
+        """Tell it ``event``, or keep that back; its row counts one more in either case."""
+        if self.held and self.kept_back(event):
+            self.counted -= 1
+        else:
+            await self.call(event)
 
     def next_in_line(self) -> Event | None:
         """What waited behind the call that ended; None, and nobody waits any more."""

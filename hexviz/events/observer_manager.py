@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import os
 import threading
 import time
 import uuid
+import weakref
 from asyncio import _get_running_loop
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self, get_args
@@ -80,8 +82,8 @@ class ObserverManager(BaseEventManager):
         """Whether anybody is registered: an emitter may save itself the events otherwise."""
         self._lossless: dict[str, ObserverEntry] = {}
         self._crew = Crew(max_workers=max_sync_workers, call_timeout_s=observer_timeout)
-        self._desk = Desk(self)
         self._lag = LagWatch(self)
+        self._desk = Desk(self, self._lag)
         self._news = News(self._tell_news)
         self.blocking: tuple[ObserverEntry, ...] = ()
         """Those with ``overflow="block"``: an emitter on an event loop calls :meth:`make_room` before it goes on."""
@@ -90,6 +92,7 @@ class ObserverManager(BaseEventManager):
         self.tellers: ByClass[Callable[[Event], None]]
         """``tellers[type(event)](event)`` tells the observers; another object when the registrations change."""
         self._gather()
+        _managers.add(self)
 
     # --- registering
 
@@ -220,7 +223,7 @@ class ObserverManager(BaseEventManager):
         """Tell the observers of ``event``. Idle async observers are started at once, none is waited for."""
         if self.blocking:
             await self.make_room()
-        self.notify_nowait(event)
+        self.tellers[type(event)](event)
         self._desk.work_off()
 
     def notify_nowait(self, event: Event) -> None:
@@ -379,6 +382,16 @@ class ObserverManager(BaseEventManager):
                 return
         self._news.publish()
 
+    def forget_parent(self) -> None:
+        """In a forked child: none of the parent's threads and loops is here; what was queued stays with the parent."""
+        self._late_lock = threading.RLock()
+        self._desk.forget()
+        self._crew.forget()
+        self._lag.forget()
+        self._news.forget()
+        for entry in self._entries.values():
+            entry.forget()
+
     async def __aenter__(self) -> Self:
         return self
 
@@ -387,3 +400,15 @@ class ObserverManager(BaseEventManager):
 
     def __repr__(self) -> str:
         return f"<ObserverManager: {len(self._entries)} observers>"
+
+
+_managers: weakref.WeakSet[ObserverManager] = weakref.WeakSet()
+
+
+def _forget_parent() -> None:
+    for manager in tuple(_managers):
+        manager.forget_parent()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_parent)

@@ -30,8 +30,12 @@ class Row:
     __slots__ = ("calls", "tally")
 
     def __init__(self, entries: Iterable[ObserverEntry], tally: Tally | None = None) -> None:
-        self.calls = tuple([(entry, entry.call) for entry in entries])
+        self.calls = [(entry, entry.call) for entry in entries]
         self.tally = tally
+
+    def be_careful(self) -> None:
+        """Some may be unregistered by now: look before each call, also where the row is being told at this moment."""
+        self.calls[:] = [(entry, entry.call_unless_held) for entry, _ in self.calls]
 
     def count_each(self, events: int) -> None:
         """Everybody in it has been told so many events, where there is no tally."""

@@ -205,3 +205,42 @@ def test_one_that_raises_generator_exit_after_a_wait_hears_what_gathered_meanwhi
     heard, statistics = asyncio.run(main())
     assert heard == [1, 2, 3]
     assert (statistics["delivered"], statistics["failed"], statistics["dropped"]) == (1, 2, {})
+
+
+def told_one_event(act_of_first, *, leaver="third"):
+    """Who of four observers heard the only event, where the second unregisters another."""
+    heard = []
+
+    async def main():
+        manager = ObserverManager()
+
+        def observer(name, act=None):
+            async def hear(event):
+                heard.append(name)
+                if act is not None:
+                    await act()
+
+            manager.register(hear, observer_id=name, event_types=NodeStarted)
+
+        async def unregister():
+            manager.unregister(leaver)
+
+        observer("first", act_of_first)
+        observer("second", unregister)
+        observer("third")
+        observer("fourth")
+        await manager.notify(NodeStarted("n", 1))
+        await manager.flush()
+        await manager.close()
+
+    asyncio.run(main())
+    return heard
+
+
+@pytest.mark.parametrize("first", [None, lambda: asyncio.sleep(0), lambda: asyncio.sleep(0.01)])
+def test_one_that_is_unregistered_while_others_are_told_the_same_event_does_not_hear_it(first):
+    assert told_one_event(first) == ["first", "second", "fourth"]
+
+
+def test_one_that_unregisters_itself_holds_up_nobody():
+    assert told_one_event(None, leaver="second") == ["first", "second", "third", "fourth"]

@@ -232,6 +232,69 @@ print(len(heard))
     assert in_process(program) == "100\n"
 
 
+@needs_fork
+@pytest.mark.skipif(sys.version_info >= (3, 12), reason="Python 3.12 warns of every fork beside threads")
+def test_a5_a_child_forked_during_a_call_tells_the_same_observer_its_own_events(in_process):
+    program = (
+        PRELUDE
+        + """
+parent, heard, called, go = os.getpid(), [], threading.Event(), threading.Event()
+def observer(event):
+    if os.getpid() == parent:
+        called.set()
+        go.wait()
+    heard.append(event.name)
+manager = ObserverManager()
+manager.register(observer)
+manager.notify_nowait(NodeStarted("of the parent", 1))
+assert called.wait(10)
+child = os.fork()
+if child == 0:
+    manager.notify_nowait(NodeStarted("of the child", 1))
+    os._exit(0 if asyncio.run(manager.flush()) and heard == ["of the child"] else 1)
+assert os.waitpid(child, 0)[1] == 0
+go.set()
+asyncio.run(manager.flush())
+print(heard)
+"""
+    )
+    assert in_process(program) == "['of the parent']\n"
+
+
+@needs_fork
+@pytest.mark.skipif(sys.version_info >= (3, 12), reason="Python 3.12 warns of every fork beside threads")
+def test_a5_a_child_forked_while_a_thread_takes_note_of_a_failure_takes_note_of_its_own(in_process):
+    program = (
+        PRELUDE
+        + """
+async def hostile(event): raise ValueError("x")
+news = []
+manager = ObserverManager(error_handler=Silent())
+manager.register(hostile)
+manager.register(lambda event: news.append(event.observer), event_types=[ObserverFailed], lossless=True)
+inside, leave = threading.Event(), threading.Event()
+def hold():
+    with manager._news._lock, manager._late_lock:
+        inside.set()
+        leave.wait()
+thread = threading.Thread(target=hold)
+thread.start()
+inside.wait()
+child = os.fork()
+if child == 0:
+    import faulthandler
+    faulthandler.dump_traceback_later(10, exit=True)
+    asyncio.run(manager.notify(NodeStarted("a", 1)))
+    os._exit(0 if len(news) == 1 else 1)
+ended = os.waitpid(child, 0)[1]
+leave.set()
+thread.join()
+print(ended)
+"""
+    )
+    assert in_process(program) == "0\n"
+
+
 def test_a14_a_finaliser_that_tells_events_during_collection_stops_nothing(in_process):
     program = (
         PRELUDE
