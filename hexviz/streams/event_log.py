@@ -26,7 +26,7 @@ class Wanted(NamedTuple):
 
     def chosen(self, entries: list[Entry]) -> list[bytes]:
         """The bodies of those ``entries`` that are wanted."""
-        return self.on_topic([body for run_id, _, body in entries if self.run_id in {None, run_id}])
+        return self.on_topic([body for _, run_id, _, body in entries if self.run_id in {None, run_id}])
 
     def on_topic(self, bodies: list[bytes]) -> list[bytes]:
         """Those of ``bodies`` whose topic is wanted."""
@@ -39,6 +39,7 @@ class Wanted(NamedTuple):
 class Entry(NamedTuple):
     """An event in the log."""
 
+    position: int
     run_id: str
     seq: int
     body: bytes
@@ -47,26 +48,29 @@ class Entry(NamedTuple):
 class EventLog:
     """The last events as CloudEvents, at most ``max_bytes`` of them; each has a position, counted from 0.
 
-    Of those that are gone it knows by :meth:`gone_at` of which run they were. ``epoch`` tells this log from another
+    Of those that are gone it knows by :meth:`gone_at` of which run they were; events that never came leave their
+    positions empty (:meth:`missing_at`). ``epoch`` tells this log from another
     one after a restart: a cursor is ``EPOCH-POSITION``. Not thread-safe.
     """
 
     def __init__(self, max_bytes: int) -> None:
         self.epoch = secrets.token_hex(6)
-        self.first = 0
+        self.end = 0
+        """The position that the next event will have."""
         self.bytes = 0
         self._max_bytes = max_bytes
         self._entries: list[Entry] = []
         self._gone: list[Span] = []
 
     @property
-    def end(self) -> int:
-        """The position that the next event will have."""
-        return self.first + len(self._entries)
+    def first(self) -> int:
+        """The position of the oldest event that is here."""
+        return self._entries[0].position if self._entries else self.end
 
     def append(self, run_id: str, seq: int, body: bytes) -> None:
         """Add an event; the oldest ones make room for it, a sixteenth at a time."""
-        self._entries.append(Entry(run_id, seq, body))
+        self._entries.append(Entry(self.end, run_id, seq, body))
+        self.end += 1
         self.bytes += len(body)
         if self.bytes > self._max_bytes and len(self._entries) > 1:
             sizes = list(accumulate(len(entry.body) for entry in self._entries))
@@ -75,7 +79,7 @@ class EventLog:
             self.bytes -= sizes[gone - 1]
 
     def _let_go(self, count: int) -> None:
-        for position, (run_id, seq, _) in enumerate(self._entries[:count], self.first):
+        for position, run_id, seq, _ in self._entries[:count]:
             last = self._gone[-1] if self._gone else Span(0, "", 0, 0)
             if (last.position + last.events, last.run_id, last.seq + last.events) == (position, run_id, seq):
                 self._gone[-1] = last._replace(events=last.events + 1)
@@ -83,7 +87,6 @@ class EventLog:
                 self._gone.append(Span(position, run_id, seq, 1))
         del self._entries[:count]
         del self._gone[:-MOST_SPANS]
-        self.first += count
 
     def gone_at(self, position: int) -> tuple[Span | None, int]:
         """What stood at ``position``, before ``first``: the rest of its span, or None where that is not known.
@@ -99,8 +102,15 @@ class EventLog:
 
     def skip(self, events: int) -> None:
         """Events were lost before they came here: whoever has read everything so far misses them."""
-        self._let_go(len(self._entries))
-        self.first, self.bytes = self.first + events, 0
+        self.end += events
+
+    def missing_at(self, position: int) -> int:
+        """How many events from ``position`` on (not before ``first``) never came here."""
+        place = self._place_of(position)
+        return (self._entries[place].position if place < len(self._entries) else self.end) - position
+
+    def _place_of(self, position: int) -> int:
+        return bisect_left(self._entries, position, key=_position)
 
     def cursor(self, position: int) -> str:
         """``position`` as a text for a client."""
@@ -114,11 +124,14 @@ class EventLog:
         return min(int(number), self.end)
 
     def after(self, position: int, most_bytes: int) -> tuple[list[Entry], int]:
-        """Entries from ``position`` on, about ``most_bytes`` of them, at least one; and the position behind them."""
+        """Entries from ``position`` on, up to one that never came; and the position behind them.
+
+        About ``most_bytes`` of them, and at least one.
+        """
         entries: list[Entry] = []
-        size, start = 0, position - self.first
+        size, start = 0, self._place_of(position)
         for entry in islice(self._entries, start, start + most_bytes // 64 + 1):
-            if entries and size + len(entry.body) > most_bytes:
+            if entry.position != position + len(entries) or (entries and size + len(entry.body) > most_bytes):
                 break
             entries.append(entry)
             size += len(entry.body)

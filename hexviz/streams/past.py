@@ -7,7 +7,8 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from hexviz.events.cloud_events import to_cloud_event
-from hexviz.events.schema import from_record
+from hexviz.events.events import printable
+from hexviz.events.schema import RecordError, from_record
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -36,6 +37,8 @@ class Found(NamedTuple):
 
     bodies: list[bytes]
     events: int
+    fault: str = ""
+    """What could not be read, in one line."""
 
 
 class Past:
@@ -63,16 +66,25 @@ class Past:
 
     def _read(self, span: Span) -> Found:
         bodies: list[bytes] = []
-        size, last = 0, span.seq + span.events - 1
+        size, last, fault = 0, span.seq + span.events - 1, ""
         try:
             for record in self._store.read(span.run_id, span.seq - 1, damaged="skip"):
-                event = from_record(record)
+                try:
+                    event = from_record(record)
+                except RecordError as error:  # written by a newer version, say; what follows can be read
+                    fault = fault or _fault("an event", span, error)
+                    continue
                 if event.seq > last:
                     break
                 bodies.append(to_cloud_event(event))
                 size += len(bodies[-1])
                 if size >= self._most_bytes:
-                    return Found(bodies, event.seq - span.seq + 1)
-        except Exception:  # noqa: BLE001 - whatever a store raises, what it does not give is counted as lost
-            return Found(bodies, span.events)
-        return Found(bodies, span.events)
+                    return Found(bodies, event.seq - span.seq + 1, fault)
+        except Exception as error:  # noqa: BLE001 - whatever a store raises, what it does not give is counted as lost
+            fault = _fault("the rest", span, error)
+        return Found(bodies, span.events, fault)
+
+
+def _fault(what: str, span: Span, error: Exception) -> str:
+    run_id, text = printable(span.run_id), printable(error)
+    return f"{what} of run {run_id!r} cannot be read from the store: {type(error).__name__}: {text}"

@@ -156,6 +156,9 @@ class EventClient(Client):
                     return span
                 self._lose(behind - self.position)
             self.position = behind
+        missing = log.missing_at(self.position)
+        self._lose(missing)
+        self.position += missing
         return None
 
     def _lose(self, events: int) -> None:

@@ -229,6 +229,8 @@ class WebServer:
 
         def send() -> None:
             client.is_reading = False
+            if found.fault:
+                self._fault(found.fault)
             if client.is_open():
                 before = client.dropped
                 self.counts["frames"] += client.send_found(self.log, found)

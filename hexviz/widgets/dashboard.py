@@ -50,9 +50,9 @@ class LiveView(Selectable):
     The run is only tapped (one append per event); a thread of the view's own folds and refreshes, ``hz`` times a second
     at most (and never more than 10). ``panels`` are names of :data:`hexviz.widgets.panels.PANELS`. ``controls`` (with
     ``cancel()``, ``pause()``, ``resume()`` and ``paused``) give the view its buttons. ``history`` are events told
-    before the view was made. When the run has ended, or on ``close()``, the output becomes a static picture, unless
-    ``freeze`` is False. Thread-safe; closing twice is fine; outside Jupyter nothing is shown. With
-    ``HEXVIZ_DISPLAY=off`` in the environment ``display()`` shows nothing.
+    before the view was made; that thread reads them. When the run has ended, or on ``close()``, the output becomes a
+    static picture, unless ``freeze`` is False. Thread-safe; closing twice is fine; outside Jupyter nothing is shown.
+    With ``HEXVIZ_DISPLAY=off`` in the environment ``display()`` shows nothing.
     """
 
     def __init__(
@@ -77,12 +77,9 @@ class LiveView(Selectable):
         self._lock = threading.RLock()
         self._closed = False
         self._finished = threading.Event()
-        self._tap = Tap()
+        self._tap = Tap(history=history)
         self._pump = Pump(self._tap, self.state, None, hz=hz, ended=self.close)
         self._id = observers.register(self._tap.put, lossless=True, observer_id=f"live-view-{uuid.uuid4().hex[:12]}")
-        heard = self._tap.drain()
-        for event in (*history, *heard):
-            self._tap.put(event)
         self._pump.start()
 
     def handle(self, event: Event) -> None:

@@ -32,6 +32,19 @@ def test_a_log_keeps_the_last_bytes_and_counts_what_is_gone():
     assert told["events"][-1] == {"n": 1_999}
 
 
+def test_events_that_never_came_leave_a_hole_and_what_was_before_it_is_kept():
+    log = EventLog(10_000)
+    for seq in (1, 2):
+        log.append("r", seq, b'{"n":%d}' % seq)
+    log.skip(5)
+    assert (log.first, log.end, log.bytes) == (0, 7, 14)
+    assert log.missing_at(2) == 5
+    log.append("r", 8, b'{"n":8}')
+    assert [log.missing_at(place) for place in (0, 1, 2, 4, 6, 7, 8)] == [0, 0, 5, 3, 1, 0, 0]
+    assert [entry.seq for entry in log.after(0, 1_000)[0]] == [1, 2]
+    assert [entry.seq for entry in log.after(7, 1_000)[0]] == [8]
+
+
 def test_one_event_is_kept_however_large_it_is():
     log = EventLog(100)
     log.append("r", 1, b"1" * 50)
@@ -125,6 +138,34 @@ def test_what_neither_the_history_nor_the_store_holds_is_counted(kept):
             with source_of(server) as source:
                 assert len(collected(source, there)) == there
             assert source.dropped == server.statistics()["clients_dropped_events"] == 602 - there
+
+
+def test_one_record_that_cannot_be_read_costs_a_late_client_only_itself(kept, caplog):
+    run = contract_run("long", nodes=200)
+    read = kept.read
+    kept.read = lambda *args, **options: (
+        record.replace(b'"v":1', b'"v":9') if b'"seq":7,' in record else record for record in read(*args, **options)
+    )
+    with WebSocketBroadcaster(store=kept, history_bytes=20_000) as server:
+        put(server, run)
+        with source_of(server) as source:
+            seqs = [from_cloud_event(body).seq for body in collected(source, 601)]
+        assert seqs == [seq for seq in range(1, 603) if seq != 7]
+        assert source.dropped == server.statistics()["clients_dropped_events"] == 1
+        assert server.statistics()["faults"] == 1
+    assert "an event of run 'long' cannot be read from the store: NewerRecordError" in caplog.text
+
+
+def test_events_that_came_too_fast_cost_a_late_client_only_themselves():
+    run = contract_run("long", nodes=200)
+    with WebSocketBroadcaster() as server:
+        put(server, run[:300])
+        server._server.dropped(100)
+        put(server, run[400:])
+        with source_of(server) as source:
+            seqs = [from_cloud_event(body).seq for body in collected(source, 502)]
+        assert seqs == [*range(1, 301), *range(401, 603)]
+        assert source.dropped == server.statistics()["clients_dropped_events"] == 100
 
 
 def test_what_is_gone_of_other_runs_is_not_counted_for_a_client_of_one():

@@ -101,7 +101,7 @@ function waveName({ index, folded }) {
 function workerNames({ store, shownTo }, bands) {
   const codes = [...bands.keys()];
   const short = new Map(shortNames(codes.map((code) => store.workers[code] ?? "")).map((name, k) => [codes[k], name]));
-  return ({ index }) => `${store.lost.get(index) <= shownTo ? "✕ " : ""}${index ? short.get(index) : "no worker"}`;
+  return ({ index }) => `${store.lost.get(index) <= shownTo ? "✕ " : ""}${index && !store.labels.has(index) ? short.get(index) : "no worker"}`;
 }
 
 /** From the moment at which a worker was found dead its lanes are crossed out. */
@@ -254,7 +254,7 @@ function drawName(pen, view, plan, row, { status, end, y, waited }, last) {
   const before = plan.x(store.ready[row]) - size - 6;
   pen.fillStyle = theme.fg;
   if (right + size < width - 4) pen.fillText(name, right, middle);
-  else if (before > GUTTER && store.before[row] < 0) pen.fillText(name, before, middle);
+  else if (view.lanesBy === "wave" && before > GUTTER && store.before[row] < 0) pen.fillText(name, before, middle);
 }
 
 function drawDense(pen, view, plan) {
@@ -311,7 +311,7 @@ function drawOutlines(pen, view, plan) {
   pen.strokeStyle = theme.fg;
   for (const row of [...rows].slice(0, 500)) {
     if (row >= store.rows || !placeRow(view, plan, row, place)) continue;
-    const x = plan.x(store.start[row]);
+    const x = plan.x(store.start[row] > view.shownTo ? store.ready[row] : store.start[row]);
     pen.lineWidth = row === view.hover ? 2 : 1.5;
     pen.strokeRect(x - 0.5, place.y - 0.5, Math.max(plan.x(place.end) - x, 1.5) + 1, plan.bar + 1);
   }
