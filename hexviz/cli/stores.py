@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hexviz import face
+from hexviz.cli.chosen import kept_store, refuse_other_addresses
 from hexviz.errors import SourceError
 from hexviz.quantities import age, moment, size
 from hexviz.recording.run_list import STATUSES
@@ -14,7 +15,6 @@ from hexviz.stores.jsonl_check import is_jsonl, verify_jsonl
 from hexviz.stores.salvage import salvage
 from hexviz.stores.store import is_address
 from hexviz.terminal import plain, status_text, table
-from hexviz.watching import shown
 
 if TYPE_CHECKING:
     import argparse
@@ -59,7 +59,7 @@ def add_commands(add: Add) -> None:
 
 def _runs(arguments: argparse.Namespace, console: Console) -> None:
     filters = {name: getattr(arguments, name) for name in ("pipeline", "status", "tag", "since", "until")}
-    with face.open_store(arguments.store) as store:
+    with kept_store(arguments.store) as store:
         infos = store.list_runs(**filters)
     shown = infos[: arguments.limit]
     more = f"{len(shown)} of {len(infos)} runs"
@@ -108,7 +108,7 @@ def _checked(where: str | None, chosen: str | None) -> tuple[list[Problem], int]
         raise SourceError("name one store: as an argument, or with --store")
     place = where or chosen
     if place is not None:
-        _refuse_other_addresses(place)
+        refuse_other_addresses(place)
         if not is_address(place):
             if is_jsonl(place):
                 return verify_jsonl(place)[:2]
@@ -117,13 +117,8 @@ def _checked(where: str | None, chosen: str | None) -> tuple[list[Problem], int]
         return store.verify(), len(store.list_runs())
 
 
-def _refuse_other_addresses(place: str) -> None:
-    if "://" in place and not is_address(place):
-        raise SourceError(f"{shown(place)} is no store: name a file, or postgresql://USER@HOST/DATABASE")
-
-
 def _salvage(arguments: argparse.Namespace, console: Console) -> int:
-    _refuse_other_addresses(arguments.where)
+    refuse_other_addresses(arguments.where)
     done = salvage(arguments.where, arguments.output)
     if done.lost:
         console.print(_problems_table("Lost", done.lost))
@@ -140,7 +135,7 @@ def _problems_table(title: str, problems: Sequence[Problem]) -> Group:
 def _prune(arguments: argparse.Namespace, console: Console) -> None:
     if arguments.max_age is None and arguments.max_bytes is None:
         raise SourceError("say what to remove: --max-age 30d, --max-bytes 2GB, or both")
-    with face.open_store(arguments.store) as store:
+    with kept_store(arguments.store) as store:
         gone = store.prune(max_age=arguments.max_age, max_bytes=arguments.max_bytes, dry_run=arguments.dry_run)
         left = len(store.list_runs())
     verb = "would be removed" if arguments.dry_run else "removed"

@@ -10,6 +10,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, Protocol
 
 from hexviz.closing import Closing
+from hexviz.errors import SettingError
 from hexviz.events.events import Event
 from hexviz.events.schema import from_record
 from hexviz.stores.copying import MOST, Copier, is_long
@@ -86,7 +87,7 @@ class Store(Closing, ABC):
         :class:`RunTakenError` where records were refused since the last flush.
         """
         if durability not in {"os", "disk"}:
-            raise ValueError(f"durability is 'os' or 'disk', not {durability!r}")
+            raise SettingError(f"durability is 'os' or 'disk', not {durability!r}")
         self._writer.flush(durability, timeout)
 
     def statistics(self) -> dict[str, int]:
