@@ -39,5 +39,9 @@ def hint_at_another_copy(cls: type, ours: type) -> str:
     return ""
 
 
+class SettingError(HexvizError, ValueError):
+    """An option of a policy, an analysis, a figure or a recorder has a value that cannot work; the message names it."""
+
+
 class SourceError(HexvizError, ValueError):
     """Input data (a table, a file) lacks something or holds something that cannot be used."""

@@ -10,31 +10,32 @@ import os
 import sys
 import threading
 import warnings
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterable
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from hexviz.dag.binding import takes_argument
 from hexviz.dag.errors import PipelineError
+from hexviz.dag.graph import Graph
 from hexviz.dag.orchestrator import Orchestrator, new_run_id
 from hexviz.dag.watching import WATCHER
 from hexviz.display import wanted
-from hexviz.errors import HexvizError
+from hexviz.errors import HexvizError, SourceError, hint_at_another_copy
 from hexviz.events.config import NULL_OBSERVER_MANAGER
 from hexviz.events.control_manager import ControlManager
 from hexviz.events.observer_manager import ObserverManager
 from hexviz.recording.recorder import Recorder
 from hexviz.recording.recording import Recording
+from hexviz.stores.errors import StoreWriteError
 from hexviz.stores.sqlite import SQLiteStore, default_path
 from hexviz.stores.store import Store, is_address
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Generator, Iterator, Sequence
     from pathlib import Path
 
     import pandas as pd
 
-    from hexviz.dag.graph import Graph
     from hexviz.dag.orchestrator import OnError, Schedule
     from hexviz.dag.result import RunResult
     from hexviz.events.models import BaseEventManager
@@ -142,14 +143,14 @@ def _refuse_in_coroutine() -> None:
         frame = frame.f_back  # type: ignore[assignment]
 
 
-class PendingRun(Coroutine[Any, Any, Any]):
+class PendingRun(Coroutine[Any, Any, "RunResult"]):
     """A run that has not begun: await it, or give it to ``asyncio.run`` or ``asyncio.create_task``."""
 
     def __init__(self, begin: Any) -> None:
         self._begin = begin
-        self._coroutine: Coroutine[Any, Any, Any] | None = None
+        self._coroutine: Coroutine[Any, Any, RunResult] | None = None
 
-    def _begun(self) -> Coroutine[Any, Any, Any]:
+    def _begun(self) -> Coroutine[Any, Any, RunResult]:
         if self._coroutine is None:
             begin, self._begin = self._begin, None
             if begin is None:
@@ -157,7 +158,7 @@ class PendingRun(Coroutine[Any, Any, Any]):
             self._coroutine = begin()
         return self._coroutine
 
-    def __await__(self) -> Generator[Any, Any, Any]:
+    def __await__(self) -> Generator[Any, Any, RunResult]:
         return self._begun().__await__()
 
     def send(self, value: Any) -> Any:
@@ -206,8 +207,12 @@ class _Launch:
         run_id: str | None = None,
         **options: Any,
     ) -> None:
+        if not isinstance(graph, Graph):
+            raise WrongCallError(
+                f"a run takes a hexviz.Graph first, not {_named(graph)}{hint_at_another_copy(type(graph), Graph)}"
+            )
         graph.validate()
-        panels = _panels_of(live)
+        panels, sinks = _panels_of(live), _checked_sinks(sinks)
         self.graph = graph
         self.initial_input = initial_input
         self.tags = (tags,) if isinstance(tags, str) else tuple(tags)
@@ -232,7 +237,10 @@ class _Launch:
         if cell is not None:
             cell.took(self.run_id, self.recorder.recording)
         shown = (live or cell is not None) and wanted()
-        self.view = live_view(self.observers, self.title, self.controls, panels) if shown else None
+        self.view: Any = None
+        if shown:
+            kept_as = self.run_id if self.store is not None else ""
+            self.view = live_view(self.observers, self.title, self.controls, panels, run_id=kept_as)
 
     async def execute(self) -> RunResult:
         """Run the graph; whatever happens, everything is flushed and closed."""
@@ -284,23 +292,43 @@ def _panels_of(live: Live) -> tuple[str, ...] | None:
 
 
 def live_view(
-    observers: ObserverManager, title: str, controls: RunControls | None, panels: Iterable[str] | None = None
+    observers: ObserverManager,
+    title: str,
+    controls: RunControls | None,
+    panels: Iterable[str] | None = None,
+    *,
+    run_id: str = "",
 ) -> Any:
     """Show under the cell how the next run of ``observers`` goes; whoever asked for the view ends it.
 
-    None where there is no notebook.
+    ``run_id`` is that of a run which a store keeps. None where there is no notebook.
     """
     from hexviz.widgets import front_end  # noqa: PLC0415 - loads ipywidgets, so only on request
     from hexviz.widgets.dashboard import LiveView  # noqa: PLC0415
 
     if not front_end.can_display():
         return None
-    return LiveView(observers, title=title, controls=controls, panels=panels).display()
+    return LiveView(observers, title=title, controls=controls, panels=panels, run_id=run_id).display()
 
 
 def _several(given: Any) -> Iterable[Any]:
     """One handler, or several, as a list."""
     return (given,) if callable(given) or hasattr(given, "handle") else given
+
+
+def _checked_sinks(sinks: Any) -> tuple[Sink, ...]:
+    if hasattr(sinks, "put"):
+        return (sinks,)
+    given = tuple(sinks) if isinstance(sinks, Iterable) else (sinks,)
+    for sink in given:
+        if not hasattr(sink, "put"):
+            raise WrongCallError(f"sinks= takes sinks, such as hexviz.streams.KafkaSink(...), not {_named(sink)}")
+    return given
+
+
+def _named(thing: Any) -> str:
+    """What a wrong argument is, in an error."""
+    return repr(thing) if isinstance(thing, str | int | float | None) else type(thing).__name__
 
 
 def _checked_ports(graph: Graph, ports: dict[str, Any]) -> dict[str, Any]:
@@ -450,12 +478,18 @@ def open_store(path: str | Path | None = None, *, spool: str | Path | None = Non
 
     ``postgresql://USER@HOST/DATABASE`` is a store in PostgreSQL (docs/postgres.md), which is reached within seconds or
     not at all: :class:`~hexviz.stores.errors.StoreUnreachableError`. With ``spool``, a directory for this process, it
-    may be away: records wait there until it is back. Other stores take no spool: :class:`WrongCallError`.
+    may be away: records wait there until it is back. Other stores take no spool: :class:`WrongCallError`. Other
+    addresses are a :class:`~hexviz.errors.SourceError`.
 
     ``store.runs()`` gives the runs as a frame, newest first (filters: ``pipeline``, ``status``, ``since``, ``until``,
     ``tag``), ``store.recording(run_id)`` gives one back. See docs/stores.md.
     """
     chosen = os.environ.get("HEXVIZ_STORE") if path is None else path
+    if chosen is not None and not isinstance(chosen, str | os.PathLike):
+        raise WrongCallError(f"a store is named by a path or postgresql://..., not {_named(chosen)}")
+    if isinstance(chosen, str) and "://" in chosen and not is_address(chosen):
+        scheme = chosen.partition("://")[0]
+        raise SourceError(f"no store is kept at {scheme}://: name a file, or postgresql://USER@HOST/DATABASE")
     made: dict[str, Any] = {"recordings": Recording, "make_frame": _frame_of_runs}
     if isinstance(chosen, str) and is_address(chosen):
         from hexviz.stores.postgres import PostgresStore  # noqa: PLC0415 - loads a spool and more, so only on request
@@ -561,8 +595,9 @@ def dashboard(source: Any, *, panels: Iterable[str] | None = None) -> Any:
     """Show a run: a :class:`Recording`, a :class:`RunHandle`, a result, or a run id.
 
     A :class:`RunHandle` that is under way, a :class:`Recorder` or an :class:`ObserverManager` gives a live view: of a
-    run, or of a :class:`Replay` into it. ``panels`` chooses from progress, timeline, concurrency, decisions, calls,
-    failures, health, overhead, graph, or is ``"all"``; raises :class:`~hexviz.widgets.panels.PanelError` for others.
+    run, or of a :class:`Replay` into it. ``panels`` chooses from progress, timeline, concurrency, workers, decisions,
+    calls, failures, health, overhead, graph, or is ``"all"``; raises :class:`~hexviz.widgets.panels.PanelError` for
+    others.
     """
     from hexviz.widgets.dashboard import LiveView  # noqa: PLC0415 - loads ipywidgets, so only on request
     from hexviz.widgets.recorded import static_view  # noqa: PLC0415
@@ -596,11 +631,18 @@ def compare_view(before: Any, after: Any, *, most: int = 30) -> Any:
 def report(source: Any, path: str | Path) -> Path:
     """Write one self-contained HTML file about a run: timeline, graph, decisions, tables; it needs no network to open.
 
-    ``source`` is a recording, a result, a :class:`RunHandle`, or a run id of the default store.
+    ``source`` is a recording, a result, a :class:`RunHandle`, or a run id of the default store. Raises
+    :class:`~hexviz.stores.errors.StoreWriteError` where ``path`` cannot be written.
     """
     from hexviz.widgets.report import write_report  # noqa: PLC0415 - loads the view, so only on request
 
-    return write_report(_recording_of(source), path)
+    recording = _recording_of(source)
+    try:
+        return write_report(recording, path)
+    except OSError as error:
+        raise StoreWriteError(
+            f"{str(path)!r} cannot be written: {error.strerror or error}. Nothing was changed."
+        ) from error
 
 
 def backtest(source: Any, control: Any, *, every: bool = False) -> pd.DataFrame:

@@ -92,9 +92,28 @@ def test_report_writes_a_kept_run(demo, tmp_path):
 
 
 def test_an_empty_store_says_how_to_fill_it(tmp_path):
-    done = command("runs", "--store", tmp_path / "new.db", cwd=tmp_path)
+    done = command("runs", cwd=tmp_path, HEXVIZ_STORE=str(tmp_path / "new.db"))
     assert (done.returncode, done.stderr) == (0, "")
     assert "hexviz demo" in done.stdout
+
+
+@pytest.mark.parametrize("where", ["typo.db", "mysql://ana@db/runs"])
+@pytest.mark.parametrize("command_line", [("runs",), ("show", "last"), ("prune", "--max-age", "1d")])
+def test_a_store_that_is_named_and_not_there_is_refused_and_not_made(tmp_path, command_line, where):
+    done = command(*command_line, "--store", where, cwd=tmp_path)
+    assert done.returncode == 2
+    assert where.partition("://")[0] in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_report_that_cannot_be_written_is_one_line_on_stderr(demo, tmp_path):
+    place, _ = demo
+    lost = tmp_path / "no" / "report.html"
+    done = command("report", "last", "--store", place / "runs.db", "-o", lost, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (
+        2,
+        f"hexviz: '{lost}' cannot be written: No such file or directory. Nothing was changed.\n",
+    )
 
 
 @pytest.mark.parametrize(
@@ -108,7 +127,7 @@ def test_an_empty_store_says_how_to_fill_it(tmp_path):
     ],
 )
 def test_what_cannot_be_done_is_one_line_on_stderr_and_exit_code_2(tmp_path, arguments, expected):
-    done = command(*arguments, "--store", tmp_path / "runs.db", cwd=tmp_path)
+    done = command(*arguments, cwd=tmp_path, HEXVIZ_STORE=str(tmp_path / "runs.db"))
     assert done.returncode == 2
     assert done.stderr.startswith("hexviz: ")
     assert done.stderr.count("\n") == 1
@@ -300,6 +319,6 @@ def test_watch_gives_up_a_run_of_which_nothing_comes(tmp_path):
 
 
 def test_watch_names_what_it_cannot_find(tmp_path):
-    missing = command("watch", "moon", "--store", tmp_path / "runs.db", cwd=tmp_path)
+    missing = command("watch", "moon", cwd=tmp_path, HEXVIZ_STORE=str(tmp_path / "runs.db"))
     assert missing.returncode == 2
     assert missing.stderr.startswith("hexviz: there is no run 'moon'")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import re
 import subprocess
 import sys
 import threading
@@ -242,3 +243,45 @@ def test_a_single_policy_needs_no_list_and_orchestrator_options_are_passed_on():
             sample_graph(), policies=lambda e, c: ControlResponse(), decisions="all"
         ).recording.frames.decisions
     )
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"live": 1}, "panels are named"),
+        ({"sinks": 3}, "sinks= takes sinks"),
+        ({"sinks": ["kafka"]}, "not 'kafka'"),
+        ({"store": 3}, "a store is named by a path"),
+        ({"store": "mysql://ana:secret@db/runs"}, "no store is kept at mysql://"),
+    ],
+)
+def test_an_option_of_the_wrong_kind_is_named_before_anything_runs(options, says, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(HexvizError, match=re.escape(says)) as caught:
+        hexviz.run_sync(sample_graph(), [1], **options)
+    assert "secret" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_no_graph_is_named():
+    with pytest.raises(WrongCallError, match=r"takes a hexviz\.Graph first, not function"):
+        hexviz.run_sync(lambda: 1)  # type: ignore[arg-type]
+
+
+def test_a_misspelt_result_lists_those_that_there_are():
+    result = hexviz.run_sync(sample_graph(), [1, 2, 3], store=False)
+    with pytest.raises(KeyError, match=r"no result of a node 'jion'.*'join'") as caught:
+        result["jion"]
+    assert isinstance(caught.value, HexvizError)
+    assert result.get("jion") is None
+
+
+def test_a_report_that_cannot_be_written_says_so(tmp_path):
+    result = hexviz.run_sync(sample_graph(), [1], store=False)
+    with pytest.raises(HexvizError, match="cannot be written: No such file or directory"):
+        hexviz.report(result, tmp_path / "no" / "report.html")
+
+
+def test_what_cannot_be_replayed_is_named_at_once():
+    with pytest.raises(HexvizError, match=r"Replay takes a recording.*not RunResult"):
+        hexviz.Replay(hexviz.run_sync(sample_graph(), [1], store=False))

@@ -41,7 +41,8 @@ def calls(frames: FramesLike, *, by: Sequence[str] | str = ("kind", "name"), run
       interpolation between two of them; NaN where none has
     - ``input_tokens``, ``output_tokens``: int64 sums, 0 where the provider gave none
 
-    Raises :class:`~hexviz.errors.SourceError` for a missing column, ``ValueError`` for a group of another name.
+    Raises :class:`~hexviz.errors.SourceError` for a missing column,
+    :class:`~hexviz.errors.SettingError` for a group of another name.
     """
     groups = grouped_by(by, _GROUPS)
     made = table(frames, "calls", _COLUMNS, run_id, every=True)

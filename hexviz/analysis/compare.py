@@ -10,6 +10,7 @@ import pandas as pd
 from hexviz.analysis.measures import GOOD, KINDS, measured, side_of
 from hexviz.analysis.noise import CONFIDENCE, noise_band
 from hexviz.analysis.source import FramesLike, finished
+from hexviz.errors import SettingError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -67,11 +68,12 @@ def compare(
     Within a kind the largest differences stand first. ``attrs``: ``run_before``, ``run_after`` (ids, or how many runs),
     ``runs_before``, ``runs_after`` (counts), ``run_ms_before``, ``run_ms_after``, ``noise_ms``, ``noise_share``.
 
-    Raises :class:`~hexviz.errors.SourceError` for a missing frame, column or run, ``ValueError`` for a bad floor.
+    Raises :class:`~hexviz.errors.SourceError` for a missing frame, column or run,
+    :class:`~hexviz.errors.SettingError` for a bad floor.
     """
     for name, value in (("noise_ms", noise_ms), ("noise_share", noise_share)):
         if not 0 <= value < float("inf"):
-            raise ValueError(f"{name} must be a number, 0 or more, not {value!r}")
+            raise SettingError(f"{name} must be a number, 0 or more, not {value!r}")
     sides = side_of(before, run_before), side_of(after, run_after)
     return compare_sides(*sides, noise_ms=noise_ms, noise_share=noise_share)
 

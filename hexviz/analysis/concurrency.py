@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from hexviz.analysis.source import FramesLike, chosen_run, finished, table
+from hexviz.errors import SettingError
 
 if TYPE_CHECKING:
     from hexviz.analysis.source import Kind
@@ -29,7 +30,8 @@ def concurrency(frames: FramesLike, *, slots: int | None = None, run_id: str | N
     of the time that they stood empty in that span), ``idle_while_queued_ms`` (the part of it during which somebody
     waited: a policy, a gate, or a busy event loop held it up), ``utilisation`` (0 to 1).
 
-    Raises ``ValueError`` where ``slots`` is not a whole number of at least 1, or fewer than ran at once.
+    Raises :class:`~hexviz.errors.SettingError` where ``slots`` is not a whole number of at least 1, or fewer than ran
+    at once.
     """
     attempts = table(frames, "attempts", _TIMES, run_id)
     times = attempts[_TIMES].astype("float64")
@@ -70,7 +72,7 @@ def _places(slots: int | None, peak: int) -> int:
     if slots is None:
         return peak
     if isinstance(slots, bool) or not isinstance(slots, int) or slots < 1:
-        raise ValueError(f"slots must be a whole number of at least 1, or None for the peak, not {slots!r}")
+        raise SettingError(f"slots must be a whole number of at least 1, or None for the peak, not {slots!r}")
     if slots < peak:
-        raise ValueError(f"slots must be at least {peak}, the number of attempts that ran at once, not {slots}")
+        raise SettingError(f"slots must be at least {peak}, the number of attempts that ran at once, not {slots}")
     return slots

@@ -9,6 +9,7 @@ import pandas as pd
 
 from hexviz.analysis.shape import Shape, shape_of
 from hexviz.analysis.source import FramesLike, Kind, chosen_run, finished, milliseconds, numbers, table
+from hexviz.errors import SettingError
 from hexviz.recording.layout import STATUSES
 
 if TYPE_CHECKING:
@@ -137,9 +138,9 @@ def wave_barrier(frames: FramesLike, *, run_id: str | None = None, weight: str =
 
 
 def weight_columns(weight: str) -> tuple[str, ...]:
-    """The columns of ``nodes`` that a weight needs. Raises ``ValueError`` for an unknown weight."""
+    """The columns of ``nodes`` that a weight needs. Raises SettingError for an unknown weight."""
     if weight not in WEIGHTS:
-        raise ValueError(f"weight must be one of {', '.join(WEIGHTS)}, not {weight!r}")
+        raise SettingError(f"weight must be one of {', '.join(WEIGHTS)}, not {weight!r}")
     return (*_READ[weight], *TIMES)
 
 

@@ -83,7 +83,8 @@ def decision_counts(
     ``by`` names other groups, one or several of ``run_id``, ``decided_by``, ``signal``, ``node``, ``wave``,
     ``attempt``, ``event_type``: ``by=("decided_by", "node")`` tells which policy decided about which node. After them
     come ``decisions`` and ``nodes`` (distinct in their run), int64. ``decided_by`` is empty where nobody decided: a
-    shadow handler would have interfered, or a handler failed. Raises ``ValueError`` for a group of another name.
+    shadow handler would have interfered, or a handler failed. Raises
+    :class:`~hexviz.errors.SettingError` for a group of another name.
     """
     kinds = grouped_by(by, {name: _DECISIONS[name] for name in _GROUPS})
     fallen = decisions(frames, run_id=run_id)

@@ -14,7 +14,7 @@ from hexviz.analysis.critical_path import critical_path, weight_columns, weights
 from hexviz.analysis.patterns import fitting
 from hexviz.analysis.shape import Shape, shape_of
 from hexviz.analysis.source import FramesLike, chosen_run, finished
-from hexviz.errors import SourceError
+from hexviz.errors import SettingError, SourceError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -55,12 +55,12 @@ def what_if(
     ``worker`` (int64, from 0). ``attrs``: ``makespan_ms``, ``recorded_ms`` (first start to last end of the real run),
     ``baseline_ms`` (the simulation with the recorded times: what ``makespan_ms`` is to be compared with),
     ``critical_path_ms`` (recorded), ``work_ms``, ``utilisation`` (0 to 1, where ``workers`` is given), ``schedule``,
-    ``workers``. Raises ``ValueError`` for a number that cannot be, :class:`~hexviz.errors.SourceError` for a node that
-    the run does not have.
+    ``workers``. Raises :class:`~hexviz.errors.SettingError` for a number that cannot be,
+    :class:`~hexviz.errors.SourceError` for a node that the run does not have.
     """
     _check_workers(workers)
     if schedule not in {"ready", "wave"}:
-        raise ValueError(f"schedule must be 'ready' or 'wave', not {schedule!r}")
+        raise SettingError(f"schedule must be 'ready' or 'wave', not {schedule!r}")
     path = critical_path(frames, run_id=run_id, weight=weight)
     shape = shape_of(frames, ("wave", *weight_columns(weight)), run_id)
     recorded = weights_of(shape.nodes, weight).tolist()
@@ -121,7 +121,7 @@ def scaling(
 
 def _check_workers(workers: int | None) -> None:
     if workers is not None and (isinstance(workers, bool) or not isinstance(workers, int) or workers < 1):
-        raise ValueError(f"workers must be an int of at least 1, or None for no limit, not {workers!r}")
+        raise SettingError(f"workers must be an int of at least 1, or None for no limit, not {workers!r}")
 
 
 def _makespan(shape: Shape, times: list[float], workers: int | None) -> float:
@@ -148,7 +148,7 @@ def _chosen(names: list[str], asked: Mapping[str, float], word: str, what: str) 
         value = asked[name]
         number = isinstance(value, Real) and not isinstance(value, bool)
         if not (number and math.isfinite(value) and value >= 0):
-            raise ValueError(f"{word}[{name!r}] must be {what}, 0 or more, not {value!r}")
+            raise SettingError(f"{word}[{name!r}] must be {what}, 0 or more, not {value!r}")
         found = [places[hit] for hit in fitting(places, name)]
         if not found:
             raise SourceError(f"{word} names the node {name!r}, which the run does not have")

@@ -2,7 +2,8 @@ r"""Frames as CSV (RFC 4180, UTF-8, one line ends in ``\n``), safe to open in a 
 
 A spreadsheet runs a cell that begins with ``=``, ``+``, ``-``, ``@``, a tab or a carriage return as a formula. In the
 safe form such a text gets an apostrophe in front, also where the place comes after a separator or a quote inside the
-text, since another separator may be in force when the file is read (OWASP, "CSV Injection"; CWE-1236).
+text, since another separator may be in force when the file is read (OWASP, "CSV Injection"; CWE-1236). Spaces of any
+kind and characters that nobody sees may stand before the sign: some programs drop them.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-_FORMULA = re.compile(r"(?:^|(?<=[,;|\t\r\n\"']))(?=[ \u00a0]*[=+\-@\t\r＝＋－＠])")  # noqa: RUF001 - those too begin formulas
+_UNSEEN = r"(?:[^\S\t\r\n]|[\x00-\x08\x0e-\x1b\x7f\u200b-\u200f\ufeff])*"
+_FORMULA = re.compile(rf"(?:^|(?<=[,;|\t\r\n\"']))(?={_UNSEEN}[=+\-@\t\r＝＋－＠])")  # noqa: RUF001 - those too begin formulas
 
 
 def csv_lines(frame: pd.DataFrame, *, safe: bool = True) -> Iterator[bytes]:

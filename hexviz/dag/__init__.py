@@ -27,7 +27,7 @@ from hexviz.dag.errors import (
 )
 from hexviz.dag.graph import DirectedGraph, Graph, NodeSpec
 from hexviz.dag.orchestrator import Orchestrator, new_run_id
-from hexviz.dag.result import RunResult
+from hexviz.dag.result import NoResultError, RunResult
 from hexviz.dag.runners.runner import Runner
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ __all__ = [
     "Graph",
     "GraphError",
     "MissingDependencyError",
+    "NoResultError",
     "NoWorkersError",
     "NodeExecutionError",
     "NodeSignatureError",

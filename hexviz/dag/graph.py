@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping
 from graphlib import CycleError, TopologicalSorter
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, SupportsFloat, TypeVar, overload
 
 import msgspec
 
@@ -50,7 +50,7 @@ class NodeSpec(msgspec.Struct, frozen=True, eq=False):
         if not callable(self.fn):
             msg = f"node {self.name!r} is not callable: {type(self.fn).__name__}. Give it a function, sync or async"
             raise GraphError(msg)
-        if self.timeout_s is not None and not (self.timeout_s > 0 and math.isfinite(self.timeout_s)):
+        if self.timeout_s is not None and not _is_time(self.timeout_s):
             msg = f"timeout_s of node {self.name!r} must be a positive number of seconds, not {self.timeout_s!r}"
             raise GraphError(msg)
         if self.run_if not in {"all", "any", "always"}:
@@ -70,14 +70,31 @@ def _names(node: str, deps: Any) -> tuple[str, ...]:
     if isinstance(deps, str):
         msg = f"after= of node {node!r} takes a list of names, such as [{deps!r}], not a string"
         raise GraphError(msg)
+    if not isinstance(deps, Iterable):
+        msg = f"after= of node {node!r} takes a list of names, such as ['load'], not {type(deps).__name__}"
+        raise GraphError(msg)
     names = sorted(deps) if isinstance(deps, (set, frozenset)) else deps
-    return tuple(dict.fromkeys(getattr(name, "name", None) or name for name in names))
+    names = [getattr(name, "name", None) or name for name in names]
+    for name in names:
+        if not isinstance(name, str):
+            called = getattr(name, "__name__", None)
+            instead = f": write {called!r}" if called else ""
+            msg = f"after= of node {node!r} takes names, not the {type(name).__name__} itself{instead}"
+            raise GraphError(msg)
+    return tuple(dict.fromkeys(names))
+
+
+def _is_time(seconds: Any) -> bool:
+    return isinstance(seconds, SupportsFloat) and float(seconds) > 0 and math.isfinite(seconds)
 
 
 class Graph:
     """A named DAG. Nodes may be added in any order; :meth:`validate` (and every run) checks the whole."""
 
     def __init__(self, name: str = "pipeline", nodes: Iterable[NodeSpec] | None = None) -> None:
+        if not isinstance(name, str):
+            msg = f"a graph's name is a string, such as Graph('etl'), not {name!r}"
+            raise GraphError(msg)
         self.name = name
         self._nodes: dict[str, NodeSpec] = {}
         self._waves: list[list[str]] | None = None

@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING, Any
+
+from hexviz.errors import HexvizError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+
+_NAMED = 20
+
+
+class NoResultError(HexvizError, KeyError):
+    """A run has no result of that name; the message lists those that it has."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])
 
 
 class RunResult(dict[str, Any]):
     """A dict of node -> result that knows its run.
 
     ``run_id`` names the run, ``status`` is ``"succeeded"`` or ``"skipped"``, ``recording`` is what was recorded of it
-    (None where nothing was). Nodes that were skipped without data are not in the dict.
+    (None where nothing was). Nodes that were skipped without data are not in the dict: asking for
+    one raises :class:`NoResultError`, a KeyError.
     """
 
     def __init__(self, results: Mapping[str, Any], *, run_id: str, status: str, recording: Any = None) -> None:
@@ -20,6 +34,14 @@ class RunResult(dict[str, Any]):
         self.run_id = run_id
         self.status = status
         self.recording = recording
+
+    def __missing__(self, node: object) -> Any:
+        known = ", ".join(map(repr, islice(self, _NAMED))) or "none"
+        more = f" and {len(self) - _NAMED} more" if len(self) > _NAMED else ""
+        raise NoResultError(
+            f"run {self.run_id} has no result of a node {node!r}: it was skipped, or there is none of that name. "
+            f"There are: {known}{more}"
+        )
 
     def __repr__(self) -> str:
         return f"<RunResult {self.run_id} {self.status}: {len(self)} results>"

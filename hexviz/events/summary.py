@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from hexviz.errors import SettingError
 from hexviz.events.events import (
     EVENT_CLASSES,
     ControlDecided,
@@ -296,7 +297,7 @@ class Summariser:
 
     def __init__(self, capture: Capture = "summary", redact: Iterable[Redactor] = ()) -> None:
         if capture not in {"summary", "json", "value"}:
-            raise ValueError(f"capture is 'summary', 'json' or 'value', not {capture!r}")
+            raise SettingError(f"capture is 'summary', 'json' or 'value', not {capture!r}")
         self.capture = capture
         self.contents_dropped = 0
         self._redact = Redaction(redact)

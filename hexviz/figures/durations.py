@@ -8,6 +8,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from hexviz.analysis.source import table
+from hexviz.errors import SettingError
 from hexviz.figures.layout import all_harmless, new_figure, run_title, say_nothing_to_show, unit_for
 from hexviz.palette import STATUS_COLORS
 
@@ -24,7 +25,7 @@ def durations_info(frames: FramesLike, *, by: str = "wave", run_id: str | None =
     Groups stand in their own order; nodes by their longest attempt, and only the 60 longest of them.
     """
     if by not in _GROUPS:
-        raise ValueError(f"by must be one of {', '.join(_GROUPS)}, not {by!r}")
+        raise SettingError(f"by must be one of {', '.join(_GROUPS)}, not {by!r}")
     attempts = table(frames, "attempts", ("node", "wave", "attempt", "status", "duration_ms", "end_ms"), run_id)
     ended = attempts[attempts["duration_ms"].notna() & attempts["end_ms"].notna()]
     if by == "node":

@@ -10,6 +10,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from hexviz.analysis.source import table
+from hexviz.errors import SettingError
 from hexviz.figures.layout import (
     Unit,
     all_harmless,
@@ -52,10 +53,10 @@ def timeline_info(frames: FramesLike, *, run_id: str | None = None, lanes: Lanes
     ``node``, ``wave``, ``attempt``, ``status``, ``start_ms``, ``width_ms`` (an attempt without an end reaches to the
     last known moment), ``queued_ms`` (before the start), ``backoff_ms`` (before that), ``error``, ``worker`` (empty
     where none is known). With ``lanes="worker"`` an attempt begins when its code did, ``duration_ms`` before its end.
-    ``attrs["packed"]`` tells whether rows are lanes. Raises ``ValueError`` for other ``lanes``.
+    ``attrs["packed"]`` tells whether rows are lanes. Raises :class:`~hexviz.errors.SettingError` for other ``lanes``.
     """
     if lanes not in get_args(Lanes):
-        raise ValueError(f"lanes must be one of {', '.join(map(repr, get_args(Lanes)))}, not {lanes!r}")
+        raise SettingError(f"lanes must be one of {', '.join(map(repr, get_args(Lanes)))}, not {lanes!r}")
     wanted = (*_COLUMNS, "duration_ms", "worker") if lanes == "worker" else _COLUMNS
     attempts = table(frames, "attempts", wanted, run_id)
     attempts = attempts[attempts["start_ms"].notna()].reset_index(drop=True)

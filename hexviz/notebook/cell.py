@@ -85,7 +85,7 @@ class Cell:
             keep_alive=True,
         )
         self._arm(observers, control)
-        view = face.live_view(observers, self.title_of(graph), face.RunControls(orchestrator, run_id))
+        view = face.live_view(observers, self.title_of(graph), face.RunControls(orchestrator, run_id), run_id=run_id)
         if view is not None:
             view.state.run_id = run_id  # the same observers may hear of several runs
         try:

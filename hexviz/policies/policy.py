@@ -7,11 +7,14 @@ import math
 import re
 import reprlib
 import threading
+from collections.abc import Iterable
 from fnmatch import translate
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
+from hexviz.errors import SettingError
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
     from hexviz.events.events import Event
     from hexviz.events.models import ExecutionContext
@@ -47,6 +50,8 @@ class Policy:
     def __init__(self, nodes: str | Iterable[str] | None = None) -> None:
         self.nodes: tuple[str, ...] | None = None
         if nodes is not None:
+            if not isinstance(nodes, Iterable):
+                raise wrong(self, f"nodes= takes names or patterns, not {nodes!r}")
             self.nodes = (nodes,) if isinstance(nodes, str) else tuple(nodes)
             for name in self.nodes:
                 if not isinstance(name, str) or not name:
@@ -112,7 +117,7 @@ def run_of(event: Event, context: ExecutionContext) -> str:
 
 
 def number(policy: object, name: str, value: float, *, positive: bool = False, infinite: bool = False) -> float:
-    """``value`` as a float; a ValueError unless it is a number, not negative and (unless allowed) finite."""
+    """``value`` as a float; a SettingError unless it is a number, not negative and (unless allowed) finite."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise wrong(policy, f"{name} must be a number, not {value!r}")
     if math.isnan(value) or value < 0 or (positive and value == 0) or (math.isinf(value) and not infinite):
@@ -122,14 +127,14 @@ def number(policy: object, name: str, value: float, *, positive: bool = False, i
 
 
 def count(policy: object, name: str, value: int, *, least: int = 1) -> int:
-    """``value``; a ValueError unless it is an int of at least ``least``."""
+    """``value``; a SettingError unless it is an int of at least ``least``."""
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
         raise wrong(policy, f"{name} must be an int of at least {least}, not {value!r}")
     return value
 
 
 def one_of(policy: object, name: str, value: str, allowed: Iterable[str]) -> str:
-    """``value``; a ValueError that lists what is allowed unless it is among it."""
+    """``value``; a SettingError that lists what is allowed unless it is among it."""
     choices = tuple(allowed)
     if value not in choices:
         raise wrong(policy, f"{name} must be one of {', '.join(choices)}, not {value!r}")
@@ -137,7 +142,7 @@ def one_of(policy: object, name: str, value: str, allowed: Iterable[str]) -> str
 
 
 def error_types(policy: object, name: str, value: ErrorTypes) -> tuple[type[BaseException], ...]:
-    """``value`` as a tuple of exception classes; a ValueError names what is not one."""
+    """``value`` as a tuple of exception classes; a SettingError names what is not one."""
     types = value if isinstance(value, tuple) else (value,)
     for item in types:
         if not (isinstance(item, type) and issubclass(item, BaseException)):
@@ -145,9 +150,9 @@ def error_types(policy: object, name: str, value: ErrorTypes) -> tuple[type[Base
     return types
 
 
-def wrong(policy: object, problem: str) -> ValueError:
+def wrong(policy: object, problem: str) -> SettingError:
     """The error for a setting that cannot work; it names the policy."""
-    return ValueError(f"{type(policy).__name__}: {problem}")
+    return SettingError(f"{type(policy).__name__}: {problem}")
 
 
 def _same(value: Any, default: Any) -> bool:

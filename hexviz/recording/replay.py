@@ -53,6 +53,8 @@ class Replay:
         clock: Clock = time.monotonic,
         sleep: Sleep = asyncio.sleep,
     ) -> None:
+        if not hasattr(recording, "columns"):
+            raise ReplayError(f"Replay takes a recording, such as result.recording, not {type(recording).__name__}")
         self.recording = recording
         self.loop = loop
         self._speed = _checked_speed(speed)

@@ -63,6 +63,9 @@ __all__ = [
 _TEXT_LIMIT = 500
 _WORKER_LOST = "WorkerLostError"
 _LIVE_CLOCK_SKEW_MS = 5_000.0
+_SAME_MS = 1.0
+_THREAD = "thread"
+"""What stands for a worker where a node ran in a thread of the run's own process."""
 
 
 class RunState:
@@ -271,14 +274,14 @@ class RunState:
         if (node if attempt == 1 else (node, attempt)) not in self._rows:
             ready_ms = at_ms - event.queued_ms if event.queued_ms > 0.0 else at_ms
             row = self._start_row(node, attempt, max(0.0, ready_ms), at_ms)
-            if event.worker:
+            if event.worker and event.worker != _THREAD:
                 self.attempts.worker[row] = self.workers.code_of(event.worker)
 
     def _node_placed(self, event: ev.NodePlaced, at_ms: float) -> None:
         """Its code begins only now: until then it waited for a worker."""
         row = self._row_of(self._node(event), event.attempt)
         if row is not None:
-            self.attempts.worker[row] = self.workers.placed(event.worker, self.events)
+            self.attempts.worker[row] = self.workers.placed(event.worker, self.events, self.attempts.worker[row])
             self.attempts.start_ms[row] = max(self.attempts.start_ms[row], at_ms)
             self.changed_rows.add(row)
 
@@ -313,6 +316,8 @@ class RunState:
         attempts = self.attempts
         if attempts.end_ms[row] < 0.0:
             attempts.end_ms[row] = end_ms = max(end_ms, attempts.start_ms[row])
+            if attempts.worker[row] and self.workers.waits(attempts.worker[row]):
+                attempts.start_ms[row] = end_ms  # it ended before it was placed
             self._lanes[self.nodes.wave[attempts.node[row]]].free(attempts.lane[row], end_ms)
         attempts.status[row] = status
         self.changed_rows.add(row)
@@ -325,6 +330,8 @@ class RunState:
         if row is None:
             start_ms = max(0.0, at_ms - max(0.0, event.duration_ms))
             row = self._start_row(node, event.attempt, start_ms, start_ms)
+        elif self.attempts.worker[row] and 0.0 < event.duration_ms < at_ms - self.attempts.start_ms[row] - _SAME_MS:
+            self.attempts.start_ms[row] = at_ms - event.duration_ms  # it lay on its worker before its code began
         self._end_row(row, at_ms, status)
         self._set_status(node, status, at_ms)
 

@@ -85,8 +85,9 @@ class Wave:
 class Columns:
     """One row per attempt, in the order of their starts.
 
-    ``start_ms`` is when it was started or, as soon as a runner tells that on its own (``NodePlaced``), when its code
-    began. ``status`` holds codes (see :data:`STATUSES`), ``worker`` those of :class:`Workers`.
+    ``start_ms`` is when it was started or, as soon as that is known on its own (``NodePlaced``, or the ``duration_ms``
+    of an attempt that ran elsewhere), when its code began. ``status`` holds codes (see :data:`STATUSES`), ``worker``
+    those of :class:`Workers`.
     """
 
     node: array[int] = field(default_factory=lambda: array("I"))
@@ -116,6 +117,10 @@ class Columns:
         return len(self.node) - 1
 
 
+_LABELS = frozenset({"process", "dask"})
+"""What the runners of hexviz say instead of a worker while they have not chosen one; words of others are learned."""
+
+
 class Workers:
     """The names of workers by their code; code 0 stands for "none is known"."""
 
@@ -123,6 +128,8 @@ class Workers:
         self.names = [""]
         self.lost_ms: dict[int, float] = {}
         """When each worker was found dead that has not been heard of since, in milliseconds after the run began."""
+        self.labels: set[int] = set()
+        """The codes that name no worker: an attempt that bears one waits until it is placed."""
         self._codes: dict[str, int] = {"": 0}
         self._placed: set[int] = set()
         self._turns: list[tuple[int, int, float]] = []
@@ -136,11 +143,23 @@ class Workers:
         if code is None:
             code = self._codes[name] = len(self.names)
             self.names.append(name)
+            if name in _LABELS:
+                self.labels.add(code)
         return code
 
-    def placed(self, name: str, number: int) -> int:
-        """The code of a worker on which an attempt begins, as event ``number`` of the run tells: it is alive."""
+    def waits(self, code: int) -> bool:
+        """Whether an attempt with this code has not been placed, in a run that tells of it."""
+        return code in self.labels and bool(self._placed)
+
+    def placed(self, name: str, number: int, before: int = 0) -> int:
+        """The code of a worker on which an attempt begins, as event ``number`` of the run tells: it is alive.
+
+        ``before`` is the code that the attempt had until now.
+        """
         code = self.code_of(name)
+        if before and before != code and before not in self._placed:
+            self.labels.add(before)
+        self.labels.discard(code)
         self._placed.add(code)
         if code in self.lost_ms:
             self._turn(number, code, -1.0)
@@ -164,7 +183,7 @@ class Workers:
     def after(self, count: int) -> Workers:
         """As it was known after ``count`` events of the run which of them were dead. The names are shared."""
         then = Workers()
-        then.names, then._codes = self.names, self._codes
+        then.names, then._codes, then.labels = self.names, self._codes, self.labels
         for number, code, lost_ms in self._turns:
             if number <= count:
                 then._apply(code, lost_ms)

@@ -49,7 +49,7 @@ def _rows(state: RunState) -> Iterator[WorkerRow]:
     end = np.where(end < 0.0, now_ms, end)
     codes, first = np.unique(worker, return_index=True)
     for code in codes[np.argsort(first)].tolist():
-        if code == 0:
+        if code == 0 or code in state.workers.labels:
             continue
         mine = worker == code
         counts = np.bincount(status[mine], minlength=CANCELLED + 1)

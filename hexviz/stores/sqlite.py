@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from hexviz.stores.errors import StoreCorruptError
+from hexviz.stores.errors import StoreCorruptError, StoreWriteError
 from hexviz.stores.files import sync, sync_directory
 from hexviz.stores.run_info import Problem, RunInfo, micros
 from hexviz.stores.segment_log import SegmentLog
@@ -27,6 +27,7 @@ from hexviz.stores.sqlite_layout import (
     connect,
     default_path,
     key_of,
+    opening_error,
     prepare,
     segment_of_rows,
     text_of,
@@ -66,7 +67,10 @@ class SQLiteStore(Store):
         self.path = Path(path) if path is not None else default_path()
         prepare(self.path)
         self._lock = threading.RLock()
-        self._reader = connect(self.path)
+        try:
+            self._reader = connect(self.path)
+        except sqlite3.Error as error:
+            raise opening_error(error, self.path) from error
         try:
             check_layout(self._reader, self.path)
             self._has_rows = bool(self._reader.execute(_OLD_TABLE).fetchone())
@@ -129,17 +133,23 @@ class SQLiteStore(Store):
         return found[:most]
 
     def _delete(self, run_ids: list[str]) -> None:
-        with self._lock, self._reader as connection:
-            connection.execute("BEGIN IMMEDIATE")
-            for run_id in run_ids:
-                row = connection.execute("SELECT id FROM runs WHERE run_id = ?", (key_of(run_id),)).fetchone()
-                if row is not None:
-                    self._copies.delete(row[0])
-                    connection.execute("DELETE FROM segments WHERE run = ?", row)
-                    if self._has_rows:
-                        connection.execute("DELETE FROM records WHERE run = ?", row)
-                    connection.execute("DELETE FROM runs WHERE id = ?", row)
+        try:
+            with self._lock, self._reader as connection:
+                connection.execute("BEGIN IMMEDIATE")
+                for run_id in run_ids:
+                    self._delete_one(connection, run_id)
+                self._copies.sweep()
+        except sqlite3.Error as error:
+            raise StoreWriteError(f"{self.path}: nothing was removed: {error}") from error
         self._pack()
+
+    def _delete_one(self, connection: sqlite3.Connection, run_id: str) -> None:
+        row = connection.execute("SELECT id FROM runs WHERE run_id = ?", (key_of(run_id),)).fetchone()
+        if row is not None:
+            connection.execute("DELETE FROM segments WHERE run = ?", row)
+            if self._has_rows:
+                connection.execute("DELETE FROM records WHERE run = ?", row)
+            connection.execute("DELETE FROM runs WHERE id = ?", row)
 
     def _pack(self) -> None:
         """Give the space of deleted runs back to the disk, where it is much and nobody else is in the way."""

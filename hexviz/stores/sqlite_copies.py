@@ -61,23 +61,36 @@ class Copies:
     def write(self, run: int, made_of: bytes, parts: Sequence[bytes]) -> bool:
         """Keep a copy, where nobody is in the way; the parts one by one, so that no writer waits for long."""
         token = secrets.randbits(62)
-        insert = "INSERT INTO copied VALUES (?, ?, ?, ?, ?)"
         with contextlib.suppress(sqlite3.Error), self._lock, self._in_no_hurry() as connection:
             execute_all(connection, _TABLES)
-            for number, part in enumerate(parts):
-                connection.execute(insert, (run, token, number, zlib.crc32(part), part))
-            with connection:
-                connection.execute("BEGIN IMMEDIATE")
-                connection.execute("DELETE FROM copied WHERE run = ? AND token != ?", (run, token))
-                connection.execute("REPLACE INTO copies VALUES (?, ?, ?, ?)", (run, token, len(parts), made_of))
-            return True
+            try:
+                if self._write(connection, run, token, made_of, parts):
+                    return True
+            finally:  # of one that was not finished nothing is left, where that can be
+                used = "SELECT 1 FROM copies WHERE run = ? AND token = ?"
+                if connection.execute(used, (run, token)).fetchone() is None:
+                    connection.execute("DELETE FROM copied WHERE run = ? AND token = ?", (run, token))
         return False
 
-    def delete(self, run: int) -> None:
-        """Remove what there is of a run, within the caller's transaction."""
+    def _write(
+        self, connection: sqlite3.Connection, run: int, token: int, made_of: bytes, parts: Sequence[bytes]
+    ) -> bool:
+        insert = "INSERT INTO copied VALUES (?, ?, ?, ?, ?)"
+        for number, part in enumerate(parts):
+            connection.execute(insert, (run, token, number, zlib.crc32(part), part))
+        with connection:
+            connection.execute("BEGIN IMMEDIATE")
+            if self.made_of(run) != made_of:  # something was added, or the run is gone
+                return False
+            connection.execute("DELETE FROM copied WHERE run = ? AND token != ?", (run, token))
+            connection.execute("REPLACE INTO copies VALUES (?, ?, ?, ?)", (run, token, len(parts), made_of))
+        return True
+
+    def sweep(self) -> None:
+        """Remove what there is of runs that are gone, within the caller's transaction."""
         if self._connection.execute(_THERE).fetchone():
-            self._connection.execute("DELETE FROM copies WHERE run = ?", (run,))
-            self._connection.execute("DELETE FROM copied WHERE run = ?", (run,))
+            for table in ("copies", "copied"):
+                self._connection.execute(f"DELETE FROM {table} WHERE run NOT IN (SELECT id FROM runs)")  # noqa: S608
 
     @contextmanager
     def _in_no_hurry(self) -> Iterator[sqlite3.Connection]:

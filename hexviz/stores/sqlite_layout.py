@@ -24,6 +24,7 @@ from hexviz.stores.segments import Segment, pack_marked
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import PurePath
 
 APPLICATION_ID = 0x48455856  # "HEXV"
 LAYOUT_VERSION = 2
@@ -104,10 +105,18 @@ def _make_directories(path: Path) -> None:
 
 def connect(path: Path) -> sqlite3.Connection:
     """A connection in autocommit mode that waits for other writers."""
-    there = f"{path.absolute().as_uri()}?mode=rw"  # a file that was deleted meanwhile is not made anew
+    there = uri_of(path.absolute())
     connection = sqlite3.connect(there, uri=True, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
     connection.execute("PRAGMA trusted_schema = OFF")
     return connection
+
+
+def uri_of(path: PurePath) -> str:
+    """The address of a file that has to be there: one that was deleted meanwhile is not made anew."""
+    uri = path.as_uri()
+    if not uri.startswith("file:///"):  # a server of Windows; SQLite takes it as a part of the path only
+        uri = uri.replace("file://", "file:////", 1)
+    return f"{uri}?mode=rw"
 
 
 def check_layout(connection: sqlite3.Connection, path: Path) -> None:
@@ -126,7 +135,7 @@ def check_layout(connection: sqlite3.Connection, path: Path) -> None:
                 connection.execute("ROLLBACK")
             raise
     except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
-        raise _opening_error(error, path) from error
+        raise opening_error(error, path) from error
 
 
 def _use_log(connection: sqlite3.Connection) -> None:
@@ -152,7 +161,8 @@ def _bring_up(connection: sqlite3.Connection, version: int) -> None:
         connection.execute(f"PRAGMA user_version = {LAYOUT_VERSION}")
 
 
-def _opening_error(error: Exception, path: Path) -> StoreError:
+def opening_error(error: Exception, path: Path) -> StoreError:
+    """What SQLite says of a file, as an error of ours."""
     if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_CORRUPT:
         return StoreCorruptError(f"{path} is damaged: {error}. `hexviz salvage` gives what can still be read")
     if not isinstance(error, sqlite3.OperationalError):

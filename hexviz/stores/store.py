@@ -5,25 +5,26 @@ from __future__ import annotations
 import time
 import weakref
 from abc import ABC, abstractmethod
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Protocol
 
 from hexviz.closing import Closing
+from hexviz.errors import SettingError
 from hexviz.events.events import Event
 from hexviz.events.schema import from_record
 from hexviz.stores.copying import MOST, Copier, is_long
 from hexviz.stores.errors import RunNotFoundError, StoreCorruptError, StoreError, StoreWriteError
+from hexviz.stores.pruning import to_prune
 from hexviz.stores.run_info import Problem, RunInfo
 from hexviz.stores.segments import Opened, Segment, is_whole, open_segment
 from hexviz.stores.writer import Given, Log, Writer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
+    from datetime import timedelta
 
 _POLL_S = 0.05
-_QUIET = timedelta(days=1)
-"""A run without an end that was added to more recently is being written, and is not pruned."""
 _NAMED = 5
 
 
@@ -86,7 +87,7 @@ class Store(Closing, ABC):
         :class:`RunTakenError` where records were refused since the last flush.
         """
         if durability not in {"os", "disk"}:
-            raise ValueError(f"durability is 'os' or 'disk', not {durability!r}")
+            raise SettingError(f"durability is 'os' or 'disk', not {durability!r}")
         self._writer.flush(durability, timeout)
 
     def statistics(self) -> dict[str, int]:
@@ -144,16 +145,7 @@ class Store(Closing, ABC):
         written. Returns what was removed (with ``dry_run``: what would be), oldest first.
         """
         self.flush()
-        now = datetime.now(UTC)
-        kept = self.list_runs()[::-1]
-        gone = []
-        total = sum(info.bytes for info in kept)
-        for info in kept:
-            began = info.started_at or info.changed_at
-            old = max_age is not None and began is not None and now - began > max_age
-            if (old or (max_bytes is not None and total > max_bytes)) and not _is_being_written(info, now):
-                gone.append(info)
-                total -= info.bytes
+        gone = to_prune(self.list_runs()[::-1], datetime.now(UTC), max_age, max_bytes)
         if gone and not dry_run:
             self._delete([info.run_id for info in gone])
         return gone
@@ -181,7 +173,7 @@ class Store(Closing, ABC):
             else:
                 yield from (r for seq, r in zip(opened.seqs, opened.records, strict=True) if seq > after_seq)
         if after_seq is None and seen < info.events and damaged != "skip":
-            raise StoreCorruptError(f"{self.where}: run {run_id!r} has {info.events} events, {seen} are there. {_SKIP}")
+            raise self._damage(run_id, f"run {run_id!r} has {info.events} events, {seen} are there")
 
     def _read_last(self, run_id: str, last: int, *, skip: bool) -> Iterator[bytes]:
         found: list[bytes] = []
@@ -200,11 +192,11 @@ class Store(Closing, ABC):
         for segment in self._segments(run_id, None):
             if not is_whole(run_id, segment):
                 self._opened(run_id, segment, skip=False)
-                raise StoreCorruptError(f"{self.where}: a page of run {run_id!r} is damaged. {_SKIP}")
+                raise self._damage(run_id, f"a page of run {run_id!r} is damaged")
             seen += segment.length
             yield segment.page
         if seen < info.events:
-            raise StoreCorruptError(f"{self.where}: run {run_id!r} has {info.events} events, {seen} are there. {_SKIP}")
+            raise self._damage(run_id, f"run {run_id!r} has {info.events} events, {seen} are there")
 
     def tail(
         self,
@@ -306,22 +298,27 @@ class Store(Closing, ABC):
         if opened.damaged and not skip:
             seqs = ", ".join(map(str, islice(opened.damaged, _NAMED))) or "?"
             more = f" and {len(opened.damaged) - _NAMED} more" if len(opened.damaged) > _NAMED else ""
-            raise StoreCorruptError(
-                f"{self.where}: event {seqs}{more} of run {run_id!r} is damaged (its checksum does not match). {_SKIP}"
-            )
+            raise self._damage(run_id, f"event {seqs}{more} of run {run_id!r} is damaged (its checksum does not match)")
         return opened
+
+    def _damage(self, run_id: str, found: str) -> RunNotFoundError | StoreCorruptError:
+        """The error for what is damaged; another one where the run was deleted while it was read."""
+        if all(info.run_id != run_id for info in self.list_runs()):
+            return RunNotFoundError(f"{self.where}: run {run_id!r} was deleted while it was read")
+        return StoreCorruptError(f"{self.where}: {found}. {_SKIP}")
 
     # --- checking ---
 
     def verify(self) -> list[Problem]:
         """Read everything: damaged records, runs without an end ("unclean end"), damage of the store itself."""
-        problems = self._own_problems()
+        found: list[Problem] = []
         for info in reversed(self.list_runs()):
             try:
-                problems += self._verify_run(info)
+                found += self._verify_run(info)
             except StoreCorruptError as error:
-                problems.append(Problem(info.run_id, 0, str(error)))
-        return problems
+                found.append(Problem(info.run_id, 0, str(error)))
+        there = {info.run_id for info in self.list_runs()} if found else set()  # others were deleted meanwhile
+        return [*self._own_problems(), *(problem for problem in found if problem.run_id in there)]
 
     def _verify_run(self, info: RunInfo) -> Iterator[Problem]:
         seen, last = 0, None
@@ -418,10 +415,6 @@ def is_address(place: Any) -> bool:
 
 
 _SKIP = 'read(..., damaged="skip") gives the others'
-
-
-def _is_being_written(info: RunInfo, now: datetime) -> bool:
-    return info.status == "running" and info.changed_at is not None and now - info.changed_at < _QUIET
 
 
 def _shut(writer: Writer, copier: Copier, release: Callable[[], None]) -> None:

@@ -250,7 +250,7 @@ class StoreContract:
         asked = store.prune(max_age=timedelta(days=30), dry_run=True)
         assert len(store.list_runs()) == 3
         assert asked == store.prune(max_age=timedelta(days=30))
-        assert [info.run_id for info in asked] == ["old", "older"]
+        assert [info.run_id for info in asked] == ["older", "old"]
         assert [info.run_id for info in store.list_runs()] == ["new"]
         assert len(list(store.read("new"))) == 17
 
@@ -264,6 +264,43 @@ class StoreContract:
         assert store.prune() == []
         store.prune(max_bytes=0)
         assert [info.run_id for info in store.list_runs()] == ["under way"]
+
+    def test_pruning_counts_what_age_removes_before_it_goes_by_size(self, store: Store) -> None:
+        """Runs come in any order (imported ones late), and the oldest is the one that began first."""
+        now = datetime.now(UTC)
+        for run_id, days in (("middle", 5), ("new", 1), ("old", 40)):
+            kept(store, contract_run(run_id, at=now - timedelta(days=days)))
+        size = store.list_runs()[0].bytes
+        gone = store.prune(max_age=timedelta(days=30), max_bytes=int(2.5 * size), dry_run=True)
+        assert [info.run_id for info in gone] == ["old"]
+        gone = store.prune(max_bytes=int(1.5 * size))
+        assert [info.run_id for info in gone] == ["old", "middle"]
+
+    @pytest.mark.parametrize("reading", ["read", "pages"])
+    def test_a_run_that_is_deleted_while_it_is_read_is_not_called_damaged(
+        self, open_store: Callable[[], Store], reading: str
+    ) -> None:
+        first, second = open_store(), open_store()
+        for start in range(0, 302, 60):
+            kept(first, contract_run(nodes=100)[start : start + 60])
+        going = getattr(first, reading)("run-1")
+        next(going)
+        second.delete("run-1")
+        kept(second, contract_run("other", nodes=100))
+        with pytest.raises(RunNotFoundError, match="deleted"):
+            list(going)
+
+    def test_runs_that_are_deleted_while_all_is_checked_are_not_called_damaged(
+        self, open_store: Callable[[], Store], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        first, second = open_store(), open_store()
+        for run_id in ("gone", "stays"):
+            kept(first, contract_run(run_id)[:-1])
+        listed, before = first.list_runs, first.list_runs()
+        answers = iter([before])
+        monkeypatch.setattr(first, "list_runs", lambda: next(answers, None) or listed())
+        second.delete("gone")
+        assert [(found.run_id, found.problem) for found in first.verify()] == [("stays", "unclean end")]
 
     # --- several writers and readers ---
 

@@ -20,6 +20,7 @@ from hexviz.widgets.recorded import StaticView
 from hexviz.widgets.selectable import Selectable
 from hexviz.widgets.snapshot import plain_text
 from hexviz.widgets.timeline import TimelineWidget
+from hexviz.widgets.unended import WithNote, unended_note
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -50,9 +51,10 @@ class LiveView(Selectable):
     The run is only tapped (one append per event); a thread of the view's own folds and refreshes, ``hz`` times a second
     at most (and never more than 10). ``panels`` are names of :data:`hexviz.widgets.panels.PANELS`. ``controls`` (with
     ``cancel()``, ``pause()``, ``resume()`` and ``paused``) give the view its buttons. ``history`` are events told
-    before the view was made. When the run has ended, or on ``close()``, the output becomes a static picture, unless
-    ``freeze`` is False. Thread-safe; closing twice is fine; outside Jupyter nothing is shown. With
-    ``HEXVIZ_DISPLAY=off`` in the environment ``display()`` shows nothing.
+    before the view was made; that thread reads them. ``run_id`` is that of a run which a store keeps. When the run has
+    ended, or on ``close()``, the output becomes a static picture, unless ``freeze`` is False. Thread-safe; closing
+    twice is fine; outside Jupyter nothing is shown. With ``HEXVIZ_DISPLAY=off`` in the environment ``display()`` shows
+    nothing.
     """
 
     def __init__(
@@ -65,11 +67,13 @@ class LiveView(Selectable):
         freeze: bool = True,
         history: Iterable[Event] = (),
         panels: Iterable[str] | None = None,
+        run_id: str = "",
     ) -> None:
         self.panels = chosen_panels(panels)
         self.state = RunState()
         self.widget: TimelineWidget | None = None
         self._title = title
+        self._run_id = run_id
         self._controls = controls
         self._freeze = freeze and not front_end.in_marimo()  # which takes no picture from another thread than its own
         self._observers = observers
@@ -77,12 +81,9 @@ class LiveView(Selectable):
         self._lock = threading.RLock()
         self._closed = False
         self._finished = threading.Event()
-        self._tap = Tap()
+        self._tap = Tap(history=history)
         self._pump = Pump(self._tap, self.state, None, hz=hz, ended=self.close)
         self._id = observers.register(self._tap.put, lossless=True, observer_id=f"live-view-{uuid.uuid4().hex[:12]}")
-        heard = self._tap.drain()
-        for event in (*history, *heard):
-            self._tap.put(event)
         self._pump.start()
 
     def handle(self, event: Event) -> None:
@@ -101,13 +102,15 @@ class LiveView(Selectable):
             if self.widget is None:
                 cells.follow()
                 self.widget = TimelineWidget(title=self._title, controls=self._controls, live=True, panels=self.panels)
+                self.widget.note = unended_note(self._title, self._run_id)
                 self.widget.extras = self._extras
                 self.widget.set_pace = self._pump.pace
                 self.widget.complete = not self._freeze
                 self.widget.channel.on_hello = self._pump.resync
                 if not self._freeze:
                     cells.adopt(self.widget.close_channel)
-            handle = display(self.widget, display_id=f"hexviz-{uuid.uuid4().hex}")  # type: ignore[no-untyped-call]
+            shown = self.widget if front_end.in_marimo() else WithNote(self.widget)
+            handle = display(shown, display_id=f"hexviz-{uuid.uuid4().hex}")  # type: ignore[no-untyped-call]
             if handle is not None:
                 self._handles.append(handle)
             if fresh:

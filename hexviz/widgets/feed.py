@@ -6,10 +6,11 @@ import logging
 import threading
 import time
 from collections import deque
+from itertools import islice
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from hexviz.events.events import Event
     from hexviz.recording.state import RunState
@@ -24,6 +25,9 @@ MOST_HZ = 10.0
 
 SHARE = 0.5
 """Of the time between two refreshes at most so much goes into taking in events; what is left over waits its turn."""
+
+LATE_SHARE = 0.9
+"""As long as a view that came late takes in what was before it."""
 
 FAR_BEHIND = 200_000
 """Where so many events wait (some 60 MB), taking them in goes before the run's own speed."""
@@ -52,9 +56,15 @@ class Sink(Protocol):
 
 
 class Tap:
-    """What a lossless observer hears. ``put`` is one append, in any thread; it never blocks and never looks inside."""
+    """What a lossless observer hears. ``put`` is one append, in any thread; it never blocks and never looks inside.
 
-    def __init__(self, limit: int | None = None) -> None:
+    ``history`` are events told before; they come first, and are read only as they are taken.
+    """
+
+    def __init__(self, limit: int | None = None, history: Iterable[Event] = ()) -> None:
+        self._history = iter(history)
+        self.late = bool(history)
+        """Whether there may be more of the history."""
         self._events: deque[Event] = deque(maxlen=limit)
         self.put: Callable[[Event], None] = self._events.append
         """Keep an event for the next :meth:`drain`."""
@@ -64,6 +74,12 @@ class Tap:
 
     def drain(self, most: int | None = None) -> list[Event]:
         """Everything heard since the last call, in order; at most the first ``most`` of it."""
+        if self.late:
+            before = list(islice(self._history, most))
+            self.late = bool(before) and most is not None
+            if before and most is not None:
+                return before
+            return before + self.drain(most)
         events = self._events
         count = len(events)
         return [events.popleft() for _ in range(count if most is None else min(most, count))]
@@ -156,7 +172,10 @@ class Pump:
         with self.lock:
             began_s = time.thread_time()
             try:
-                self._fold(None if done or full else SHARE * self._period_s)
+                late = self.tap.late
+                self._fold(None if done or full else (LATE_SHARE if late else SHARE) * self._period_s)
+                if late and not self.tap.late:
+                    self._resync.set()  # a sample of all of it at once, not what is new by and by
                 self._send(full=full, done=done)
             finally:
                 self.cpu_s += time.thread_time() - began_s
@@ -186,7 +205,7 @@ class Pump:
         portion = _LEAST
         while events := self.tap.drain(portion):
             self._take_in(events)
-            if until_s is not None and time.thread_time() >= until_s:
+            if until_s is not None and (self._resync.is_set() or time.thread_time() >= until_s):
                 return
             if late_s is not None and time.monotonic() >= late_s:
                 return

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
 
 from hexviz.errors import HexvizError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 PANELS: dict[str, str] = {
     "progress": "nodes by status, and an estimate of the rest",
@@ -37,6 +34,8 @@ def chosen_panels(panels: Iterable[str] | None) -> tuple[str, ...]:
     """
     if panels is None:
         return DEFAULT_PANELS
+    if not isinstance(panels, Iterable):
+        raise PanelError(f"panels are named, such as ['progress', 'graph'], or 'all', not {panels!r}")
     asked = tuple(PANELS) if panels == "all" else (panels,) if isinstance(panels, str) else tuple(panels)
     unknown = [name for name in asked if name not in PANELS]
     listed = ", ".join(f"{name} ({what})" for name, what in PANELS.items())

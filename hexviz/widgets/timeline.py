@@ -105,7 +105,8 @@ class TimelineWidget(anywidget.AnyWidget):
     """The view of one run. A sink for :class:`hexviz.widgets.feed.Pump`.
 
     ``live`` gives it the buttons of a run that goes on, ``player`` those of a recorded one. Widgets of one ``group``
-    zoom and move in time together; ``axis_ms`` fixes where the time axis ends (0: with the run). A live one sends at
+    zoom and move in time together; ``axis_ms`` fixes where the time axis ends (0: with the run). ``note`` is shown
+    where no kernel sends anything. A live one sends at
     most :data:`hexviz.widgets.budget.RATE` bytes a second, beside what a view asks for when it appears.
     """
 
@@ -118,6 +119,7 @@ class TimelineWidget(anywidget.AnyWidget):
     live = traitlets.Bool().tag(sync=True)
     panels = traitlets.List(traitlets.Unicode()).tag(sync=True)
     group = traitlets.Unicode().tag(sync=True)
+    note = traitlets.Unicode().tag(sync=True)
     axis_ms = traitlets.Float().tag(sync=True)
 
     def __init__(

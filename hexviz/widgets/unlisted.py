@@ -34,6 +34,7 @@ class Unlisted:
     def __init__(self) -> None:
         self._mark = self._worker = 0
         self._lost: dict[int, float] = {}
+        self._labels: set[int] = set()
         self._listed = {"decisions": 0, "failures": 0, "calls": 0}
         self._open: set[int] = set()
         self._sums = {"tools": 0, "models": 0, "tokens": 0, "callsFailed": 0}
@@ -72,13 +73,19 @@ class Unlisted:
         return [decision.offset_ms for decision in chosen], [SIGNALS.get(d.signal, 255) for d in chosen]
 
     def take_workers(self, state: RunState, room: Room) -> dict[str, Any]:
-        """Names of workers since the last message, and which are dead: ``[code, at_ms]`` of all, where that changed."""
+        """Names of workers since the last message.
+
+        Also which of them name no worker, and which workers are dead (``[code, at_ms]``): all, where that changed.
+        """
         parts: dict[str, Any] = {}
         names = state.workers.names[: MOST_WORKERS + 1]
         if self._worker < len(names):
             parts["workers"] = [clean_text(name, 120) for name in names[self._worker :]]
             parts["firstWorker"] = self._worker
             self._worker = len(names)
+        if state.workers.labels != self._labels:
+            self._labels = set(state.workers.labels)
+            parts["labels"] = sorted(self._labels)
         lost = state.workers.lost_ms
         if lost != self._lost:
             self._lost = dict(lost)

@@ -204,12 +204,16 @@ class Stage:
     def show_state(self, state, **options):
         """A view of a run as it stands, drawn."""
         view = self.mount(**options)
+        self.fill(state)
+        return view
+
+    def fill(self, state):
+        """Give the view all of ``state``, and wait until it is drawn."""
         extra = {"seq": 1, "base": 0, "done": state.done, "paused": False, "cancelling": False}
         outbox = Outbox()
         outbox.add(state, state.delta(full=True))
         assert self.apply(*message_of(state, outbox, None, full=True, **extra))
         self.page.wait_for_function("() => drawn.filter(([seq]) => seq === 1).length > 0", timeout=15_000)
-        return view
 
 
 @pytest.fixture

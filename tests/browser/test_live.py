@@ -131,6 +131,7 @@ def test_the_view_follows_the_theme(notebook, shots):
     view.screenshot(path=shots / "live_light.png")
     notebook.theme("JupyterLab Dark")
     notebook.page.wait_for_function("() => document.body.dataset.jpThemeLight === 'false'")
+    sync_api.expect(notebook.page.locator("#jupyterlab-splash")).to_have_count(0)
     dark = view.evaluate("e => getComputedStyle(e).backgroundColor")
     view.screenshot(path=shots / "live_dark.png")
     notebook.theme("JupyterLab Light")

@@ -94,6 +94,14 @@ def test_workers_have_their_lanes_and_their_panel_and_the_dead_one_is_marked(sta
     sync_api.expect(view.locator(".hx-by-worker")).to_have_attribute("aria-pressed", "false")
 
 
+def test_a_view_that_hears_nothing_says_how_to_see_the_run(stage):
+    view = stage.mount(title="nightly", live=True)
+    stage.page.evaluate("() => handle.note('nightly had not ended')")
+    sync_api.expect(view.locator(".hx-summary")).to_have_text("nightly had not ended")
+    stage.fill(RunState.from_events(told(20)))
+    sync_api.expect(view.locator(".hx-summary")).to_contain_text("nodes")
+
+
 def test_a_run_without_workers_has_neither_their_lanes_nor_their_panel(stage):
     view = stage.show(told(60))
     sync_api.expect(view.locator(".hx-workers")).to_be_hidden()
@@ -251,8 +259,10 @@ MANY_ROWS = """() => {
   const wave = [u(1), u(rows), u(lanes), f(0), f(-1)];
   const buffers = [...fresh, ...Array(11).fill(none), ...wave, u(0), u(rows), u(1), ...Array(5).fill(none)];
   const message = {
-    full: true, seq: 1, base: 0, done: true, now: end, end, run: { nodes: rows, status: 'succeeded' }, firstRow: 0,
-    counts: [0, 0, 0, rows, 0, 0, 0, 0], totals: { attempts: rows }, sizes: [rows, 0, 0, 0, 0, 1, 1, 0, 0, 0],
+    full: true, seq: 1, base: 0, done: true, now: end, end, firstRow: 0,
+    run: { pipeline: 'a million events', nodes: rows, status: 'succeeded' },
+    totals: { attempts: rows, decisions: 0, failures: 0, calls: 0 },
+    counts: [0, 0, 0, rows, 0, 0, 0, 0], sizes: [rows, 0, 0, 0, 0, 1, 1, 0, 0, 0],
     firstName: 0, decisions: [], failures: [], calls: [],
   };
   const views = buffers.map((b) => new DataView(b.buffer, b.byteOffset, b.byteLength));

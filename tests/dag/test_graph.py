@@ -129,3 +129,22 @@ def test_real_workflows_have_their_waves(file, tasks, waves):
     for task in facts["workflow"]["specification"]["tasks"]:
         graph.node(nothing, name=task["id"], after=task["parents"])
     assert (len(graph), len(graph.waves())) == (tasks, waves)
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"after": 3}, "takes a list of names"),
+        ({"after": [len]}, "write 'len'"),
+        ({"after": [3]}, "takes names, not the int"),
+        ({"timeout_s": "3"}, "must be a positive number of seconds, not '3'"),
+    ],
+)
+def test_an_option_of_a_node_of_the_wrong_kind_is_named(options, says):
+    with pytest.raises(GraphError, match=says):
+        Graph().node(lambda: 1, name="load", **options)
+
+
+def test_a_graph_is_named_by_a_string():
+    with pytest.raises(GraphError, match=r"Graph\('etl'\)"):
+        Graph(3)  # type: ignore[arg-type]

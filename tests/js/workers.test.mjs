@@ -27,6 +27,23 @@ test("an attempt begins when its code begins on the worker, and waited until the
   assert.equal(cellsOf(store, 0, 30).at(-1), "tcp://h:1");
 });
 
+test("what a runner has and has placed nowhere waits: no bar, no lane, no place among the workers", () => {
+  const store = createStore();
+  const told = { workers: ["", "mine", "tcp://h:1"], firstWorker: 0, counts: [0, 3, 0, 0, 0, 0, 0, 0] };
+  const fresh = [0, 1, 2].map((row) => [row, row, 1, row, 1, 0, row, -1]);
+  const full = { full: true, names: NAMES, fresh, waves: [[1, 4, 3, 0, -1]], placed: fresh.map(([row]) => [row, 1, row]) };
+  applyMessage(store, ...message(1, { ...full, ...told }));
+  assert.deepEqual([store.waiting, workerRows(store, 5).length], [0, 1]);
+  applyMessage(store, ...message(2, { placed: [[0, 2, 4]], labels: [1] }));
+  assert.deepEqual([store.waiting, [...store.start.subarray(0, 3)]], [2, [4, Infinity, Infinity]]);
+  assert.deepEqual(workerRows(store, 5).map(({ name, running }) => [name, running]), [["tcp://h:1", 1]]);
+  assert.deepEqual([...layout.packLanes(store, (row) => store.worker[row]).counts], [[2, 1]]);
+  assert.deepEqual(tipLines(store, 1, 5), [["status", "waiting"], ["wave", "1, attempt 1"], ["waited", "4.0 ms"]]);
+  assert.deepEqual([...layout.concurrency(store, 0, 8, 1)], [0.5]);
+  applyMessage(store, ...message(3, { changed: [[1, 7, 6], [2, 7, 6]], placed: [[1, 1, 6]] }));
+  assert.deepEqual([store.waiting, store.start[1], store.start[2]], [0, 6, 2]);
+});
+
 test("each worker's attempts are counted up to the time shown, and its loss only from then on", () => {
   const rows = workerRows(storeOf(), 40);
   assert.deepEqual(rows.map(({ name, running, done, failed, lost }) => [name, running, done, failed, lost]), [["tcp://h:1", 1, 1, 0, -1], ["tcp://h:2", 0, 0, 1, 20]]);

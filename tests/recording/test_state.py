@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from hexviz.events import events as ev
 from hexviz.recording.state import FAILED, RETRYING, RUNNING, STATUSES, SUCCEEDED, RunState
+from hexviz.recording.workers import worker_rows
 
 NODES = tuple(ev.NodeInfo(name, wave) for name, wave in (("a", 1), ("b", 1), ("c", 2)))
 
@@ -80,6 +81,27 @@ def test_an_attempt_begins_when_it_is_placed_and_its_worker_is_dead_until_it_is_
     assert (state.attempts.ready_ms[0], state.attempts.start_ms[0]) == (1, 5)
     assert state.workers.lost_ms == {2: 9}
     assert RunState.from_events(events).workers.lost_ms == {}
+
+
+def test_what_ends_before_it_is_placed_has_not_run_and_what_lay_on_its_worker_ran_as_long_as_it_says():
+    events = told(
+        started(),
+        (1, ev.NodeStarted, ("a", 1), {"worker": "mine"}),
+        (2, ev.NodeStarted, ("b", 1), {"worker": "mine"}),
+        (5, ev.NodePlaced, ("a", 1, "x"), {}),
+        (9, ev.NodeCancelled, ("b", 1), {}),
+        (9, ev.NodeStarted, ("b", 1), {"attempt": 2, "worker": "x"}),
+        (29, ev.NodeCompleted, ("b", 1, None, 12.0), {"attempt": 2}),
+    )
+    state = RunState.from_events(events)
+    assert [state.workers.names[code] for code in state.workers.labels] == ["mine"]
+    assert list(zip(state.attempts.start_ms, state.attempts.end_ms, strict=True)) == [(5, -1), (9, 9), (17, 29)]
+    assert [row.name for row in worker_rows(state)] == ["x"]
+
+
+def test_a_thread_of_the_runs_own_process_is_no_worker():
+    state = RunState.from_events(told(started(), (1, ev.NodeStarted, ("a", 1), {"worker": "thread"})))
+    assert (len(state.workers), list(state.attempts.worker)) == (0, [0])
 
 
 def test_a_retried_node_keeps_its_lane():

@@ -56,7 +56,7 @@ def records(run):
 
 
 def test_a_run_with_gaps_a_class_of_the_user_and_odd_values_is_read_from_its_copy_too(store):
-    run = contract_run(nodes=5)
+    run = contract_run(nodes=20)
     run[3] = ProgressMade("load", done=0.5, run_id="run-1", seq=4)
     run[5] = ev.NodeStarted("\ud800", 2**70, run_id="run-1", seq=6)
     del run[8:10]
@@ -224,7 +224,7 @@ def test_deleting_a_run_deletes_its_copy_and_no_other(store):
     assert from_the_copy(store, "b") == records(contract_run("b", nodes=5))
 
 
-def test_a_copy_that_was_not_finished_is_none_and_makes_way(store, monkeypatch):
+def test_a_copy_for_which_there_is_no_room_leaves_nothing(store, monkeypatch):
     run = contract_run(nodes=5)
     kept(store, run)
     execute = store._copies._connection.execute
@@ -240,7 +240,7 @@ def test_a_copy_that_was_not_finished_is_none_and_makes_way(store, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(store._copies, "_connection", Dying())
         assert list(store.recording("run-1").records()) == records(run)
-    assert (count(store), count(store, "copied")) == (0, 4)
+    assert (count(store), count(store, "copied")) == (0, 0)
     assert list(store.recording("run-1").records()) == records(run)
     assert from_the_copy(store) == records(run)
     tokens = "SELECT count(DISTINCT token) FROM copied"
@@ -268,6 +268,30 @@ def test_a_process_that_is_killed_while_it_copies_leaves_every_record_and_no_cop
     with hexviz.open_store(tmp_path / "runs.db") as again:
         assert (again.verify(), count(again), count(again, "copied")) == ([], 0, 4)
         assert list(again.recording("run-1").records()) == records(contract_run(nodes=5))
+
+
+def test_what_a_killed_process_has_begun_to_copy_goes_when_its_run_or_any_later_goes(tmp_path):
+    with hexviz.open_store(tmp_path / "runs.db") as store:
+        for run_id in ("run-1", "run-2"):
+            kept(store, contract_run(run_id, nodes=5))
+            store.recording(run_id)
+        change(store, "UPDATE copied SET run = 99 WHERE run = 1 AND part < 4")
+        store.delete("run-2")
+        left = "SELECT count(*) FROM copied WHERE run = 99"
+        with contextlib.closing(sqlite3.connect(store.path)) as raw:
+            assert raw.execute(left).fetchone() == (0,)
+
+
+def test_a_copy_of_a_run_that_was_deleted_meanwhile_is_not_kept(store, tmp_path):
+    kept(store, contract_run(nodes=5))
+    parts = store.recording("run-1").to_columns()
+    made_of, key = store._copy_of("run-1")[0], store._long_run("run-1")
+    with hexviz.open_store(tmp_path / "runs.db") as other:
+        other.delete("run-1")
+        kept(other, contract_run("run-2", nodes=7)[:-1])
+    assert store._long_run("run-2") == key
+    assert store._copies.write(key, made_of, parts) is False
+    assert count(store, "copied") == 0
 
 
 def test_reading_does_not_wait_for_whoever_writes(store, tmp_path):

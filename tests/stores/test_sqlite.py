@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 
 import msgspec
 import pandas as pd
@@ -32,6 +32,7 @@ from hexviz.stores.errors import (
     StoreWriteError,
 )
 from hexviz.stores.sqlite import SQLiteStore, default_path
+from hexviz.stores.sqlite_layout import uri_of
 from hexviz.testing import StoreContract
 from tests.recording.made_events import ProgressMade, numbered, small_run, text
 
@@ -302,3 +303,32 @@ def test_a_new_store_may_be_opened_by_many_at_once(tmp_path):
         for thread in threads:
             thread.join(timeout=60)
     assert failures == []
+
+
+def test_a_file_that_sqlite_cannot_open_is_an_error_of_ours(tmp_path):
+    deep = tmp_path.joinpath(*["d" * 120] * 6)  # SQLite takes names of up to 512 characters, the file system more
+    with pytest.raises(NotAStoreError, match="cannot be opened"):
+        SQLiteStore(deep / "runs.db")
+
+
+def test_letting_go_of_a_run_while_another_process_writes_for_long_is_an_error_of_ours(store):
+    kept(store, small_run())
+    store._reader.execute("PRAGMA busy_timeout = 1")
+    with contextlib.closing(sqlite3.connect(store.path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StoreWriteError, match="locked"):
+            store.delete("run-1")
+    assert len(list(store.read("run-1"))) == len(small_run())
+
+
+@pytest.mark.parametrize(
+    ("path", "uri"),
+    [
+        (PureWindowsPath(r"C:\data\my runs.db"), "file:///C:/data/my%20runs.db?mode=rw"),
+        (PureWindowsPath(r"\\server\share\runs.db"), "file:////server/share/runs.db?mode=rw"),
+        (PurePosixPath("/data/a?b#c%.db"), "file:///data/a%3Fb%23c%25.db?mode=rw"),
+    ],
+)
+def test_every_path_has_an_address_that_sqlite_takes(path, uri):
+    """A path of Windows with a server would name an authority, which SQLite refuses (https://sqlite.org/uri.html)."""
+    assert uri_of(path) == uri

@@ -83,6 +83,19 @@ def test_history_told_before_the_view_was_made_is_shown(runs):
     assert view.state.events == 17
 
 
+def test_what_happens_while_the_history_is_read_comes_after_it(runs):
+    observers, story = ObserverManager(), runs.story()
+
+    def history():
+        for event in story[:9]:
+            observers.notify_nowait(story[9])
+            yield event
+
+    with LiveView(observers, history=history()) as view:
+        wait_until(lambda: view.statistics()["events"] == 10)
+        assert view.state.seq == 10
+
+
 def test_outside_jupyter_nothing_is_displayed(runs, capsys):
     observers = ObserverManager()
     with LiveView(observers) as view:

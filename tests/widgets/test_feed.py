@@ -46,6 +46,19 @@ def test_the_tap_keeps_the_order_of_the_manager_and_is_called_in_line():
     assert tap.drain() == []
 
 
+def test_a_view_that_came_late_gets_all_of_it_anew_when_its_history_has_been_taken_in(runs):
+    sink, events = Sink(), runs.many(300)
+    pump = Pump(Tap(history=events), RunState(), sink)
+    pump.tap.put(events[-1])
+    while pump.tap.late:
+        pump.tick()
+    assert (sink.asked[-1], sink.pushed[-1][1]) == (True, True)
+    assert pump.state.events == len(events)
+    before = len(sink.pushed)
+    pump.tick()
+    assert len(sink.pushed) == before
+
+
 def test_a_tick_sends_one_message_however_many_events_came(runs):
     sink = Sink()
     pump, tap = pump_of(sink)

@@ -32,6 +32,14 @@ async def wait():
     await asyncio.sleep(0.3)
 hexviz.start(between, live=True, store=False);
 """
+OUTLIVES = """
+long = hexviz.Graph("long")
+@long.node
+async def sleep():
+    await asyncio.sleep(60)
+run = hexviz.start(long, live=True, store="runs.db")
+print(run.run_id)
+"""
 
 
 @pytest.mark.filterwarnings("default")
@@ -39,7 +47,8 @@ def test_the_output_is_the_frozen_picture_and_reruns_leave_nothing_behind(tmp_pa
     root = str(Path(__file__).parents[2])
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH")))))
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
-    book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in (CELL, ENDS_LATER, LEFT)])
+    sources = (CELL, ENDS_LATER, LEFT, OUTLIVES)
+    book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in sources])
     client = nbclient.NotebookClient(book, timeout=90, resources={"metadata": {"path": str(tmp_path)}})
     client.on_cell_executed = lambda *, cell_index, **_: time.sleep(1.0 * (cell_index == 1))
     client.execute()
@@ -51,5 +60,12 @@ def test_the_output_is_the_frozen_picture_and_reruns_leave_nothing_behind(tmp_pa
         assert output.data["text/plain"].startswith("headless: succeeded")
     (between,) = book.cells[1].outputs
     assert between.data["text/plain"].startswith("between: succeeded")
-    printed = "".join(output.text for output in book.cells[-1].outputs if output.output_type == "stream")
+    printed = "".join(output.text for output in book.cells[2].outputs if output.output_type == "stream")
     assert "0 True" in printed
+    view, run_id = book.cells[3].outputs
+    assert view.data["text/plain"].startswith("long had not ended")
+    assert f"hexviz report {run_id.text.strip()}" in view.data["text/html"]
+    assert "application/vnd.jupyter.widget-view+json" in view.data
+    states = book.metadata["widgets"]["application/vnd.jupyter.widget-state+json"]["state"]
+    shown = states[view.data["application/vnd.jupyter.widget-view+json"]["model_id"]]
+    assert shown["state"]["note"] == view.data["text/plain"]

@@ -3,7 +3,7 @@
 import { gridOf, levelOf } from "./density.mjs";
 import { shortened, ticks } from "./format.mjs";
 import { GUTTER, MARKS, concurrency, placeRow, planOf } from "./layout.mjs";
-import { ACCENT, DARK_INK, FAILED, PENDING, RETRYING, RUNNING, SIGNALS, SIGNAL_COLORS, STATUS_COLORS, STRONG_COLORS } from "./palette.mjs";
+import { ACCENT, ACCENT_ON_DARK, DARK_INK, FAILED, PENDING, RETRYING, RUNNING, SIGNALS, SIGNAL_COLORS, STATUS_COLORS, STRONG_COLORS } from "./palette.mjs";
 import { nameOf } from "./store.mjs";
 import { shortNames } from "./workers.mjs";
 
@@ -12,7 +12,13 @@ export function readTheme(root) {
   const style = getComputedStyle(root);
   const value = (name) => style.getPropertyValue(name).trim();
   const { color: dim } = getComputedStyle(root.querySelector(".hx-summary"));
-  return { fg: style.color, dim, line: value("--hx-line"), band: value("--hx-band"), bg: style.backgroundColor, font: style.fontFamily };
+  return { fg: style.color, dim, line: value("--hx-line"), band: value("--hx-band"), bg: style.backgroundColor, font: style.fontFamily, accent: isLight(style.color) ? ACCENT_ON_DARK : ACCENT };
+}
+
+/** Whether a computed colour, such as "rgb(230, 237, 243)", is nearer to white than to black. */
+function isLight(color) {
+  const [r, g, b] = (color.match(/[\d.]+/g) ?? []).map(Number);
+  return 0.3 * r + 0.59 * g + 0.11 * b > 127;
 }
 
 export function colorsOf(view) {
@@ -101,7 +107,7 @@ function waveName({ index, folded }) {
 function workerNames({ store, shownTo }, bands) {
   const codes = [...bands.keys()];
   const short = new Map(shortNames(codes.map((code) => store.workers[code] ?? "")).map((name, k) => [codes[k], name]));
-  return ({ index }) => `${store.lost.get(index) <= shownTo ? "✕ " : ""}${index ? short.get(index) : "no worker"}`;
+  return ({ index }) => `${store.lost.get(index) <= shownTo ? "✕ " : ""}${index && !store.labels.has(index) ? short.get(index) : "no worker"}`;
 }
 
 /** From the moment at which a worker was found dead its lanes are crossed out. */
@@ -254,7 +260,7 @@ function drawName(pen, view, plan, row, { status, end, y, waited }, last) {
   const before = plan.x(store.ready[row]) - size - 6;
   pen.fillStyle = theme.fg;
   if (right + size < width - 4) pen.fillText(name, right, middle);
-  else if (before > GUTTER && store.before[row] < 0) pen.fillText(name, before, middle);
+  else if (view.lanesBy === "wave" && before > GUTTER && store.before[row] < 0) pen.fillText(name, before, middle);
 }
 
 function drawDense(pen, view, plan) {
@@ -281,8 +287,7 @@ function drawCritical(pen, view, plan) {
   const place = {};
   let before = null;
   const shade = view.lit ? 0.3 : 1;
-  pen.strokeStyle = ACCENT;
-  pen.fillStyle = ACCENT;
+  pen.strokeStyle = pen.fillStyle = view.theme.accent;
   pen.globalAlpha = shade;
   for (const node of store.critical) {
     const row = store.lastRow[node] ?? -1;
@@ -311,7 +316,7 @@ function drawOutlines(pen, view, plan) {
   pen.strokeStyle = theme.fg;
   for (const row of [...rows].slice(0, 500)) {
     if (row >= store.rows || !placeRow(view, plan, row, place)) continue;
-    const x = plan.x(store.start[row]);
+    const x = plan.x(store.start[row] > view.shownTo ? store.ready[row] : store.start[row]);
     pen.lineWidth = row === view.hover ? 2 : 1.5;
     pen.strokeRect(x - 0.5, place.y - 0.5, Math.max(plan.x(place.end) - x, 1.5) + 1, plan.bar + 1);
   }

@@ -2,7 +2,7 @@
 
 import { button, make, put, spaced, write } from "./dom.mjs";
 import { formatCount, formatMs, restMs, roughly } from "./format.mjs";
-import { PROGRESS_ORDER, STATUSES, STATUS_COLORS, STRONG_COLORS, statusWord } from "./palette.mjs";
+import { PROGRESS_ORDER, RUNNING, STATUSES, STATUS_COLORS, STRONG_COLORS, statusWord } from "./palette.mjs";
 import { countsAt } from "./store.mjs";
 
 const ALWAYS_COUNTED = new Set([0, 1, 3, 4]);
@@ -31,12 +31,15 @@ export function buildProgress(root) {
   const segments = PROGRESS_ORDER.map((status) => [status, put(bar, "i")]);
   const counts = put(root, "div", "hx-counts");
   const numbers = STATUSES.map((_word, status) => countOf(counts, status));
+  let waiting = null;
   for (const [kind, word] of [["queue", "waiting"], ["backoff", "back-off"]]) {
     const item = put(counts, "span", "hx-count hx-on");
-    item.append(make("i", `hx-swatch hx-${kind}`), word);
+    item.append(make("i", `hx-swatch hx-${kind}`));
+    if (kind === "queue") waiting = put(item, "b");
+    item.append(word);
   }
   spaced(counts);
-  return { bar, segments, counts, numbers };
+  return { bar, segments, counts, numbers, waiting };
 }
 
 function countOf(parent, status) {
@@ -50,8 +53,8 @@ function countOf(parent, status) {
 export function showHead(view) {
   const { store, root, parts } = view;
   const { head, progress } = parts;
-  const counts = view.cut === null ? store.counts : countsAt(store, view.cut);
-  const total = Math.max(counts.reduce((sum, n) => sum + n, 0), store.run.nodes || 0);
+  const counts = view.cut === null ? countsNow(store) : countsAt(store, view.cut);
+  const total = Math.max(store.counts.reduce((sum, n) => sum + n, 0), store.run.nodes || 0);
   const ended = counts.slice(3).reduce((sum, n) => sum + n, 0);
   const past = view.cut !== null && view.cut < store.endMs;
   const state = view.frozen ? "view frozen" : past ? "running" : view.paused && !store.done ? "held" : store.run.status || "waiting";
@@ -62,13 +65,18 @@ export function showHead(view) {
   head.state.dataset.state = state;
   write(head.elapsed, formatMs(view.shownTo));
   const rest = past || store.done || view.paused ? -1 : restMs(ended, total, view.shownTo);
-  write(head.summary, summaryOf(store, ended, total, rest));
+  write(head.summary, store.seq < 0 && view.note ? view.note : summaryOf(store, ended, total, rest));
   const facts = `${state}, ${formatMs(view.shownTo)}, ${ended} of ${total} nodes ended, ${counts[1]} running, ${counts[4]} failed`;
   const failed = store.run.error && !past ? `, ${store.run.error}` : "";
   if (progress) showProgress(progress, view, counts, ended, Math.max(total, 1));
   parts.canvas.setAttribute("aria-label", `Timeline of ${head.name.textContent}: ${facts}${failed}`);
   tell(view, `${head.name.textContent}: ${facts}${failed}`, state);
   Object.assign(root.dataset, { rows: store.known, seq: Math.max(store.seq, 0), done: store.done, controls: view.controls });
+}
+
+/** What was sent to a runner and waits there for a worker does not run yet. */
+function countsNow({ counts, waiting }) {
+  return counts.map((count, status) => (status === RUNNING ? Math.max(0, count - waiting) : count));
 }
 
 function summaryOf(store, ended, total, rest) {
@@ -79,7 +87,8 @@ function summaryOf(store, ended, total, rest) {
   return `${formatCount(ended)} of ${some(total, "node")} · ${some(attempts, "attempt")}${shown} · ${some(store.waves.size, "wave")}${left}`;
 }
 
-function showProgress({ bar, segments, numbers }, view, counts, ended, total) {
+function showProgress({ bar, segments, numbers, waiting }, view, counts, ended, total) {
+  write(waiting, view.cut === null && view.store.waiting ? `${formatCount(view.store.waiting)} ` : "");
   const colors = view.contrast ? STRONG_COLORS : STATUS_COLORS;
   for (const [status, segment] of segments) {
     segment.style.width = `${(100 * counts[status]) / total}%`;

@@ -98,7 +98,7 @@ function walk(view, by) {
   let row = view.hover < 0 ? (by > 0 ? -1 : store.rows) : view.hover;
   do row += by; while (row >= 0 && row < store.rows && ((view.lit && !view.lit.has(row)) || !placeRow(view, plan, row, place)));
   if (row < 0 || row >= store.rows) return;
-  hover(view, row, null, plan.x(store.start[row]), place.y);
+  hover(view, row, null, plan.x(Math.min(store.start[row], view.shownTo)), place.y);
   sayAttempt(view);
 }
 

@@ -50,7 +50,7 @@ export function layoutBands(waves, height, room) {
 /** For each row the lowest lane of its group that is free from its start on; and how many lanes each group takes. */
 export function packLanes(store, groupOf = () => -1) {
   const known = [];
-  for (let row = 0; row < store.rows; row++) if (store.start[row] >= 0) known.push(row);
+  for (let row = 0; row < store.rows; row++) if (store.start[row] >= 0 && store.start[row] < Infinity) known.push(row);
   const order = Uint32Array.from(known).sort((a, b) => store.start[a] - store.start[b]);
   const lanes = new Uint32Array(store.rows);
   const groups = new Map();
@@ -137,6 +137,7 @@ function packedBands(view, bottom) {
 export function placeRow(view, plan, row, place) {
   const { store, shownTo } = view;
   if (store.start[row] < 0 || store.ready[row] > shownTo || store.ready[row] > plan.to) return false;
+  if (store.start[row] > shownTo && view.lanesBy !== "wave") return false; // it waits, and takes no lane of its own
   const band = plan.bandOf(row);
   if (!band) return false;
   const status = statusAt(store, row, shownTo);
@@ -159,7 +160,7 @@ export function rowAt(view, px, py) {
   for (let row = store.rows - 1; row >= 0; row--) {
     if (!placeRow(view, plan, row, place)) continue;
     if (py < place.y - slack || py > place.y + plan.bar + slack) continue;
-    if (px >= plan.x(store.ready[row]) - 1 && px <= Math.max(plan.x(place.waited), plan.x(store.start[row]) + 2)) return row;
+    if (px >= plan.x(store.ready[row]) - 1 && px <= Math.max(plan.x(place.waited), plan.x(Math.min(store.start[row], view.shownTo)) + 2)) return row;
   }
   return -1;
 }

@@ -11,6 +11,7 @@ export const SIGNAL_COLORS = {
 /** The word of each code in the table of marks. */
 export const SIGNALS = Object.keys(SIGNAL_COLORS);
 export const ACCENT = "#aa3377";
+export const ACCENT_ON_DARK = "#e377b0";
 export const DARK_INK = "#0d1117";
 /** Of several in one pixel the one with the highest number is seen. */
 export const WORST = [0, 1, 5, 2, 7, 3, 4, 6];

@@ -7,7 +7,7 @@ const KEPT = 5000;
 const ROW_COLUMNS = [
   ["node", Uint32Array], ["attempt", Uint16Array], ["lane", Uint16Array], ["status", Uint8Array],
   ["ready", Float32Array], ["start", Float32Array], ["end", Float32Array], ["backoff", Float32Array], ["before", Int32Array],
-  ["tight", Uint16Array], ["worker", Uint16Array],
+  ["tight", Uint16Array], ["worker", Uint16Array], ["sent", Float32Array],
 ];
 const MOST_LANES = 4096;
 
@@ -21,7 +21,7 @@ function clear(store) {
   for (const [name, Type] of ROW_COLUMNS) store[name] = new Type(0);
   return Object.assign(store, {
     rows: 0, known: 0, capacity: 0, names: [], nodes: 0, nodeWave: new Uint32Array(0), nodeStatus: new Uint8Array(0), nodeSettled: new Float32Array(0),
-    lastRow: new Int32Array(0), waves: new Map(), tightWaves: new Map(), decisions: [], marks: [], failures: [], calls: [], edges: [], critical: [], moments: null, workers: [""], lost: new Map(),
+    lastRow: new Int32Array(0), waves: new Map(), tightWaves: new Map(), decisions: [], marks: [], failures: [], calls: [], edges: [], critical: [], moments: null, workers: [""], lost: new Map(), labels: new Set(), waiting: 0,
   });
 }
 
@@ -105,7 +105,7 @@ function applyFresh(store, first, fresh) {
     store.attempt[row] = fresh.attempt[k];
     store.lane[row] = fresh.lane[k];
     store.ready[row] = fresh.start[k] - fresh.wait[k];
-    store.start[row] = fresh.start[k];
+    store.start[row] = store.sent[row] = fresh.start[k];
     store.before[row] = store.lastRow[node] < row ? store.lastRow[node] : -1;
     store.lastRow[node] = Math.max(row, store.lastRow[node]);
     settle(store, row, fresh.status[k], fresh.end[k]);
@@ -117,6 +117,7 @@ function applyFresh(store, first, fresh) {
 function settle(store, row, status, end) {
   store.status[row] = status;
   store.end[row] = end;
+  if (end >= 0 && store.start[row] === Infinity) store.start[row] = store.sent[row];
   const node = store.node[row];
   if (store.lastRow[node] !== row) return;
   store.nodeStatus[node] = status;
@@ -133,16 +134,28 @@ function applyChanged(store, { changed, backoffs }) {
   for (let k = 0; k < backoffs.length; k++) if (backoffs.row[k] < store.rows) store.backoff[backoffs.row[k]] = backoffs.ms[k];
 }
 
-/** Where attempts run; the code of one begins on its worker, so what came before was a wait. */
-function applyWorkers(store, { workers = [], firstWorker, lost }, placed) {
+/** Where attempts run; the code of one begins on its worker, so what came before was a wait. One that waits still has no start yet. */
+function applyWorkers(store, { workers = [], firstWorker, lost, labels }, placed) {
   workers.forEach((name, k) => { store.workers[firstWorker + k] = name; });
   if (lost) store.lost = new Map(lost);
   for (let k = 0; k < placed.length; k++) {
     const row = placed.row[k];
     if (row >= store.rows || store.start[row] < 0) continue;
     store.worker[row] = placed.worker[k];
-    store.start[row] = placed.start[k];
+    store.sent[row] = placed.start[k];
+    store.start[row] = waits(store, row) ? Infinity : placed.start[k];
   }
+  if (labels) {
+    store.labels = new Set(labels);
+    for (let row = 0; row < store.rows; row++) if (store.start[row] >= 0) store.start[row] = waits(store, row) ? Infinity : store.sent[row];
+  }
+  store.waiting = 0;
+  if (store.labels.size && !store.done) for (let row = 0; row < store.rows; row++) store.waiting += store.start[row] === Infinity;
+}
+
+/** Whether an attempt goes on that has no worker yet. */
+function waits(store, row) {
+  return store.end[row] < 0 && store.labels.has(store.worker[row]);
 }
 
 function applyNodes(store, { length, node, status, settled }) {
@@ -222,7 +235,7 @@ export function momentsOf(store) {
   const all = new Float64Array(2 * store.rows);
   let count = 0;
   for (let row = 0; row < store.rows; row++) {
-    if (store.start[row] < 0) continue;
+    if (store.start[row] < 0 || store.start[row] === Infinity) continue;
     all[count++] = store.start[row];
     if (store.end[row] >= 0) all[count++] = store.end[row];
   }

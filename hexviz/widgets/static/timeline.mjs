@@ -5,6 +5,9 @@ import { showButtons } from "./head.mjs";
 import { connect, showLink } from "./link.mjs";
 import { mount } from "./view.mjs";
 
+/** After so long without a message there is no kernel, or no run. */
+const SILENT_MS = 4000;
+
 function render({ model, el }) {
   const root = document.createElement("div");
   el.append(root);
@@ -20,8 +23,9 @@ function render({ model, el }) {
     if (message.done) write(handle.view.parts.head.link, "");
   };
   model.on("msg:custom", heard);
+  const noted = setTimeout(() => handle.note(model.get("note") ?? ""), SILENT_MS);
   connect(model, handle).then((link) => { back = link; }, () => showLink(handle.view, false, "none"));
-  return () => { model.off("msg:custom", heard); back?.stop(); handle.destroy(); };
+  return () => { clearTimeout(noted); model.off("msg:custom", heard); back?.stop(); handle.destroy(); };
 }
 
 function bytesOf(base64) {

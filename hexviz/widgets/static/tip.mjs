@@ -10,11 +10,12 @@ export function tipLines(store, row, t) {
   const node = store.node[row];
   const attempt = store.attempt[row];
   const status = statusAt(store, row, t);
-  const lines = [["status", statusWord(status)], ["wave", `${store.nodeWave[node]}, attempt ${attempt}`]];
-  if (workerOf(store, row)) lines.push(["worker", workerLine(store, row, t)]);
-  lines.push(["started", `at ${formatMs(store.start[row])}`]);
-  lines.push(["ran", formatMs((status === RUNNING ? t : store.end[row]) - store.start[row])]);
-  if (store.start[row] > store.ready[row]) lines.push(["waited", formatMs(store.start[row] - store.ready[row])]);
+  const waits = store.start[row] > t;
+  const lines = [["status", waits ? "waiting" : statusWord(status)], ["wave", `${store.nodeWave[node]}, attempt ${attempt}`]];
+  if (workerOf(store, row) && !waits) lines.push(["worker", workerLine(store, row, t)]);
+  if (!waits) lines.push(["started", `at ${formatMs(store.start[row])}`], ["ran", formatMs((status === RUNNING ? t : store.end[row]) - store.start[row])]);
+  const waited = Math.min(store.start[row], t) - store.ready[row];
+  if (waited > 0) lines.push(["waited", formatMs(waited)]);
   if (store.backoff[row] > 0) lines.push(["back-off", formatMs(store.backoff[row])]);
   if (store.done && store.critical.includes(node)) lines.push(["critical", "on the path that kept the run from being shorter"]);
   const name = nameOf(store, node);

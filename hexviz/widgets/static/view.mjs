@@ -24,8 +24,8 @@ export function mount(root, { title = "", controllable = false, player = false, 
     root, title, store: createStore(), parts: null, panels, group, axisMs, onDrawn, alive: true, controls: "none", paused: false, live: false,
     hover: -1, hoverDecision: null, selected: new Set(), lit: null, shownByPython: null, words: "", searched: -1, focus: null, folded: new Set(),
     cut: null, frozen: false, lanesBy: "wave", packedAt: "", lanes: null, counts: new Map(), contrast: false, width: 0, height: 200, domain: [0, 1000], zoom: null,
-    plan: null, moving: false, draws: 0, waiting: false, last: 0, offset: 0, shownTo: 0, drawMs: 0, theme: null, hatches: hatches(), send: () => {},
-    eased: false, toldState: "", toldAt: -Infinity, echo: false, level: "bars",
+    plan: null, moving: false, draws: 0, waiting: false, timer: 0, last: 0, offset: 0, shownTo: 0, drawMs: 0, theme: null, hatches: hatches(), send: () => {},
+    eased: false, toldState: "", toldAt: -Infinity, echo: false, level: "bars", note: "",
   };
   view.kick = () => kick(view);
   view.wholeMs = () => wholeOf(view);
@@ -45,6 +45,7 @@ export function mount(root, { title = "", controllable = false, player = false, 
     view,
     apply: (message, buffers) => take(view, message, buffers),
     redraw: view.kick,
+    note: (text) => { view.note = text; kick(view); },
     destroy: () => { view.alive = false; unlisten(); ungroup(); },
   };
 }
@@ -93,6 +94,7 @@ function take(view, message, buffers) {
   if (message.full) view.selected = new Set([...view.selected].filter((row) => row < store.totals.attempts));
   if (view.words && view.searched !== store.seq) searchFor(view, view.words);
   showPlayer(view);
+  if (message.full) hurry(view);
   kick(view);
   return true;
 }
@@ -139,7 +141,16 @@ function kick(view) {
   const since = performance.now() - view.last;
   const pause = Math.max(FRAME_MS, view.drawMs * 2);
   if (since >= pause) requestAnimationFrame(() => frame(view));
-  else setTimeout(() => requestAnimationFrame(() => frame(view)), pause - since);
+  else view.timer = setTimeout(() => { view.timer = 0; requestAnimationFrame(() => frame(view)); }, pause - since);
+}
+
+/** The next picture is drawn at once: it is the first of a run. */
+function hurry(view) {
+  view.last = -Infinity;
+  if (!view.timer) return;
+  clearTimeout(view.timer);
+  view.timer = 0;
+  view.waiting = false;
 }
 
 function frame(view) {

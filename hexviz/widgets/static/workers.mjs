@@ -14,7 +14,7 @@ export function hasWorkers(store) {
 
 /** The worker of an attempt, or "" where none is known. */
 export function workerOf(store, row) {
-  return store.workers[store.worker[row]] ?? "";
+  return store.labels.has(store.worker[row]) ? "" : store.workers[store.worker[row]] ?? "";
 }
 
 /** What each worker did up to time `t`, in the order of their first attempts: see worker_rows in hexviz/recording/workers.py. */
@@ -22,7 +22,7 @@ export function workerRows(store, t) {
   const found = new Map();
   for (let row = 0; row < store.rows; row++) {
     const code = store.worker[row];
-    if (!code || store.start[row] < 0 || store.start[row] > t) continue;
+    if (!code || store.labels.has(code) || store.start[row] < 0 || store.start[row] > t) continue;
     if (!found.has(code)) found.set(code, { code, name: store.workers[code] ?? "", running: 0, done: 0, failed: 0, spans: [] });
     const worker = found.get(code);
     const status = statusAt(store, row, t);
@@ -74,7 +74,7 @@ export function showWorkers(view, table) {
   if (table.section.hidden || (view.cut === null && early && !store.done) || (key === table.key && (!view.live || view.frozen))) return;
   Object.assign(table, { at: now, key });
   const rows = workerRows(store, view.shownTo);
-  table.none.textContent = rows.length ? "" : "No workers: nodes run in the process of the run";
+  table.none.textContent = rows.length ? "" : hasWorkers(store) ? "Nothing has begun on a worker yet" : "No workers: nodes run in the process of the run";
   fillTable(table, rows.map(({ name, running, done, failed, busy, lost }) => [
     name, formatCount(running), formatCount(done), formatCount(failed), `${Math.round(100 * busy)} %`, lost >= 0 ? `lost at ${formatAt(lost)}` : "",
   ]));
