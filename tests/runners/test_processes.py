@@ -5,7 +5,9 @@ import os
 import subprocess
 import sys
 import textwrap
+import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -38,6 +40,11 @@ def gone(pid, within_s=20.0):
     while alive(pid) and time.monotonic() < deadline:
         time.sleep(0.01)
     return not alive(pid)
+
+
+def mark_and_sleep(folder):
+    Path(folder, str(os.getpid())).touch()
+    time.sleep(30)
 
 
 @pytest.fixture
@@ -149,9 +156,50 @@ def test_a_closed_runner_says_so_and_closing_twice_is_fine():
     assert "closed" in str(failed.value)
 
 
+def test_a_runner_that_is_closed_in_mid_run_begins_none_of_the_nodes_that_wait(tmp_path):
+    runner = ProcessRunner(1)
+    graph = Graph("closed")
+    for number in range(4):
+        graph.node(mark_and_sleep, name=f"n{number}", params={"folder": str(tmp_path)})
+
+    def close():
+        while not list(tmp_path.iterdir()):
+            time.sleep(0.01)
+        runner.close()
+
+    closing = threading.Thread(target=close)
+    closing.start()
+    with pytest.raises(PipelineError) as failed:
+        run_sync(graph, runner=runner, store=False)
+    closing.join()
+    assert len(list(tmp_path.iterdir())) == 1
+    assert runner.processes == ()
+    assert isinstance(failed.value.exceptions[0], OrchestratorError)
+
+
 def test_what_is_no_runner_is_refused():
     with pytest.raises(ValueError, match="runner must be"):
         Orchestrator(runner="processes")
+
+
+UNGUARDED = """
+    import os
+    import hexviz
+    from hexviz.dag import ProcessRunner
+
+    graph = hexviz.Graph("script")
+    graph.node(os.getpid, name="pid")
+    hexviz.run_sync(graph, runner=ProcessRunner(1), store=False)
+"""
+
+
+def test_a_script_without_its_guard_fails_and_says_why(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(textwrap.dedent(UNGUARDED))
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode == 1
+    assert "no process can be started for node 'pid'" in done.stderr
+    assert "__main__" in done.stderr
 
 
 SCRIPT = """

@@ -61,6 +61,8 @@ class ProcessRunner(Closing):
     def take(self, job: _Job) -> None:
         """Do ``job`` in a process that is free, or as soon as one is."""
         with self._lock:
+            if self._closed:
+                raise OrchestratorError(f"the ProcessRunner was closed before node {job.attempt.node!r} began")
             self._busy += 1
             if self._busy > len(self._keepers) and len(self._keepers) < self.max_workers:
                 self._keepers.append(_Keeper(self))
@@ -89,6 +91,11 @@ class ProcessRunner(Closing):
         finally:
             there.close()
         return process, here
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether :meth:`close` was called."""
+        return self._closed
 
     @property
     def processes(self) -> tuple[int, ...]:
@@ -217,11 +224,18 @@ class _Keeper:
     def _do(self, job: _Job) -> None:
         attempt = job.attempt
         try:
+            if self._runner.is_closed:
+                raise OrchestratorError(f"the ProcessRunner was closed before node {attempt.node!r} began")
             call = packed_call(attempt)
             if self._process is None:
                 self._process, self._line = self._runner.new_process()
-        except (NodeTransferError, OSError) as error:
+        except (OrchestratorError, OSError) as error:
             attempt.post("end", 0, 0.0, None, error)
+            return
+        except Exception as error:  # noqa: BLE001 - a script without its guard, say, or what a fork left behind
+            refused = OrchestratorError(f"no process can be started for node {attempt.node!r}: {error}")
+            refused.__cause__ = error
+            attempt.post("end", 0, 0.0, None, refused)
             return
         process, line = self._process, self._line
         assert line is not None  # noqa: S101 - it comes with the process
