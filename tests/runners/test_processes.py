@@ -5,9 +5,7 @@ import os
 import subprocess
 import sys
 import textwrap
-import threading
 import time
-from pathlib import Path
 
 import pytest
 
@@ -40,11 +38,6 @@ def gone(pid, within_s=20.0):
     while alive(pid) and time.monotonic() < deadline:
         time.sleep(0.01)
     return not alive(pid)
-
-
-def mark_and_sleep(folder):
-    Path(folder, str(os.getpid())).touch()
-    time.sleep(30)
 
 
 @pytest.fixture
@@ -154,27 +147,6 @@ def test_a_closed_runner_says_so_and_closing_twice_is_fine():
         run_sync(graph, runner=runner, store=False)
     assert isinstance(failed.value.exceptions[0], OrchestratorError)
     assert "closed" in str(failed.value)
-
-
-def test_a_runner_that_is_closed_in_mid_run_begins_none_of_the_nodes_that_wait(tmp_path):
-    runner = ProcessRunner(1)
-    graph = Graph("closed")
-    for number in range(4):
-        graph.node(mark_and_sleep, name=f"n{number}", params={"folder": str(tmp_path)})
-
-    def close():
-        while not list(tmp_path.iterdir()):
-            time.sleep(0.01)
-        runner.close()
-
-    closing = threading.Thread(target=close)
-    closing.start()
-    with pytest.raises(PipelineError) as failed:
-        run_sync(graph, runner=runner, store=False)
-    closing.join()
-    assert len(list(tmp_path.iterdir())) == 1
-    assert runner.processes == ()
-    assert isinstance(failed.value.exceptions[0], OrchestratorError)
 
 
 def test_what_is_no_runner_is_refused():

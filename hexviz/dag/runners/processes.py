@@ -61,8 +61,6 @@ class ProcessRunner(Closing):
     def take(self, job: _Job) -> None:
         """Do ``job`` in a process that is free, or as soon as one is."""
         with self._lock:
-            if self._closed:
-                raise OrchestratorError(f"the ProcessRunner was closed before node {job.attempt.node!r} began")
             self._busy += 1
             if self._busy > len(self._keepers) and len(self._keepers) < self.max_workers:
                 self._keepers.append(_Keeper(self))
@@ -91,11 +89,6 @@ class ProcessRunner(Closing):
         finally:
             there.close()
         return process, here
-
-    @property
-    def is_closed(self) -> bool:
-        """Whether :meth:`close` was called."""
-        return self._closed
 
     @property
     def processes(self) -> tuple[int, ...]:
@@ -224,8 +217,6 @@ class _Keeper:
     def _do(self, job: _Job) -> None:
         attempt = job.attempt
         try:
-            if self._runner.is_closed:
-                raise OrchestratorError(f"the ProcessRunner was closed before node {attempt.node!r} began")
             call = packed_call(attempt)
             if self._process is None:
                 self._process, self._line = self._runner.new_process()
