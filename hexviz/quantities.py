@@ -31,6 +31,13 @@ def size(text: str) -> int:
     return int(float(found[1]) * _BYTES[found[2]])
 
 
+def count(text: str) -> int:
+    """A number from 1 on."""
+    if not text.isascii() or not text.isdigit() or not int(text[:18]):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from 1 on")
+    return int(text[:18])
+
+
 def moment(text: str) -> datetime:
     """A date or time by ISO 8601 (UTC where it does not say), or how long ago: 2026-01-31, 2026-01-31T12:00, 7d."""
     try:

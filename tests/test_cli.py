@@ -274,6 +274,8 @@ def test_prune_removes_what_is_too_old_and_tells_before(kept):
     "words",
     [
         ["prune", "--max-age", "soon"],
+        ["runs", "--limit", "-1"],
+        ["runs", "--limit", "0"],
         ["prune", "--max-age", "999999999w"],
         ["prune", "--max-bytes", "-1"],
         ["runs", "--since", "yesterday"],

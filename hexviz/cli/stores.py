@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from hexviz import face
 from hexviz.cli.chosen import kept_store, refuse_other_addresses
 from hexviz.errors import SourceError
-from hexviz.quantities import age, moment, size
+from hexviz.quantities import age, count, moment, size
 from hexviz.recording.run_list import STATUSES
 from hexviz.stores.files import plain_file
 from hexviz.stores.jsonl_check import is_jsonl, verify_jsonl
@@ -31,7 +31,7 @@ _MOST_PROBLEMS = 200
 def add_commands(add: Add) -> None:
     """Say what there is."""
     runs = add("runs", _runs, "list the runs in the store, newest first")
-    runs.add_argument("--limit", type=int, default=20, help="how many at most (default: %(default)s)")
+    runs.add_argument("--limit", type=count, default=20, help="how many at most (default: %(default)s)")
     runs.add_argument("--pipeline", metavar="NAME", help="only runs of this pipeline")
     runs.add_argument("--status", choices=STATUSES, help="only runs that ended so, or have not ended")
     runs.add_argument("--tag", metavar="TAG", help="only runs with this tag")

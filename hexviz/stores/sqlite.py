@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import shutil
 import sqlite3
 import threading
 import time
@@ -46,6 +47,8 @@ __all__ = ["SQLiteStore", "default_path", "is_open_here"]
 
 _SEGMENT = "first_seq, last_seq, count, crc, marks, page"
 _ROWS = 2_000
+_ROOM = 10
+"""A copy is made where so many times its size is free on the disk."""
 _SPARE = 0.25
 """The part of a file that may be empty after pruning before it is packed."""
 
@@ -199,7 +202,16 @@ class SQLiteStore(Store):
 
     def _keep_copy(self, run_id: str, made_of: bytes, parts: list[bytes] | None) -> bool:
         key = self._long_run(run_id)
-        return key is not None and parts is not None and self._copies.write(key, made_of, parts)
+        if key is None or parts is None or not self._has_room(sum(map(len, parts))):
+            return False
+        return self._copies.write(key, made_of, parts)
+
+    def _has_room(self, size: int) -> bool:
+        """Whether a copy of so many bytes leaves the disk to the records, which count."""
+        try:
+            return shutil.disk_usage(self.path.parent).free >= _ROOM * size
+        except OSError:
+            return False
 
     def _long_run(self, run_id: str) -> int | None:
         """The row of a run; None where some of it stands in the table of layout 1."""

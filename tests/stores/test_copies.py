@@ -16,7 +16,7 @@ from hexviz.events import events as ev
 from hexviz.events.schema import to_record
 from hexviz.recording.frames import COLUMNS
 from hexviz.recording.recorder import Recorder
-from hexviz.stores import copying
+from hexviz.stores import copying, sqlite
 from hexviz.stores.errors import StoreCorruptError, StoreWriteError
 from hexviz.testing.store_contract import contract_run, kept
 from tests.recording.made_events import ProgressMade
@@ -222,6 +222,16 @@ def test_deleting_a_run_deletes_its_copy_and_no_other(store):
     store.delete("a")
     assert (count(store), count(store, "copied")) == (1, parts // 2)
     assert from_the_copy(store, "b") == records(contract_run("b", nodes=5))
+
+
+def test_the_last_room_on_a_disk_is_left_to_the_records(store, monkeypatch):
+    kept(store, contract_run(nodes=5))
+    with monkeypatch.context() as patch:
+        patch.setattr(sqlite, "_ROOM", 10**15)
+        assert list(store.recording("run-1").records()) == records(contract_run(nodes=5))
+        assert count(store, "copied") == 0
+    store.recording("run-1")
+    assert count(store) == 1
 
 
 def test_a_copy_for_which_there_is_no_room_leaves_nothing(store, monkeypatch):
