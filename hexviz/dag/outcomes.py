@@ -111,8 +111,12 @@ class Outcomes(ABC):
         return event
 
     def emit_last(self, event_class: type[Event], *args: Any) -> None:
-        """Tell how the run ended; nothing is told of this run after that."""
+        """Tell how the run ended; nothing is told of this run after that.
+
+        What goes wrong when observers are told of it is news of the manager, without a number of this run.
+        """
         with self._lock:
+            self.observers.number_events_of(self.run_id, None)
             self.emit(event_class, *args)
             self._ended = True
 

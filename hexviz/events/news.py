@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("hexviz.observers")
 _EVERY_S = 1.0
+_MOST_REPORTS = 1000
 
 
 class News:
@@ -27,6 +28,7 @@ class News:
         self._tell = tell
         self._emitters: dict[str, Callable[..., Any]] = {}
         self._reports: dict[tuple[str, str, str], list[Any]] = {}
+        self._most = _MOST_REPORTS
         self._lock = threading.RLock()
         self._drops_logged_s: dict[str, float] = {}
 
@@ -56,14 +58,26 @@ class News:
         run_id, seq = (event.run_id, event.seq) if event else ("", 0)
         key = (kind.__name__, observer, f"{reason}\0{run_id}")
         with self._lock:
-            report = self._reports.get(key)
+            report, due = self._reports.get(key), []
             if report is None:
+                due = self._retire()
                 report = self._reports[key] = [kind, observer, reason, run_id, 0, seq, seq, -math.inf]
             report[4] += 1
             report[6] = seq
-            if time.monotonic() - report[7] < _EVERY_S:
-                return
-        self._publish(report)
+            if _is_due(report):
+                due.append(report)
+        for report in due:
+            self._publish(report)
+
+    def _retire(self) -> list[list[Any]]:
+        """Where there are many reports, as of observers that fail after each run has ended: give up the old ones."""
+        if len(self._reports) < self._most:
+            return []
+        old = {key: report for key, report in self._reports.items() if _is_due(report)}
+        for key in old:
+            del self._reports[key]
+        self._most = _MOST_REPORTS + 2 * len(self._reports)
+        return list(old.values())
 
     def publish(self, run_id: str | None = None) -> bool:
         """Tell now what is still held back (of one run); whether there was anything."""
@@ -97,3 +111,7 @@ class News:
                 return
             self._drops_logged_s[observer] = now
         _log.warning("observer %r lost events (%s): %d since this was told last", observer, reason, count)
+
+
+def _is_due(report: list[Any]) -> bool:
+    return time.monotonic() - report[7] >= _EVERY_S  # type: ignore[no-any-return]

@@ -223,7 +223,7 @@ class ObserverManager(BaseEventManager):
         """Tell the observers of ``event``. Idle async observers are started at once, none is waited for."""
         if self.blocking:
             await self.make_room()
-        self.tellers[type(event)](event)
+        self.notify_nowait(event)  # as it is at the time: a replay puts another in its place
         self._desk.work_off()
 
     def notify_nowait(self, event: Event) -> None:
@@ -337,12 +337,12 @@ class ObserverManager(BaseEventManager):
         deadline = time.monotonic() + timeout
         while True:
             self._desk.work_off()
-            if not self._idle():
-                if time.monotonic() >= deadline:
-                    return False
-                await asyncio.sleep(POLL_S)
-            elif not self._news.publish():
+            if self._idle() and not self._news.publish():
                 return True
+            if time.monotonic() >= deadline:
+                self._desk.work_off()
+                return self._idle()
+            await asyncio.sleep(0 if self._idle() else POLL_S)
 
     async def close(self, timeout: float = 1.0) -> bool:  # noqa: ASYNC109 - the contract's signature
         """Flush for at most ``timeout`` seconds, then let go of every observer. Closing twice is fine.

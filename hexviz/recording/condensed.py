@@ -18,7 +18,7 @@ from hexviz.events.schema import CODECS, SCHEMA_VERSION, to_record
 from hexviz.recording.columns import Block, EventColumns
 from hexviz.recording.packed_arrays import Packed, add, expect, pack, unpack, within
 from hexviz.recording.packed_column import PackedColumn
-from hexviz.recording.set_aside import events_of, is_ours, odd_records, set_odd
+from hexviz.recording.set_aside import events_of, is_ours, odd_records, odd_rows, set_odd
 from hexviz.recording.time_arrays import fill_times, micros_of
 from hexviz.recording.time_column import TimeColumn
 from hexviz.recording.typed_columns import ArrayColumn, CodeColumn, Tuples
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     Array = npt.NDArray[Any]
 
 _FORMAT = 2
+MOST_ASIDE = 0.1
+"""The part of the events that may stand as records: with more of them a copy is read no sooner than the records."""
 
 
 class _Texts(msgspec.Struct, array_like=True):
@@ -75,11 +77,14 @@ class _Head(msgspec.Struct):
 def condense(columns: EventColumns) -> list[bytes] | None:
     """The events of one run as bytes.
 
-    None where they are not of one run by ascending seq, or where one holds what its record does not say.
+    None where they are not of one run by ascending seq, where one holds what its record does not say, or where too many
+    would stand as records.
     """
     parts: list[bytes] = [b""]
     try:
         _check_whole(columns)
+        aside = sum(len(odd_rows(block)) if is_ours(block) else len(block) for block in columns.blocks)
+        expect(aside <= MOST_ASIDE * len(columns))
         ours = [block for block in columns.blocks if is_ours(block)]
         number = {block.cls: code for code, block in enumerate(ours)}
         codes = np.array([number.get(block.cls, len(ours)) for block in columns.blocks], dtype="H")

@@ -82,7 +82,10 @@ class Recording:
         return None if columns is None else cls.over(columns)
 
     def to_columns(self) -> list[bytes] | None:
-        """The columns as bytes, where they are of one run by ascending seq and hold what its records say; else None."""
+        """The columns as bytes; None where they are not of one run by ascending seq, or too much in them is odd.
+
+        So it is where a value is not what its record says, and where a tenth of the events are of users' classes.
+        """
         from hexviz.recording.condensed import condense  # noqa: PLC0415 - as above
 
         columns = self.columns

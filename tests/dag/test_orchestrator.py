@@ -28,6 +28,7 @@ from hexviz.events import (
     NodeCompleted,
     NodeFailed,
     NodeStarted,
+    ObserverFailed,
     ObserverManager,
     PipelineCancelled,
     PipelineCompleted,
@@ -817,3 +818,18 @@ def test_a_run_that_is_over_is_let_go_of_without_waiting_for_the_garbage_collect
         assert gone() is None
     finally:
         gc.enable()
+
+
+def test_an_observer_that_fails_at_the_last_event_puts_no_event_of_the_run_after_it():
+    observers = ObserverManager()
+
+    def hostile(event):
+        raise ValueError
+
+    observers.register(hostile, event_types=PipelineCompleted, lossless=True)
+    with capture_events(observers) as events:
+        asyncio.run(Orchestrator(observers=observers).run(sample_graph()))
+    of_the_run = [event for event in events if event.seq]
+    assert isinstance(of_the_run[-1], PipelineCompleted)
+    assert [event.seq for event in of_the_run] == list(range(1, len(of_the_run) + 1))
+    assert [type(event) for event in events if not event.seq] == [ObserverFailed]

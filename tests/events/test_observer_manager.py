@@ -21,6 +21,7 @@ from hexviz.events import (
     ObserverFailed,
     ObserverManager,
     get_observer_manager,
+    news,
 )
 
 
@@ -524,3 +525,36 @@ def test_flush_waits_until_the_last_news_about_observers_was_heard_too(sync):
         return heard
 
     assert asyncio.run(main()) == [1, 4]
+
+
+def test_flush_ends_in_time_where_an_observer_alerts_of_failures_with_an_event_that_fails_again():
+    alerts, patience = [], 50_000
+
+    async def main():
+        manager = ObserverManager(error_handler=Quiet())
+
+        async def hostile(event):
+            raise ValueError
+
+        async def alert(event):
+            alerts.append(event)
+            if len(alerts) < patience:
+                await manager.notify(NodeStarted("alert", 1))
+
+        manager.register(hostile, event_types=NodeStarted)
+        manager.register(alert, event_types=ObserverFailed)
+        await manager.notify(NodeStarted("a", 1))
+        await manager.flush(0.05)
+
+    asyncio.run(main())
+    assert 0 < len(alerts) < patience
+
+
+def test_what_observers_lost_of_runs_that_are_long_over_is_not_kept(monkeypatch):
+    monkeypatch.setattr(news, "_EVERY_S", 0.0)
+    told = []
+    reports = news.News(told.append)
+    for number in range(5_000):
+        reports.take_note(ObserverFailed, "o", NodeStarted("a", 1, run_id=str(number)), "ValueError")
+    assert sum(event.count for event in told) == 5_000
+    assert len(reports._reports) < 2_000

@@ -12,11 +12,19 @@ from hexviz.events import events as ev
 from hexviz.events import schema
 from hexviz.events.schema import to_record
 from hexviz.events.summary import GenericEvent
+from hexviz.recording import condensed
 from hexviz.recording.frames import COLUMNS
 from hexviz.recording.recording import Recording
 from tests.benchmarks.made_recording import runs
 from tests.recording.made_events import MS, ProgressMade, numbered
 from tests.recording.random_runs import record_random
+
+
+@pytest.fixture(autouse=True, scope="module")
+def any_part_may_stand_as_records():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(condensed, "MOST_ASIDE", 1.0)
+        yield
 
 
 def made(count=2_000):
@@ -104,6 +112,14 @@ def test_of_a_mixed_run_only_what_is_odd_stands_as_records():
     parts = Recording(MIXED).to_columns()
     assert sum(part.count(b'"seq":') for part in parts[1:]) == 3
     assert list(Recording.from_columns(parts).records()) == list(map(to_record, MIXED))
+
+
+def test_a_run_of_which_more_than_a_tenth_would_stand_as_records_is_not_condensed(monkeypatch):
+    monkeypatch.setattr(condensed, "MOST_ASIDE", 0.1)
+    events = [ev.NodeStarted("a", 2**70 if seq % 10 == 5 else 1, run_id="r", seq=seq) for seq in range(1, 101)]
+    assert Recording(events).to_columns() is not None
+    events.append(ProgressMade("a", done=1.0, run_id="r", seq=101))
+    assert Recording(events).to_columns() is None
 
 
 def test_a_copy_is_read_where_the_class_of_a_user_is_not_known(monkeypatch):

@@ -56,7 +56,7 @@ def records(run):
 
 
 def test_a_run_with_gaps_a_class_of_the_user_and_odd_values_is_read_from_its_copy_too(store):
-    run = contract_run(nodes=5)
+    run = contract_run(nodes=20)
     run[3] = ProgressMade("load", done=0.5, run_id="run-1", seq=4)
     run[5] = ev.NodeStarted("\ud800", 2**70, run_id="run-1", seq=6)
     del run[8:10]
