@@ -13,19 +13,6 @@ import hexviz
 ROOT = Path(__file__).parents[1]
 
 
-def example_graph():
-    graph = hexviz.Graph("example")
-    tries = iter([TimeoutError("slow today"), None])
-
-    @graph.node
-    def flaky():
-        if error := next(tries):
-            raise error
-        return "fine"
-
-    return graph
-
-
 def blocks_of(page):
     text = (ROOT / page).read_text(encoding="utf-8")
     return re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
@@ -45,6 +32,9 @@ async def follow(page, blocks, names):
         "docs/index.md",
         "docs/dashboard.md",
         "docs/policies.md",
+        "docs/exports.md",
+        "docs/figures.md",
+        "docs/frames.md",
         "docs/replay.md",
         "docs/analysis.md",
         "docs/stores.md",
@@ -58,13 +48,16 @@ def test_the_examples_of_a_page_run(page, tmp_path, monkeypatch):
     (tmp_path / "data.csv").write_text("a,1\n\nb,2\n")
     blocks = blocks_of(page)
     assert blocks
-    names = {"hexviz": hexviz, "graph": example_graph()}
+    names = {}
     asyncio.run(follow(page, blocks, names))
     result = names["result"]
     assert result.status == "succeeded"
     expected = {
         "README.md": ("count", {"read": 3, "kept": 2}),
         "docs/dashboard.md": ("train", "a model"),
+        "docs/exports.md": ("load", [1, 2, 3]),
+        "docs/figures.md": ("total", 6),
+        "docs/frames.md": ("load", [1, 2, 3]),
         "docs/index.md": ("report", "9 words, the longest is 'world'"),
         "docs/replay.md": ("count", 3),
         "docs/analysis.md": ("train", 12),

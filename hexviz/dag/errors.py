@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Self
 
+from hexviz.display import let_kernel_show_groups
 from hexviz.errors import HexvizError
 
 if TYPE_CHECKING:
@@ -134,6 +135,7 @@ class PipelineError(ExceptionGroup, OrchestratorError):
         self, message: str, failures: Sequence[Exception], *, run_id: str = "", results: Mapping[str, Any] | None = None
     ) -> None:
         super().__init__(message, failures)
+        let_kernel_show_groups()
         self.run_id = run_id
         self.results = dict(results or {})
 

@@ -213,9 +213,31 @@ _OPENING = f"""# Frames
 on pandas 2 and 3. Durations are milliseconds from the monotonic clock, times are UTC. This page is written from the
 table that the code builds the frames from: `python -m hexviz.recording.frames > docs/frames.md`.
 
+```python
+import hexviz
+
+graph = hexviz.Graph("etl")
+
+
+@graph.node
+def load():
+    return [1, 2, 3]
+
+
+result = await hexviz.run(graph)
+attempts = result.recording.frames.attempts
+attempts.groupby("node", observed=True)["duration_ms"].sum()
+attempts.resample("1min", on="started_at")["duration_ms"].sum()
+attempts["kind"] = attempts["node"].str.replace(r"_\\d+$", "", regex=True)  # a column of your own
+```
+
 - A `category` without a list holds the texts that occur and the empty one, which means none, in the order of the
   alphabet, so that sorting by it is sorting by the text. Give `groupby` `observed=True` (pandas 3 does so by itself).
+  What is missing is `""`, never NaN: `attempts[attempts["error_type"] != ""]`.
   Texts that no encoding can hold (lone surrogates) are shown as an escape.
+- A `category` with a list holds all of it, in that order, so `value_counts()` also counts what did not happen.
+- To put frames of several recordings together: `pd.concat`. Where their categories differ the column becomes text;
+  `.astype("category")` makes it one again.
 - `Int32` may be missing (`<NA>`), `int64` and `int32` never are. A number beyond its dtype, which only a
   foreign recording has, is shown as the nearest that fits.
 - Rows are ordered by run (in the order of the first event), then by what happened first.

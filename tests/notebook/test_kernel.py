@@ -10,6 +10,7 @@ nbclient = pytest.importorskip("nbclient", reason="nbclient is not installed")
 pytest.importorskip("ipykernel", reason="ipykernel is not installed")
 pytestmark = pytest.mark.filterwarnings("default")
 
+ROOT = str(Path(__file__).parents[2])
 SETUP = """
 import asyncio, hexviz
 %load_ext hexviz
@@ -30,8 +31,7 @@ async def sleep():
 @pytest.fixture
 def run_cells(tmp_path, monkeypatch):
     """Run cells in a kernel of their own; gives the outputs of each."""
-    root = str(Path(__file__).parents[2])
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH")))))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, (ROOT, os.environ.get("PYTHONPATH")))))
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
 
     def run_cells(*cells):
@@ -124,3 +124,18 @@ def test_twenty_runs_of_a_cell_leave_no_thread_no_widget_and_no_watcher(run_cell
     *cells, left = run_cells(*[cell] * 20, count)
     assert [shown(outputs) for outputs in cells] == [["etl: succeeded"] * 2] * 20
     assert printed(left).startswith("0 True None\n")
+
+
+def test_a_run_that_fails_in_the_first_cell_of_a_kernel_ends_the_cell(tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, (ROOT, os.environ.get("PYTHONPATH")))))
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
+    cell = """import hexviz
+graph = hexviz.Graph("etl")
+@graph.node
+def load():
+    raise FileNotFoundError("data.csv")
+await hexviz.run(graph, store=False)"""
+    book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell)])
+    resources = {"metadata": {"path": str(tmp_path)}}
+    with pytest.raises(nbclient.exceptions.CellExecutionError, match=r"data\.csv"):
+        nbclient.NotebookClient(book, timeout=30, resources=resources).execute()
