@@ -1,6 +1,5 @@
 """export and load: the suffix says the format, any source will do, what is unknown is refused with what is known."""
 
-import re
 import shutil
 from pathlib import Path
 
@@ -110,20 +109,6 @@ def test_archives_are_no_recordings(recording, tmp_path):
     for kind in ("jsonl", "parquet", "wfformat"):
         with pytest.raises(NotAStoreError):
             hexviz.load(packed, format=kind)
-
-
-def test_the_examples_of_the_page_run(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    page = (Path(__file__).parents[1] / "docs" / "exports.md").read_text(encoding="utf-8")
-    blocks = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
-    assert len(blocks) >= 3
-    (tmp_path / "montage.json").write_bytes(
-        hexviz.export(hexviz.Recording(small_run()), tmp_path / "m.wfformat.json").read_bytes()
-    )
-    names = {"hexviz": hexviz, "result": hexviz.run_sync(sample_graph())}
-    for block in blocks:
-        exec(compile(block, "docs/exports.md", "exec"), names)
-    assert {path.name for path in tmp_path.iterdir()} >= {"run.jsonl", "run.parquet", "run.trace.json", "nodes.csv"}
 
 
 # --- the command line ---------------------------------------------------------------------------------------------

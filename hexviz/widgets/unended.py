@@ -25,10 +25,10 @@ class WithNote:
     """
 
     def __init__(self, widget: TimelineWidget) -> None:
-        self._widget = widget
+        self.widget = widget
 
     def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-        shown = self._widget._repr_mimebundle_(**kwargs)
+        shown = self.widget._repr_mimebundle_(**kwargs)
         data, metadata = shown if isinstance(shown, tuple) else (shown or {}, {})
-        note = self._widget.note
+        note = self.widget.note
         return {**data, "text/plain": note, "text/html": f"<p>{xml_text(note, 600)}</p>"}, metadata

@@ -40,7 +40,7 @@ def graph():
 )
 def test_they_stand_in_the_view(views, live, panels):
     hexviz.run_sync(graph(), live=live, store=False)
-    assert [tuple(widget.panels) for widget in views] == [tuple(panels)]
+    assert [tuple(shown.widget.panels) for shown in views] == [tuple(panels)]
 
 
 @pytest.mark.parametrize("live", [False, [], ""])
