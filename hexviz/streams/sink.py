@@ -34,6 +34,7 @@ _ENCODE_AT_ONCE = 50
 _SEND_AT_ONCE, _LEAST_AT_ONCE = 2_000, 16
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.1, 5.0
 _LOG_EVERY_S = 30.0
+_LAST_FEW_S = 1.0
 
 _log = logging.getLogger("hexviz.streams")
 
@@ -318,6 +319,9 @@ class _Pump:
                 thread.join(None if until is None else max(0.0, until - time.monotonic()))
         self._gave_up = True
         self._backlog.rouse()
+        for maker in self._threads[:1]:  # ends with the few events that it has in hand; until then no count is right
+            if maker is not threading.current_thread():
+                maker.join(_LAST_FEW_S)
         behind = self._in_hand + len(self._queue)
         return self._backlog.close() + behind
 
