@@ -12,6 +12,7 @@ import threading
 import warnings
 from collections.abc import Coroutine, Iterable
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from hexviz.dag.binding import takes_argument
@@ -26,13 +27,12 @@ from hexviz.events.control_manager import ControlManager
 from hexviz.events.observer_manager import ObserverManager
 from hexviz.recording.recorder import Recorder
 from hexviz.recording.recording import Recording
-from hexviz.stores.errors import StoreWriteError
+from hexviz.stores.files import named_errors
 from hexviz.stores.sqlite import SQLiteStore, default_path
 from hexviz.stores.store import Store, is_address
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Sequence
-    from pathlib import Path
 
     import pandas as pd
 
@@ -637,12 +637,8 @@ def report(source: Any, path: str | Path) -> Path:
     from hexviz.widgets.report import write_report  # noqa: PLC0415 - loads the view, so only on request
 
     recording = _recording_of(source)
-    try:
+    with named_errors(Path(path)):
         return write_report(recording, path)
-    except OSError as error:
-        raise StoreWriteError(
-            f"{str(path)!r} cannot be written: {error.strerror or error}. Nothing was changed."
-        ) from error
 
 
 def backtest(source: Any, control: Any, *, every: bool = False) -> pd.DataFrame:

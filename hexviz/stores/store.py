@@ -303,7 +303,7 @@ class Store(Closing, ABC):
 
     def _damage(self, run_id: str, found: str) -> RunNotFoundError | StoreCorruptError:
         """The error for what is damaged; another one where the run was deleted while it was read."""
-        if all(info.run_id != run_id for info in self.list_runs()):
+        if self._info(run_id) is None:
             return RunNotFoundError(f"{self.where}: run {run_id!r} was deleted while it was read")
         return StoreCorruptError(f"{self.where}: {found}. {_SKIP}")
 
