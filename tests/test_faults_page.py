@@ -26,4 +26,5 @@ def test_every_case_names_what_shows_it():
 @pytest.mark.parametrize(("section", "count"), [("A", 17), ("B", 14), ("G", 5)])
 def test_every_case_of_a_section_has_its_heading(section, count):
     part = re.search(rf"^## {section}: .*?(?=^## |\Z)", PAGE, re.MULTILINE | re.DOTALL).group()
-    assert [int(number) for number in re.findall(rf"^### {section}(\d+):", part, re.MULTILINE)] == [*range(1, count + 1)]
+    numbers = re.findall(rf"^### {section}(\d+):", part, re.MULTILINE)
+    assert [int(number) for number in numbers] == [*range(1, count + 1)]
