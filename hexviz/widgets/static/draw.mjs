@@ -138,7 +138,7 @@ function drawAxis(pen, view, { x, from, to, bottom }) {
     pen.fillRect(at - 0.5, 0, 1, bottom + MARKS + 4);
     const half = pen.measureText(tick.label).width / 2;
     pen.fillStyle = theme.dim;
-    pen.fillText(tick.label, Math.min(Math.max(at, GUTTER + half - 8), width - half - 2), height - 6);
+    pen.fillText(tick.label, Math.min(at, width - half - 2), height - 6);
   }
   pen.fillStyle = theme.line;
   pen.fillRect(GUTTER, bottom + MARKS, width - GUTTER, 1);
