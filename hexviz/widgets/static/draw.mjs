@@ -7,6 +7,9 @@ import { ACCENT, ACCENT_ON_DARK, DARK_INK, FAILED, PENDING, RETRYING, RUNNING, S
 import { nameOf } from "./store.mjs";
 import { shortNames } from "./workers.mjs";
 
+/** Bars of so many pixels have room for a name. */
+const NAMED = 10;
+
 /** The colours of the page as a canvas understands them: computed ones, which may depend on light or dark. */
 export function readTheme(root) {
   const style = getComputedStyle(root);
@@ -151,7 +154,7 @@ function isPlain(view, row) {
 
 function drawRows(pen, view, plan) {
   const { store, shownTo } = view;
-  const last = plan.bar >= 10 ? lastOfLane(store, plan, shownTo) : null;
+  const last = plan.bar >= NAMED ? lastOfLane(store, plan, shownTo) : null;
   const place = {};
   view.moving = false;
   for (let row = 0; row < store.rows; row++) {
@@ -295,7 +298,8 @@ function drawCritical(pen, view, plan) {
     const [x, right] = [plan.x(store.start[row]), plan.x(place.end)];
     const middle = place.y + plan.bar / 2;
     const thick = Math.max(1, Math.min(2.5, plan.bar * 0.35));
-    pen.fillRect(x, place.y + plan.bar - thick, Math.max(right - x, 1.5), thick);
+    const below = plan.bar >= NAMED ? 2 : 0; // under the name, whose letters reach down
+    pen.fillRect(x, place.y + plan.bar - thick + below, Math.max(right - x, 1.5), thick);
     if (before) {
       pen.lineWidth = 1.2;
       pen.beginPath();
