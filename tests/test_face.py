@@ -14,7 +14,7 @@ import warnings
 import pytest
 
 import hexviz
-from hexviz.dag import CycleDetectedError, NodeSpec
+from hexviz.dag import CycleDetectedError, NodeSpec, NotRecordedError
 from hexviz.errors import HexvizError
 from hexviz.events import ControlResponse, ControlSignal, NodeFailed
 from hexviz.face import WrongCallError
@@ -285,3 +285,19 @@ def test_a_report_that_cannot_be_written_says_so(tmp_path):
 def test_what_cannot_be_replayed_is_named_at_once():
     with pytest.raises(HexvizError, match=r"Replay takes a recording.*not RunResult"):
         hexviz.Replay(hexviz.run_sync(sample_graph(), [1], store=False))
+
+
+def test_a_run_that_nobody_recorded_says_how_to_record_it():
+    result = asyncio.run(hexviz.Orchestrator().run(sample_graph(), [1]))
+    with pytest.raises(NotRecordedError, match=rf"nothing recorded run {result.run_id}: use hexviz\.run"):
+        _ = result.recording
+    with pytest.raises(NotRecordedError, match="nothing recorded"):
+        hexviz.report(result, "report.html")
+
+
+def test_each_part_of_a_failed_run_knows_its_recording():
+    with pytest.raises(hexviz.PipelineError) as caught:
+        hexviz.run_sync(broken_graph(), store=False)
+    part = caught.value.subgroup(lambda error: not isinstance(error, ExceptionGroup))
+    assert part is not caught.value
+    assert part.recording is caught.value.recording
