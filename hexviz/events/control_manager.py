@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
 from hexviz.errors import RegistrationError
-from hexviz.events.asking import Begun, Decision, HandlerEntry, Row, row_for
+from hexviz.events.asking import Begun, Decision, Row, row_for
 from hexviz.events.by_class import ByClass
 from hexviz.events.config import (
     CRITICAL_HANDLER_PRIORITY_THRESHOLD,
@@ -19,6 +19,7 @@ from hexviz.events.config import (
     LoggingErrorHandler,
 )
 from hexviz.events.events import Event, traceback_lines
+from hexviz.events.handler_entry import HandlerEntry
 from hexviz.events.models import (
     BaseEventManager,
     ControlResponse,
