@@ -42,6 +42,7 @@ NO_OBJECTION = Decision(PROCEED)
 """The outcome of a check in which nothing happened that is worth telling; it carries no votes."""
 Begun: TypeAlias = "Decision | Coroutine[Any, Any, Decision]"
 """A check that was begun: the decision, or what to await for it."""
+_NO_FACTS: Any = ()
 Report: TypeAlias = "Callable[[BaseException, HandlerEntry, Event], None]"
 
 
@@ -68,6 +69,7 @@ class Row:
         check.all_votes = check.eventful = all_votes
         outcome: object = check.ask((event, context))
         if outcome is NO_OBJECTION:
+            check.facts = _NO_FACTS
             idle.append(check)
             return NO_OBJECTION
         return check.begun(outcome)
@@ -153,6 +155,7 @@ def _asking(check: Check) -> Generator[Any, tuple[Event, ExecutionContext], None
             if check.ended():
                 return
             decision = check.decision
+        del event, context  # they may hold a result of any size, and the next check may be far away
 
 
 class Check:
