@@ -10,7 +10,6 @@ from hexviz.events.forking import free_in_children
 from hexviz.events.schema import to_record
 from hexviz.events.summary import Summariser
 from hexviz.recording.columns import EventColumns
-from hexviz.recording.pages import read_into, read_pages_into
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -60,6 +59,8 @@ class Recording:
     @classmethod
     def from_records(cls, records: Iterable[bytes]) -> Self:
         """The recording of stored records; raises :class:`~hexviz.events.schema.RecordError` for a damaged one."""
+        from hexviz.recording.pages import read_into  # noqa: PLC0415 - its decoders take time to make
+
         self = cls()
         read_into(self._columns, records)
         return self
@@ -67,6 +68,8 @@ class Recording:
     @classmethod
     def from_pages(cls, pages: Iterable[bytes]) -> Self:
         """The recording of records that come as JSON arrays, which is the quick way; errors as above."""
+        from hexviz.recording.pages import read_pages_into  # noqa: PLC0415 - as above
+
         self = cls()
         read_pages_into(self._columns, pages)
         return self
