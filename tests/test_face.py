@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import inspect
 import re
 import subprocess
 import sys
@@ -15,9 +16,8 @@ import pytest
 
 import hexviz
 from hexviz.dag import CycleDetectedError, NodeSpec, NotRecordedError
-from hexviz.errors import HexvizError
+from hexviz.errors import HexvizError, WrongCallError
 from hexviz.events import ControlResponse, ControlSignal, NodeFailed
-from hexviz.face import WrongCallError
 from hexviz.testing import sample_graph
 
 
@@ -301,3 +301,25 @@ def test_each_part_of_a_failed_run_knows_its_recording():
     part = caught.value.subgroup(lambda error: not isinstance(error, ExceptionGroup))
     assert part is not caught.value
     assert part.recording is caught.value.recording
+
+
+def test_what_is_asked_of_a_run_that_was_not_awaited_says_what_to_write():
+    pending = hexviz.run(sample_graph(), [1], store=False)
+    for ask in (lambda: pending["join"], lambda: pending.recording):
+        with pytest.raises((WrongCallError, AttributeError), match=r"result = await hexviz\.run"):
+            ask()
+    assert asyncio.run(pending).status == "succeeded"
+
+
+def test_a_failed_run_is_told_without_the_way_through_threads_and_loops():
+    handle = hexviz.start(broken_graph(), store=False)
+    for _ in range(3):  # asking again makes it no longer
+        with pytest.raises(hexviz.PipelineError) as caught:
+            handle.result()
+    assert len(caught.traceback) == 2
+
+
+def test_help_shows_every_option_where_it_is_taken():
+    options = inspect.signature(hexviz.run).parameters
+    assert list(inspect.signature(hexviz.start).parameters) == list(options)
+    assert set(inspect.signature(hexviz.run_sync).parameters) == {*options, "loop"}

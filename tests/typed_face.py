@@ -47,6 +47,8 @@ def in_a_script() -> None:
         assert_type(hexviz.run_sync(graph), RunResult)
     except hexviz.PipelineError as failed:
         assert_type(failed.recording, hexviz.Recording)
+    hexviz.run_sync(graph, "data.csv", on_error="continue", loop="nested")
+    hexviz.start(graph, on_error="go on")  # type: ignore[arg-type]  # the options of run are known here too
     with hexviz.open_store() as store:
         assert_type(store, Store)
         assert_type(store.runs(status="failed"), pd.DataFrame)
