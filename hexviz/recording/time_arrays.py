@@ -34,4 +34,4 @@ def fill_times(column: TimeColumn, micros: npt.NDArray[Any]) -> None:
     stamps["head"] = _HEAD
     words = ((micros - seconds * _SECOND) * 1000 << 34 | seconds).astype(np.uint64)
     stamps["word"] = np.where(missing, np.uint64(TimeColumn.never), words)
-    column.data += stamps.tobytes()
+    column.data.extend(stamps.view(np.uint8))
