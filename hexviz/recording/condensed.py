@@ -16,7 +16,7 @@ import numpy as np
 
 from hexviz.events.schema import CODECS, SCHEMA_VERSION, to_record
 from hexviz.recording.columns import Block, EventColumns
-from hexviz.recording.packed_arrays import Packed, add, expect, pack, unpack, within
+from hexviz.recording.packed_arrays import Packed, add, expect, pack, raw, unpack, within
 from hexviz.recording.packed_column import PackedColumn
 from hexviz.recording.set_aside import events_of, is_ours, odd_records, odd_rows, set_odd
 from hexviz.recording.time_arrays import fill_times, micros_of
@@ -187,7 +187,7 @@ def _expanded(head: _Head, parts: Sequence[bytes]) -> EventColumns:
     kinds = [*ours, *dict.fromkeys(map(type, others))]
     codes = classes.astype(np.int64)
     codes[codes == len(ours)] = [kinds.index(type(event)) for event in others]
-    columns.classes.frombytes(_in_order(columns, kinds, codes).view(np.uint8))
+    columns.classes.frombytes(raw(_in_order(columns, kinds, codes)))
     for cls, given, size in zip(ours, head.blocks.values(), sizes, strict=False):
         _fill_block(columns.block(cls), given, parts, size, len(head.texts))
     for cls in kinds[len(ours) :]:
@@ -237,7 +237,7 @@ def _fill(column: Any, given: _Column, parts: Sequence[bytes], size: int, texts:
         expect(len(column.codes.values_by_code) == known and within(values, 0, known))
     elif isinstance(column, ArrayColumn) and column.data.typecode == "b":
         expect(within(values, 0, 2))
-    column.data.frombytes(values.view(np.uint8))
+    column.data.frombytes(raw(values))
 
 
 def _fill_packed(column: PackedColumn, given: _Column, parts: Sequence[bytes], numbers: Array) -> None:
