@@ -15,9 +15,8 @@ import pytest
 
 import hexviz
 from hexviz.dag import CycleDetectedError, NodeSpec
-from hexviz.errors import HexvizError
+from hexviz.errors import HexvizError, WrongCallError
 from hexviz.events import ControlResponse, ControlSignal, NodeFailed
-from hexviz.face import WrongCallError
 from hexviz.testing import sample_graph
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hexviz import face
 from hexviz.errors import SourceError
+from hexviz.opening import open_store
 from hexviz.stores.store import is_address
 from hexviz.watching import shown
 
@@ -20,7 +20,7 @@ def kept_store(place: str | None) -> Store:
         refuse_other_addresses(place)
         if not Path(place).exists():
             raise SourceError(f"there is no store {place}: correct the path, or fill one with hexviz demo --store PATH")
-    return face.open_store(place)
+    return open_store(place)
 
 
 def refuse_other_addresses(place: str) -> None:

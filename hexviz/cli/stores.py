@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hexviz import face
 from hexviz.cli.chosen import kept_store, refuse_other_addresses
 from hexviz.errors import SourceError
+from hexviz.opening import open_store
 from hexviz.quantities import age, count, moment, size
 from hexviz.recording.run_list import STATUSES
 from hexviz.stores.files import plain_file
@@ -113,7 +113,7 @@ def _checked(where: str | None, chosen: str | None) -> tuple[list[Problem], int]
             if is_jsonl(place):
                 return verify_jsonl(place)[:2]
             plain_file(place)  # opening a store would make one where there is none
-    with face.open_store(place) as store:
+    with open_store(place) as store:
         return store.verify(), len(store.list_runs())
 
 

@@ -135,6 +135,16 @@ class RunState:
         """The number of nodes by status word."""
         return dict(zip(STATUSES, self.counts, strict=True))
 
+    @property
+    def waiting(self) -> int:
+        """How many of the pending nodes were sent to a runner and wait there for a worker."""
+        return sum(map(self.waits, range(len(self.attempts)))) if self.workers.labels and not self.done else 0
+
+    def waits(self, row: int) -> bool:
+        """Whether this attempt goes on and has no worker yet; its node counts as pending."""
+        attempts = self.attempts
+        return attempts.end_ms[row] < 0.0 and attempts.worker[row] in self.workers.labels
+
     def now_ms(self) -> float:
         """How far the run has come: by this process's clock while it goes on here, else up to its last event."""
         if self.done or self._origin_ns is None:
@@ -276,14 +286,29 @@ class RunState:
             row = self._start_row(node, attempt, max(0.0, ready_ms), at_ms)
             if event.worker and event.worker != _THREAD:
                 self.attempts.worker[row] = self.workers.code_of(event.worker)
+                self._place(row, at_ms)
 
     def _node_placed(self, event: ev.NodePlaced, at_ms: float) -> None:
         """Its code begins only now: until then it waited for a worker."""
         row = self._row_of(self._node(event), event.attempt)
-        if row is not None:
-            self.attempts.worker[row] = self.workers.placed(event.worker, self.events, self.attempts.worker[row])
-            self.attempts.start_ms[row] = max(self.attempts.start_ms[row], at_ms)
-            self.changed_rows.add(row)
+        if row is None:
+            return
+        attempts, workers = self.attempts, self.workers
+        labels = set(workers.labels)
+        attempts.worker[row] = workers.placed(event.worker, self.events, attempts.worker[row])
+        attempts.start_ms[row] = max(attempts.start_ms[row], at_ms)
+        self.changed_rows.add(row)
+        for placed in (row,) if workers.labels == labels else range(len(attempts)):
+            self._place(placed, at_ms)
+
+    def _place(self, row: int, at_ms: float) -> None:
+        """A node that was sent to a runner and waits there for a worker does not run yet."""
+        if self.attempts.end_ms[row] >= 0.0:
+            return
+        node = self.attempts.node[row]
+        status = PENDING if self.waits(row) else RUNNING
+        if status != self.nodes.status[node]:
+            self._set_status(node, status, at_ms)
 
     def _start_row(self, node: int, attempt: int, ready_ms: float, start_ms: float) -> int:
         index = self.nodes.wave[node]
