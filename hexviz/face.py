@@ -158,10 +158,9 @@ def watch(
 
     ``source`` is the address of a server (``hexviz serve``, :func:`serve`), of a Kafka topic
     (``kafka://HOST:PORT/TOPIC``) or of a store (``postgresql://...`` or a file), or a :class:`hexviz.streams.Source`.
-    ``run`` is a run id (of a server also "last"; of a store by default the last one), ``topics`` patterns such as
-    ``pipeline.etl.**.failed``, ``observers`` hear each event. ``token`` is the server's, by default
-    ``$HEXVIZ_TOKEN``. Raises :class:`~hexviz.streams.StreamError` where a server cannot be reached
-    or refuses. See docs/streams.md.
+    ``run`` is a run id, or "last" (of a store the default), ``topics`` patterns such as ``pipeline.etl.**.failed``,
+    ``observers`` hear each event. ``token`` is the server's, by default ``$HEXVIZ_TOKEN``. Raises
+    :class:`~hexviz.streams.StreamError` where a server cannot be reached or refuses. See docs/streams.md.
     """
     from hexviz.watching import StoreSource, Watch, source_of  # noqa: PLC0415 - loads what streams need, on request
 
@@ -173,7 +172,7 @@ def watch(
         where = getattr(found, "url", "") or place
         return Watch(found, topics=topics, observers=several(observers), where=where)
     store = open_store(place)
-    tail = StoreSource(store, store.find(run) if run else None)
+    tail = StoreSource(store, store.find(run) if run and run != "last" else None)
     return Watch(tail, topics=topics, observers=several(observers), where=store.where, let_go=store.close)
 
 
@@ -232,7 +231,7 @@ def record_dask(
 
 
 def dashboard(source: Any, *, panels: Iterable[str] | None = None) -> LiveView | RecordedView:
-    """Show a run: a :class:`Recording`, a :class:`RunHandle`, a result, or a run id.
+    """Show a run: a :class:`Recording`, a :class:`RunHandle`, a result, or a run id: its beginning, or "last", will do.
 
     A :class:`RunHandle` that is under way, a :class:`Recorder` or an :class:`ObserverManager` gives a live view: of a
     run, or of a :class:`Replay` into it. ``panels`` chooses from progress, timeline, concurrency, workers, decisions,

@@ -59,12 +59,12 @@ def store_of(store: StoreLike) -> Store | None:
 
 
 def recording_of(source: Any) -> Recording:
-    """What was recorded of a recording, a result, a run handle, or a run id of the default store."""
+    """What was recorded of a recording, a result, a run handle, or a run of the default store (see ``Store.find``)."""
     if isinstance(source, Recording):
         return source
     if isinstance(source, str):
         with open_store() as store:
-            return store.recording(source)
+            return store.recording(store.find(source))
     if isinstance(source, RunResult | PipelineError):
         return source.recording
     recording = getattr(source, "recording", None)

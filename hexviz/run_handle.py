@@ -122,6 +122,8 @@ class RunHandle:
             result = asyncio.run(main())
         except asyncio.CancelledError:
             self._future.set_exception(concurrent.futures.CancelledError(f"run {self.run_id} was cancelled"))
+        except PipelineError as error:
+            self._future.set_exception(error.with_traceback(None))
         except BaseException as error:  # noqa: BLE001 - handed to whoever asks for the result
             self._future.set_exception(error)
         else:

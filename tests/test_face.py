@@ -323,3 +323,12 @@ def test_help_shows_every_option_where_it_is_taken():
     options = inspect.signature(hexviz.run).parameters
     assert list(inspect.signature(hexviz.start).parameters) == list(options)
     assert set(inspect.signature(hexviz.run_sync).parameters) == {*options, "loop"}
+
+
+def test_a_run_of_the_store_is_named_by_the_beginning_of_its_id_or_as_the_last(tmp_path):
+    first, last = (hexviz.run_sync(sample_graph(), [1], run_id=name) for name in ("run-a", "run-b"))
+    for named, run in (("run-a", first), ("run-b", last), ("last", last)):
+        written = hexviz.export(named, tmp_path / f"{named}.jsonl")
+        assert hexviz.load(written).run_ids == run.recording.run_ids
+    with pytest.raises(HexvizError, match="several runs begin with 'run'"):
+        hexviz.report("run", tmp_path / "report.html")

@@ -133,9 +133,17 @@ class Store(Closing, ABC):
         return next(iter(self._run_ids("", 1)), None)
 
     def find(self, prefix: str) -> str:
-        """The one run whose id is, or begins with, ``prefix``. Raises :class:`RunNotFoundError` for none or several."""
+        """The one run whose id is, or begins with, ``prefix``; ``"last"`` is the newest.
+
+        Raises :class:`RunNotFoundError` for none or several.
+        """
         if self._info(prefix) is not None:
             return prefix
+        if prefix == "last":
+            newest = self.last_run_id()
+            if newest is None:
+                raise RunNotFoundError(f"there is no run in {self.where}; make one with: hexviz demo")
+            return newest
         found = self._run_ids(prefix, _NAMED + 1)
         if len(found) == 1:
             return found[0]
