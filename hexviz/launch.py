@@ -60,7 +60,9 @@ class Launch:
         panels, sinks = panels_of(live), _checked_sinks(sinks)
         self.graph = graph
         self.initial_input = initial_input
-        self.tags = (tags,) if isinstance(tags, str) else tuple(tags)
+        self.tags = _checked_tags(tags)
+        if not isinstance(run_id, str | None):
+            raise WrongCallError(f"run_id= is a text, not {named(run_id)}")
         self.run_id = run_id or new_run_id()
         self.status = "pending"
         cell = WATCHER.get()
@@ -164,6 +166,14 @@ def _checked_sinks(sinks: Any) -> tuple[Sink, ...]:
     for sink in given:
         if not hasattr(sink, "put"):
             raise WrongCallError(f"sinks= takes sinks, such as hexviz.streams.KafkaSink(...), not {named(sink)}")
+    return given
+
+
+def _checked_tags(tags: Any) -> tuple[str, ...]:
+    given = (tags,) if isinstance(tags, str) or not isinstance(tags, Iterable) else tuple(tags)
+    for tag in given:
+        if not isinstance(tag, str):
+            raise WrongCallError(f"tags= takes texts, such as ['nightly'], not {named(tag)}")
     return given
 
 

@@ -250,6 +250,11 @@ def test_a_single_policy_needs_no_list_and_orchestrator_options_are_passed_on():
     [
         ({"live": 1}, "panels are named"),
         ({"sinks": 3}, "sinks= takes sinks"),
+        ({"policies": 3}, "several in a list, not 3"),
+        ({"observers": "print"}, "several in a list, not 'print'"),
+        ({"tags": 3}, "tags= takes texts"),
+        ({"tags": ["nightly", None]}, "not None"),
+        ({"run_id": 3}, "run_id= is a text, not 3"),
         ({"sinks": ["kafka"]}, "not 'kafka'"),
         ({"store": 3}, "a store is named by a path"),
         ({"store": "mysql://ana:secret@db/runs"}, "no store is kept at mysql://"),
