@@ -8,7 +8,7 @@ import os
 import sys
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from hexviz.display import wanted
 from hexviz.errors import WrongCallError
@@ -22,7 +22,7 @@ from hexviz.stores.files import named_errors
 from hexviz.stores.store import Store
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     import pandas as pd
 
@@ -36,7 +36,12 @@ if TYPE_CHECKING:
     from hexviz.streams.broadcast import WebSocketBroadcaster
     from hexviz.streams.models import Sink
     from hexviz.watching import Watch
+    from hexviz.widgets.compare import CompareView
+    from hexviz.widgets.dashboard import LiveView
+    from hexviz.widgets.recorded import RecordedView
 
+_Options = ParamSpec("_Options")
+_Given = TypeVar("_Given")
 _ENDING_S = 5.0
 
 
@@ -74,6 +79,20 @@ def run(
     return PendingRun(lambda: Launch(graph, initial_input, tags=tags, run_id=run_id, **options).execute())
 
 
+def _takes_what(known: Callable[_Options, object]) -> Callable[[Callable[..., _Given]], Callable[_Options, _Given]]:
+    """Show the parameters of ``known`` in completion and help of a function that takes them as ``**options``."""
+
+    def show(function: Callable[..., _Given]) -> Callable[_Options, _Given]:
+        theirs, own = inspect.signature(known), inspect.signature(function)
+        *named, options = theirs.parameters.values()
+        more = [part for name, part in own.parameters.items() if name not in theirs.parameters]
+        function.__signature__ = own.replace(parameters=[*named, *more, options])  # type: ignore[attr-defined]
+        return function
+
+    return show
+
+
+@_takes_what(run)
 def start(graph: Graph, initial_input: Any = None, *, live: Live = False, **options: Any) -> RunHandle:
     """Run ``graph`` in the background, in a thread with an event loop of its own; returns at once.
 
@@ -83,6 +102,7 @@ def start(graph: Graph, initial_input: Any = None, *, live: Live = False, **opti
     return RunHandle(Launch(graph, initial_input, live=live, **options))
 
 
+@_takes_what(run)
 def run_sync(graph: Graph, initial_input: Any = None, *, loop: str = "thread", **options: Any) -> RunResult:
     """Run ``graph`` and wait for it: for scripts, and for cells without ``await``. Takes what :func:`run` takes.
 
@@ -138,16 +158,15 @@ def watch(
 
     ``source`` is the address of a server (``hexviz serve``, :func:`serve`), of a Kafka topic
     (``kafka://HOST:PORT/TOPIC``) or of a store (``postgresql://...`` or a file that is there), a store that is open, or
-    a :class:`hexviz.streams.Source`. ``run`` is a run id (of a server also "last"; of a store by default the last one,
-    or the first where it has none yet), ``topics`` patterns such as ``pipeline.etl.**.failed``, ``observers`` hear each
-    event. ``token`` is the server's, by default ``$HEXVIZ_TOKEN``. Raises :class:`~hexviz.streams.StreamError` where a
-    server cannot be reached or refuses, :class:`~hexviz.errors.SourceError` for a file that is not there. See
-    docs/streams.md.
+    a :class:`hexviz.streams.Source`. ``run`` is a run id, or "last" (of a store the default; the first, where it has
+    none yet), ``topics`` patterns such as ``pipeline.etl.**.failed``, ``observers`` hear each event. ``token`` is the
+    server's, by default ``$HEXVIZ_TOKEN``. Raises :class:`~hexviz.streams.StreamError` where a server cannot be reached
+    or refuses, :class:`~hexviz.errors.SourceError` for a file that is not there. See docs/streams.md.
     """
     from hexviz.watching import StoreSource, Watch, source_of  # noqa: PLC0415 - loads what streams need, on request
 
     if isinstance(source, Store):
-        tail = StoreSource(source, source.find(run) if run else None)
+        tail = StoreSource(source, source.find(run) if run and run != "last" else None)
         return Watch(tail, topics=topics, observers=several(observers), where=source.where)
     if not isinstance(source, str | os.PathLike):
         return Watch(source, run=run, topics=topics, observers=several(observers))
@@ -157,7 +176,7 @@ def watch(
         where = getattr(found, "url", "") or place
         return Watch(found, topics=topics, observers=several(observers), where=where)
     store = kept_store(place)
-    tail = StoreSource(store, store.find(run) if run else None)
+    tail = StoreSource(store, store.find(run) if run and run != "last" else None)
     return Watch(tail, topics=topics, observers=several(observers), where=store.where, let_go=store.close)
 
 
@@ -216,8 +235,8 @@ def record_dask(
             kept.close()
 
 
-def dashboard(source: Any, *, panels: Iterable[str] | None = None) -> Any:
-    """Show a run: a :class:`Recording`, a :class:`RunHandle`, a result, or a run id.
+def dashboard(source: Any, *, panels: Iterable[str] | None = None) -> LiveView | RecordedView:
+    """Show a run: a :class:`Recording`, a :class:`RunHandle`, a result, or a run id: its beginning, or "last", will do.
 
     A :class:`RunHandle` that is under way, a :class:`Recorder` or an :class:`ObserverManager` gives a live view: of a
     run, or of a :class:`Replay` into it. ``panels`` chooses from progress, timeline, concurrency, workers, decisions,
@@ -242,7 +261,7 @@ def _heard_by(recorder: Recorder) -> Any:
     return recorder.observers
 
 
-def compare_view(before: Any, after: Any, *, most: int = 30) -> Any:
+def compare_view(before: Any, after: Any, *, most: int = 30) -> CompareView:
     """Two runs above each other on one time axis, and below them the ``most`` largest differences.
 
     Each is a recording, a result, a :class:`RunHandle`, or a run id of the default store. The frame behind it is

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from hexviz.errors import RegistrationTypeError, named
 from hexviz.events.config import NULL_OBSERVER_MANAGER
 from hexviz.events.control_manager import ControlManager
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
     from hexviz.events.models import BaseEventManager
 
 
 def several(given: Any) -> Iterable[Any]:
-    """One handler, or several, as a list."""
-    return (given,) if callable(given) or hasattr(given, "handle") else given
+    """One handler, or several, as a list; raises :class:`RegistrationTypeError` for anything else."""
+    if callable(given) or hasattr(given, "handle"):
+        return (given,)
+    if isinstance(given, str) or not isinstance(given, Iterable):
+        raise RegistrationTypeError(
+            f"a handler is a function or an object with a handle method, or several in a list, not {named(given)}"
+        )
+    return given
 
 
 def register_policy(control: ControlManager, observers: BaseEventManager, policy: Any) -> Callable[[], object]:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from hexviz.dag.result import RunResult
     from hexviz.opening import StoreLike
     from hexviz.streams.models import Sink
+    from hexviz.widgets.dashboard import LiveView
 
     Live: TypeAlias = bool | str | Iterable[str]
 
@@ -59,7 +60,9 @@ class Launch:
         panels, sinks = panels_of(live), _checked_sinks(sinks)
         self.graph = graph
         self.initial_input = initial_input
-        self.tags = (tags,) if isinstance(tags, str) else tuple(tags)
+        self.tags = _checked_tags(tags)
+        if not isinstance(run_id, str | None):
+            raise WrongCallError(f"run_id= is a text, not {named(run_id)}")
         self.run_id = run_id or new_run_id()
         self.status = "pending"
         cell = WATCHER.get()
@@ -81,7 +84,7 @@ class Launch:
         if cell is not None:
             cell.took(self.run_id, self.recorder.recording)
         shown = (live or cell is not None) and wanted()
-        self.view: Any = None
+        self.view: LiveView | None = None
         if shown:
             kept_as = self.run_id if self.store is not None else ""
             self.view = live_view(self.observers, self.title, self.controls, panels, run_id=kept_as)
@@ -102,6 +105,7 @@ class Launch:
             self.status = "cancelled" if isinstance(error, asyncio.CancelledError) else "failed"
             if isinstance(error, PipelineError):
                 error.recording = self.recorder.recording
+                raise error.with_traceback(None)  # noqa: B904 - the same error, without the way through hexviz
             raise
         else:
             self.status = result.status
@@ -142,7 +146,7 @@ def live_view(
     panels: Iterable[str] | None = None,
     *,
     run_id: str = "",
-) -> Any:
+) -> LiveView | None:
     """Show under the cell how the next run of ``observers`` goes; whoever asked for the view ends it.
 
     ``run_id`` is that of a run which a store keeps. None where there is no notebook.
@@ -162,6 +166,14 @@ def _checked_sinks(sinks: Any) -> tuple[Sink, ...]:
     for sink in given:
         if not hasattr(sink, "put"):
             raise WrongCallError(f"sinks= takes sinks, such as hexviz.streams.KafkaSink(...), not {named(sink)}")
+    return given
+
+
+def _checked_tags(tags: Any) -> tuple[str, ...]:
+    given = (tags,) if isinstance(tags, str) or not isinstance(tags, Iterable) else tuple(tags)
+    for tag in given:
+        if not isinstance(tag, str):
+            raise WrongCallError(f"tags= takes texts, such as ['nightly'], not {named(tag)}")
     return given
 
 

@@ -6,6 +6,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from hexviz.dag.errors import PipelineError
+from hexviz.dag.result import RunResult
 from hexviz.errors import SourceError, WrongCallError, named
 from hexviz.recording.recording import Recording
 from hexviz.stores.sqlite import SQLiteStore, default_path
@@ -48,7 +50,7 @@ def open_store(path: str | Path | None = None, *, spool: str | Path | None = Non
 
 def kept_store(place: str | Path | None) -> Store:
     """The store at ``place``, or the default one; what is named must be there, for opening a path would make it."""
-    if place is not None and "://" not in str(place) and not Path(place).exists():
+    if isinstance(place, str | os.PathLike) and "://" not in str(place) and not Path(place).exists():
         raise SourceError(
             f"there is no store {place}: correct the path. The first run that is kept there makes it "
             f"(hexviz demo --store PATH), and so does hexviz.open_store(PATH)"
@@ -66,12 +68,14 @@ def store_of(store: StoreLike) -> Store | None:
 
 
 def recording_of(source: Any) -> Recording:
-    """What was recorded of a recording, a result, a run handle, or a run id of the default store."""
+    """What was recorded of a recording, a result, a run handle, or a run of the default store (see ``Store.find``)."""
     if isinstance(source, Recording):
         return source
     if isinstance(source, str):
         with open_store() as store:
-            return store.recording(source)  # type: ignore[no-any-return]
+            return store.recording(store.find(source))
+    if isinstance(source, RunResult | PipelineError):
+        return source.recording
     recording = getattr(source, "recording", None)
     if isinstance(recording, Recording):
         return recording

@@ -8,8 +8,9 @@ import contextvars
 import threading
 import warnings
 from collections.abc import Coroutine
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
+from hexviz.dag.errors import PipelineError
 from hexviz.errors import WrongCallError
 
 if TYPE_CHECKING:
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
     from hexviz.dag.result import RunResult
     from hexviz.launch import Launch
     from hexviz.recording.recording import Recording
+    from hexviz.widgets.dashboard import LiveView
+
+
+_NOT_AWAITED = "this run was not awaited"
 
 
 class PendingRun(Coroutine[Any, Any, "RunResult"]):
@@ -63,6 +68,12 @@ class PendingRun(Coroutine[Any, Any, "RunResult"]):
                 stacklevel=2,
                 source=self,
             )
+
+    def __getattr__(self, name: str) -> NoReturn:
+        raise AttributeError(f"{_NOT_AWAITED}, so it has no {name!r} yet. Write: result = await hexviz.run(...)")
+
+    def __getitem__(self, name: object) -> NoReturn:
+        raise WrongCallError(f"{_NOT_AWAITED}, so it has no results yet. Write: result = await hexviz.run(...)")
 
     def __repr__(self) -> str:
         return "<hexviz run that was not awaited yet: write await hexviz.run(...)>"
@@ -111,6 +122,8 @@ class RunHandle:
             result = asyncio.run(main())
         except asyncio.CancelledError:
             self._future.set_exception(concurrent.futures.CancelledError(f"run {self.run_id} was cancelled"))
+        except PipelineError as error:
+            self._future.set_exception(error.with_traceback(None))
         except BaseException as error:  # noqa: BLE001 - handed to whoever asks for the result
             self._future.set_exception(error)
         else:
@@ -123,7 +136,10 @@ class RunHandle:
 
     def result(self, timeout: float | None = None) -> RunResult:
         """Wait for the result, at most ``timeout`` seconds; raises what the run raised, or TimeoutError."""
-        return self._future.result(timeout)
+        try:
+            return self._future.result(timeout)
+        except PipelineError as error:
+            raise error.with_traceback(None)  # noqa: B904 - the same error, without the way through thread and loop
 
     def done(self) -> bool:
         """Whether the run is over."""
@@ -146,7 +162,7 @@ class RunHandle:
         """Whether new nodes are held back."""
         return self._launch.controls.paused
 
-    def live_view(self, panels: Iterable[str] | None = None) -> Any:
+    def live_view(self, panels: Iterable[str] | None = None) -> LiveView:
         """One more live view of this run, as :func:`dashboard` gives it."""
         from hexviz.widgets.dashboard import LiveView  # noqa: PLC0415 - loads ipywidgets, so only on request
 

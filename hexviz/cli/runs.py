@@ -64,7 +64,7 @@ def _watch(arguments: argparse.Namespace, console: Console) -> None:
         _watch_server(arguments, console)
         return
     with chosen_store(arguments.store) as store, RunView(console) as view:
-        run_id = _run_id(store, arguments.run)
+        run_id = store.find(arguments.run)
         for record in store.tail(run_id, timeout=arguments.timeout):
             view(from_record(record))
         recording = store.recording(run_id)
@@ -97,11 +97,4 @@ def _export(arguments: argparse.Namespace, console: Console) -> None:
 
 def _recording(arguments: argparse.Namespace) -> Any:
     with chosen_store(arguments.store) as store:
-        return store.recording(_run_id(store, arguments.run))
-
-
-def _run_id(store: Any, named: str) -> str:
-    run_id = store.last_run_id() if named == "last" else store.find(named)
-    if run_id is None:
-        raise SourceError(f"there is no run in {store.where}; make one with: hexviz demo")
-    return str(run_id)
+        return store.recording(store.find(arguments.run))

@@ -59,7 +59,7 @@ class Recorder(Closing):
         self._put = put_to(store, self._sinks)
         self._summariser = Summariser(capture, redact)
         self._kept = KeptEvents(self.run_id)
-        self._attached: list[tuple[Any, str]] = []
+        self._attached: list[tuple[BaseEventManager, str]] = []
         self._values: dict[tuple[str, int], Any] = {}
         self._keepers: dict[type[Event], Callable[[Event], None]] = {}
 
@@ -123,7 +123,7 @@ class Recorder(Closing):
             observers.unregister(observer_id)
 
     @property
-    def observers(self) -> Any:
+    def observers(self) -> BaseEventManager | None:
         """The manager that was attached last; None where there is none."""
         return self._attached[-1][0] if self._attached else None
 
