@@ -15,7 +15,7 @@ from hexviz.errors import WrongCallError
 from hexviz.events.observer_manager import ObserverManager
 from hexviz.handlers import control_of, several
 from hexviz.launch import Launch, live_view, panels_of
-from hexviz.opening import open_store, recording_of, store_of
+from hexviz.opening import kept_store, open_store, recording_of, store_of
 from hexviz.recording.recorder import Recorder
 from hexviz.run_handle import PendingRun, RunHandle
 from hexviz.stores.files import named_errors
@@ -157,13 +157,17 @@ def watch(
     """Watch a run that goes on elsewhere: ``watch("ws://host:port")`` gives its recording, frames and dashboard, live.
 
     ``source`` is the address of a server (``hexviz serve``, :func:`serve`), of a Kafka topic
-    (``kafka://HOST:PORT/TOPIC``) or of a store (``postgresql://...`` or a file), or a :class:`hexviz.streams.Source`.
-    ``run`` is a run id, or "last" (of a store the default), ``topics`` patterns such as ``pipeline.etl.**.failed``,
-    ``observers`` hear each event. ``token`` is the server's, by default ``$HEXVIZ_TOKEN``. Raises
-    :class:`~hexviz.streams.StreamError` where a server cannot be reached or refuses. See docs/streams.md.
+    (``kafka://HOST:PORT/TOPIC``) or of a store (``postgresql://...`` or a file that is there), a store that is open, or
+    a :class:`hexviz.streams.Source`. ``run`` is a run id, or "last" (of a store the default; the first, where it has
+    none yet), ``topics`` patterns such as ``pipeline.etl.**.failed``, ``observers`` hear each event. ``token`` is the
+    server's, by default ``$HEXVIZ_TOKEN``. Raises :class:`~hexviz.streams.StreamError` where a server cannot be reached
+    or refuses, :class:`~hexviz.errors.SourceError` for a file that is not there. See docs/streams.md.
     """
     from hexviz.watching import StoreSource, Watch, source_of  # noqa: PLC0415 - loads what streams need, on request
 
+    if isinstance(source, Store):
+        tail = StoreSource(source, source.find(run) if run and run != "last" else None)
+        return Watch(tail, topics=topics, observers=several(observers), where=source.where)
     if not isinstance(source, str | os.PathLike):
         return Watch(source, run=run, topics=topics, observers=several(observers))
     place = str(source)
@@ -171,7 +175,7 @@ def watch(
     if found is not None:
         where = getattr(found, "url", "") or place
         return Watch(found, topics=topics, observers=several(observers), where=where)
-    store = open_store(place)
+    store = kept_store(place)
     tail = StoreSource(store, store.find(run) if run and run != "last" else None)
     return Watch(tail, topics=topics, observers=several(observers), where=store.where, let_go=store.close)
 
@@ -181,10 +185,11 @@ def serve(
 ) -> WebSocketBroadcaster | StoreServer:
     """Let others watch, in a browser or with :func:`watch`; returns at once, ``close()`` ends it.
 
-    ``source`` is a store, a path, or None for the default store, of which ``run`` (an id, by default the last) is
-    shown, or with ``follow`` the last run and each that begins. An :class:`ObserverManager` or a :class:`Recorder`
-    shows what it hears from now on. False shows what the server is given as a sink:
-    ``hexviz.run(graph, sinks=[server])``. ``options`` are those of :class:`hexviz.streams.WebSocketBroadcaster`.
+    ``source`` is a store, the path of one that is there, or None for the default store, of which ``run`` (an id, by
+    default the last) is shown, or with ``follow`` the last run and each that begins, also where the store is yet to be
+    made. An :class:`ObserverManager` or a :class:`Recorder` shows what it hears from now on. False shows what the
+    server is given as a sink: ``hexviz.run(graph, sinks=[server])``.
+    ``options`` are those of :class:`hexviz.streams.WebSocketBroadcaster`.
     """
     from hexviz.serving import StoreServer, broadcaster  # noqa: PLC0415 - loads what streams need, on request
 
@@ -192,7 +197,7 @@ def serve(
         source = _heard_by(source)
     if source is False or isinstance(source, ObserverManager):
         return broadcaster(source or None, **options)
-    store = source if isinstance(source, Store) else open_store(source)
+    store = source if isinstance(source, Store) else open_store(source) if follow else kept_store(source)
     try:
         run_id = store.find(run) if run else None if follow else store.last_run_id()
         return StoreServer(store, run_id=run_id, follow=follow, owned=store is not source, **options)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from hexviz.dag.errors import PipelineError
@@ -13,8 +14,6 @@ from hexviz.stores.sqlite import SQLiteStore, default_path
 from hexviz.stores.store import Store, is_address
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import pandas as pd
 
     from hexviz.stores.run_info import RunInfo
@@ -47,6 +46,16 @@ def open_store(path: str | Path | None = None, *, spool: str | Path | None = Non
     if spool is not None:
         raise WrongCallError("spool= is for a store on a server (postgresql://...); this one is a file")
     return SQLiteStore(chosen or default_path(), **made)
+
+
+def kept_store(place: str | Path | None) -> Store:
+    """The store at ``place``, or the default one; what is named must be there, for opening a path would make it."""
+    if isinstance(place, str | os.PathLike) and "://" not in str(place) and not Path(place).exists():
+        raise SourceError(
+            f"there is no store {place}: correct the path. The first run that is kept there makes it "
+            f"(hexviz demo --store PATH), and so does hexviz.open_store(PATH)"
+        )
+    return open_store(place)
 
 
 def store_of(store: StoreLike) -> Store | None:
