@@ -6,6 +6,7 @@ import threading
 from typing import TYPE_CHECKING, Any, Self
 
 from hexviz.errors import HexvizError
+from hexviz.events.forking import free_in_children
 from hexviz.events.schema import to_record
 from hexviz.events.summary import Summariser
 from hexviz.recording.columns import EventColumns
@@ -43,7 +44,7 @@ class Recording:
     def __init__(self, events: Iterable[Event] = ()) -> None:
         self._columns = EventColumns()
         self._refresh: Callable[[], None] = _nothing
-        self._lock: Any = threading.RLock()
+        self._lock: Any = free_in_children(threading.RLock())
         self._only: str | None = None
         self._frames: Frames | None = None
         summarise = Summariser()

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from datetime import datetime
 
+    import pandas as pd
+
     from hexviz.stores.store import Recordings
     from hexviz.stores.writer import Part, Refusal
 
@@ -94,7 +96,7 @@ class PostgresStore(Store):
         spool: str | os.PathLike[str] | None = None,
         spool_bytes: int = MAX_BYTES,
         recordings: Recordings | None = None,
-        make_frame: Callable[[list[RunInfo]], Any] | None = None,
+        make_frame: Callable[[list[RunInfo]], pd.DataFrame] | None = None,
     ) -> None:
         address = Address(url)
         self._line = Line(address, connect_s=connect_s, work_s=work_s)

@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from datetime import datetime
 
+    import pandas as pd
+
     from hexviz.stores.store import Recordings
     from hexviz.stores.writer import Part
 
@@ -65,7 +67,7 @@ class SQLiteStore(Store):
         path: str | os.PathLike[str] | None = None,
         *,
         recordings: Recordings | None = None,
-        make_frame: Callable[[list[RunInfo]], Any] | None = None,
+        make_frame: Callable[[list[RunInfo]], pd.DataFrame] | None = None,
     ) -> None:
         self.path = Path(path) if path is not None else default_path()
         prepare(self.path)

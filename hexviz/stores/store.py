@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from datetime import timedelta
 
+    import pandas as pd
+
+    from hexviz.recording.recording import Recording
+
 _POLL_S = 0.05
 _NAMED = 5
 
@@ -31,10 +35,10 @@ _NAMED = 5
 class Recordings(Protocol):
     """What makes recordings of runs: :class:`hexviz.recording.recording.Recording`."""
 
-    def from_pages(self, pages: Iterable[bytes], /) -> Any:
+    def from_pages(self, pages: Iterable[bytes], /) -> Recording:
         """The recording of records that come as JSON arrays. Has ``to_columns()``, whose result may be kept."""
 
-    def from_columns(self, parts: Sequence[bytes], /) -> Any:
+    def from_columns(self, parts: Sequence[bytes], /) -> Recording | None:
         """The recording of what ``to_columns`` gave; None where that cannot be read."""
 
 
@@ -58,7 +62,7 @@ class Store(Closing, ABC):
         log: Log,
         *,
         recordings: Recordings | None = None,
-        make_frame: Callable[[list[RunInfo]], Any] | None = None,
+        make_frame: Callable[[list[RunInfo]], pd.DataFrame] | None = None,
     ) -> None:
         self.where = where
         self._recordings = recordings
@@ -109,20 +113,37 @@ class Store(Closing, ABC):
     ) -> list[RunInfo]:
         """The runs, newest first; filters combine. ``since <= started_at < until``; a naive time is UTC."""
 
-    def runs(self, **filters: Any) -> Any:
+    def runs(
+        self,
+        *,
+        pipeline: str | None = None,
+        status: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        tag: str | None = None,
+    ) -> pd.DataFrame:
         """The runs as a frame, newest first, with the filters of :meth:`list_runs`."""
         if self._make_frame is None:
             raise TypeError("this store was opened without make_frame=: use hexviz.open_store(path), or list_runs()")
-        return self._make_frame(self.list_runs(**filters))
+        runs = self.list_runs(pipeline=pipeline, status=status, since=since, until=until, tag=tag)
+        return self._make_frame(runs)
 
     def last_run_id(self) -> str | None:
         """The newest run; None in an empty store."""
         return next(iter(self._run_ids("", 1)), None)
 
     def find(self, prefix: str) -> str:
-        """The one run whose id is, or begins with, ``prefix``. Raises :class:`RunNotFoundError` for none or several."""
+        """The one run whose id is, or begins with, ``prefix``; ``"last"`` is the newest.
+
+        Raises :class:`RunNotFoundError` for none or several.
+        """
         if self._info(prefix) is not None:
             return prefix
+        if prefix == "last":
+            newest = self.last_run_id()
+            if newest is None:
+                raise RunNotFoundError(f"there is no run in {self.where}; make one with: hexviz demo")
+            return newest
         found = self._run_ids(prefix, _NAMED + 1)
         if len(found) == 1:
             return found[0]
@@ -230,7 +251,7 @@ class Store(Closing, ABC):
                 return
             time.sleep(poll_s)
 
-    def recording(self, run_id: str) -> Any:
+    def recording(self, run_id: str) -> Recording:
         """The recording of a run, made by the store's ``recordings``.
 
         Of a long run that has ended a store may keep a copy of the columns, made by the recorder, by the store when
