@@ -69,11 +69,13 @@ class PendingRun(Coroutine[Any, Any, "RunResult"]):
                 source=self,
             )
 
-    def __getattr__(self, name: str) -> NoReturn:
-        raise AttributeError(f"{_NOT_AWAITED}, so it has no {name!r} yet. Write: result = await hexviz.run(...)")
+    if not TYPE_CHECKING:  # a type checker knows that there are none
 
-    def __getitem__(self, name: object) -> NoReturn:
-        raise WrongCallError(f"{_NOT_AWAITED}, so it has no results yet. Write: result = await hexviz.run(...)")
+        def __getattr__(self, name: str) -> NoReturn:
+            raise AttributeError(f"{_NOT_AWAITED}, so it has no {name!r} yet. Write: result = await hexviz.run(...)")
+
+        def __getitem__(self, name: object) -> NoReturn:
+            raise WrongCallError(f"{_NOT_AWAITED}, so it has no results yet. Write: result = await hexviz.run(...)")
 
     def __repr__(self) -> str:
         return "<hexviz run that was not awaited yet: write await hexviz.run(...)>"

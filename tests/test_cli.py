@@ -31,15 +31,17 @@ def command(*arguments, cwd, **environment):
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory):
-    """One demo, run fast, with its store and its report."""
+    """One demo, run fast, with its store and its report, where a clone of the project has its notebooks."""
     place = tmp_path_factory.mktemp("demo")
+    (place / "notebooks").mkdir()
+    (place / "notebooks" / "01_first_run.ipynb").touch()
     done = command("demo", "--speed", SPEED, "--store", place / "runs.db", "--report", place / "run.html", cwd=place)
     return place, done
 
 
 @pytest.mark.timeout(180)
 def test_the_demo_prints_the_summary_the_critical_path_and_the_cost_of_the_barrier(demo):
-    _, done = demo
+    place, done = demo
     assert (done.returncode, done.stderr) == (0, "")
     for words in (
         "airrflow",
@@ -53,6 +55,7 @@ def test_the_demo_prints_the_summary_the_critical_path_and_the_cost_of_the_barri
     for signal in ("retry", "skip", "fallback", "fail", "error*"):
         assert re.search(rf"s +{re.escape(signal)} +[A-Z]", done.stdout), signal
     assert "notebooks/01_first_run.ipynb" in done.stdout
+    assert re.search(rf"hexviz show \S+ --store {place / 'runs.db'}$", done.stdout, re.MULTILINE)  # to be copied
     assert "\x1b" not in done.stdout
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import copy
 import inspect
 import re
 import subprocess
@@ -314,6 +315,15 @@ def test_what_is_asked_of_a_run_that_was_not_awaited_says_what_to_write():
         with pytest.raises((WrongCallError, AttributeError), match=r"result = await hexviz\.run"):
             ask()
     assert asyncio.run(pending).status == "succeeded"
+
+
+def test_frames_are_looked_for_where_they_are():
+    result = hexviz.run_sync(sample_graph(), [1], store=False)
+    for part in ("frames", "attempts"):
+        with pytest.raises(AttributeError, match=rf"no '{part}'; .* result\.recording\.frames"):
+            getattr(result, part)
+    assert copy.copy(result) == result
+    assert copy.copy(result).recording is result.recording
 
 
 def test_a_failed_run_is_told_without_the_way_through_threads_and_loops():

@@ -118,7 +118,7 @@ class NoWorkersError(OrchestratorError, TimeoutError):
     """A cluster had no worker for a node for too long."""
 
 
-class NotRecordedError(OrchestratorError, AttributeError):
+class NotRecordedError(OrchestratorError, LookupError):
     """Nobody recorded the run, so it has no recording."""
 
 

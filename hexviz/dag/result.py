@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from hexviz.dag.errors import recorded
 from hexviz.errors import HexvizError
@@ -47,6 +47,11 @@ class RunResult(dict[str, Any]):
     @recording.setter
     def recording(self, recording: Recording) -> None:
         self._recording = recording
+
+    if not TYPE_CHECKING:  # a type checker knows that there are none
+
+        def __getattr__(self, name: str) -> NoReturn:
+            raise AttributeError(f"a RunResult has no {name!r}; the frames of its run are result.recording.frames")
 
     def __missing__(self, node: object) -> Any:
         known = ", ".join(map(repr, islice(self, _NAMED))) or "none"

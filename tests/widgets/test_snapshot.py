@@ -47,7 +47,7 @@ def test_any_size_of_run_is_a_picture_without_scripts_and_links(runs, nodes):
     svg = timeline_svg(state)
     root = ET.fromstring(svg)
     assert {element.tag.removeprefix(SVG) for element in root.iter()} <= {
-        "svg", "title", "defs", "pattern", "path", "rect", "text"
+        "svg", "title", "style", "defs", "pattern", "path", "rect", "text", "tspan"
     }  # fmt: skip
     assert "href" not in svg
     assert len(svg) < 400_000

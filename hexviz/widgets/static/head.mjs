@@ -84,7 +84,7 @@ function summaryOf(store, ended, total, rest) {
   const shown = store.known < attempts ? ` (${formatCount(store.known)} drawn)` : "";
   const left = rest >= 0 ? ` · ${roughly(rest)} left` : "";
   const some = (count, word) => `${formatCount(count)} ${word}${count === 1 ? "" : "s"}`;
-  return `${formatCount(ended)} of ${some(total, "node")} · ${some(attempts, "attempt")}${shown} · ${some(store.waves.size, "wave")}${left}`;
+  return `${formatCount(ended)} of ${some(total, "node")}${left} · ${some(attempts, "attempt")}${shown} · ${some(store.waves.size, "wave")}`; // where it is cut, the end may go
 }
 
 function showProgress({ bar, segments, numbers, waiting }, view, counts, ended, total) {
