@@ -8,7 +8,7 @@ import os
 import sys
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar, overload
 
 from hexviz.display import wanted
 from hexviz.errors import WrongCallError
@@ -180,6 +180,12 @@ def watch(
     return Watch(tail, topics=topics, observers=several(observers), where=store.where, let_go=store.close)
 
 
+@overload
+def serve(source: Literal[False] | ObserverManager | Recorder, **options: Any) -> WebSocketBroadcaster: ...
+@overload
+def serve(
+    source: Store | str | Path | None = None, *, run: str | None = None, follow: bool = False, **options: Any
+) -> StoreServer: ...
 def serve(
     source: Any = None, *, run: str | None = None, follow: bool = False, **options: Any
 ) -> WebSocketBroadcaster | StoreServer:

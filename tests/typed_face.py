@@ -8,6 +8,7 @@ import hexviz
 from hexviz.dag import RunResult
 from hexviz.events.models import BaseEventManager
 from hexviz.recording.frames import Frames
+from hexviz.serving import StoreServer
 from hexviz.stores.store import Store
 from hexviz.widgets.compare import CompareView
 from hexviz.widgets.dashboard import LiveView
@@ -53,10 +54,14 @@ def in_a_script() -> None:
         assert_type(store, Store)
         assert_type(store.runs(status="failed"), pd.DataFrame)
         assert_type(store.recording("last"), hexviz.Recording)
+        hexviz.Recorder(store=store)
     with hexviz.watch("runs.db") as watch:
         assert_type(watch.recording, hexviz.Recording)
         assert_type(watch.dashboard, LiveView)
     assert_type(hexviz.Recorder().observers, BaseEventManager | None)
+    with hexviz.serve(False) as server:
+        hexviz.run_sync(graph, sinks=[server])
+    assert_type(hexviz.serve("runs.db", follow=True), StoreServer)
 
 
 def looked_at(recording: hexviz.Recording) -> None:

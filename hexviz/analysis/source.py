@@ -12,16 +12,22 @@ from hexviz.recording.arrays import TEXT_DTYPE, typed
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from hexviz.recording.frames import Frames
+
 Kind: TypeAlias = "str | tuple[str, ...]"
 """Of a column: ``text``, ``int`` (Int64), ``count`` (int64), ``float``, ``bool``, ``time``, or its categories."""
 
 
-class FramesLike(Protocol):
+class HasFrames(Protocol):
     """Anything with the frames of a recording as attributes: ``nodes``, ``attempts``, ``edges``, ``decisions``, ..."""
 
     @property
     def nodes(self) -> pd.DataFrame:
         """One row per node."""
+
+
+FramesLike: TypeAlias = "Frames | HasFrames"
+"""Named both, because to some type checkers a cached property, as those of ``Frames``, is no property."""
 
 
 def table(

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from hexviz.events.observer_manager import ObserverManager
 
 
+_traceback_of = vars(BaseException)["__traceback__"].__get__  # what a class of the user makes of the name is its code
 _OURS = ("hexviz.dag.", "hexviz.events.")
 
 
@@ -119,7 +120,7 @@ class Attempts(WaveGates):
 
     async def _raised(self, index: int, error: BaseException, duration_ms: float, place: Place) -> None:
         error = _as_raised(error)
-        error.__traceback__ = _of_users_code(error.__traceback__)
+        error = BaseException.with_traceback(error, _of_users_code(_traceback_of(error)))
         if self._away:
             attempt = self._away.pop(index, None)
             duration_ms = duration_ms if attempt is None else attempt.duration_ms

@@ -16,7 +16,7 @@ _log = logging.getLogger("hexviz.streams")
 class EventSink(Protocol):
     """Where a recorder hands its events beside the store (see :class:`hexviz.streams.Sink`)."""
 
-    def put(self, event: Event) -> None:
+    def put(self, event: Event, /) -> None:
         """Queue one event: never waits, never raises."""
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 class RecordStore(Protocol):
     """Where a recorder hands its events: ``put`` only queues, ``flush`` waits until they are kept."""
 
-    def put(self, record: Event) -> None:
+    def put(self, event: Event, /) -> None:
         """Queue one event."""
 
     def flush(self, durability: str = "os", timeout: float | None = 30.0) -> None:

@@ -17,7 +17,7 @@ from hexviz.stores.errors import NotAStoreError, NothingToSalvageError, StoreErr
 from hexviz.stores.files import named_errors, plain_file, sync_file_and_directory
 from hexviz.stores.jsonl_check import is_jsonl, salvage_jsonl
 from hexviz.stores.run_info import Problem
-from hexviz.stores.segments import Opened, Segment, open_segment
+from hexviz.stores.segments import COLUMNS, Opened, Segment, open_segment
 from hexviz.stores.sqlite import SQLiteStore, is_open_here
 from hexviz.stores.sqlite_layout import connect, known_version, segment_of_rows, text_of
 from hexviz.stores.store import is_address
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Iterable, Iterator
 
-_SEGMENT = "run, first_seq, last_seq, count, crc, marks, page"
+_SEGMENT = f"run, {COLUMNS}"
 _FAR = 10_000
 """How many row numbers are tried one by one where the rows themselves cannot be listed."""
 

@@ -13,7 +13,6 @@ import hexviz
 from hexviz.cli import main
 from hexviz.errors import MissingExtraError
 from hexviz.events.schema import to_record
-from hexviz.stores import postgres
 from hexviz.stores.errors import (
     NewerStoreError,
     NotAStoreError,
@@ -22,6 +21,7 @@ from hexviz.stores.errors import (
     StoreUnreachableError,
 )
 from hexviz.stores.postgres import PostgresStore
+from hexviz.stores.postgres_log import PostgresLog
 from hexviz.testing import StoreContract
 from hexviz.testing.store_contract import contract_run, kept
 from tests.test_docs import follow
@@ -139,7 +139,7 @@ def test_flush_disk_waits_for_standbys_and_flush_os_for_this_server_whatever_its
     shared_server.execute("ALTER ROLE hexviz SET synchronous_commit = off")
     try:
         with PostgresStore(url) as store:
-            tell = postgres._Log._tell
+            tell = PostgresLog._tell
 
             def noting(log, *args):
                 said.append(log._connection.execute("SHOW synchronous_commit").fetchone()[0])

@@ -7,7 +7,8 @@ import hexviz
 from hexviz.events.schema import to_record
 from hexviz.recording.frames import COLUMNS
 from hexviz.stores import copying
-from hexviz.stores.postgres import LAYOUT_VERSION, PostgresStore
+from hexviz.stores.postgres import PostgresStore
+from hexviz.stores.postgres_layout import LAYOUT_VERSION
 from tests.recording.made_events import small_run
 from tests.stores.test_layouts import DATA, golden
 
