@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import hexviz
+from hexviz.cli import main
 from hexviz.testing.store_contract import contract_run
 
 SPEED = "2000"
@@ -18,7 +19,7 @@ SPEED = "2000"
 
 def command(*arguments, cwd, **environment):
     return subprocess.run(
-        [sys.executable, "-W", "error", "-m", "hexviz.cli", *map(str, arguments)],
+        [sys.executable, "-W", "error", "-m", "hexviz", *map(str, arguments)],
         capture_output=True,
         text=True,
         encoding="utf-8",
@@ -327,3 +328,11 @@ def test_watch_names_what_it_cannot_find(tmp_path):
     missing = command("watch", "moon", cwd=tmp_path, HEXVIZ_STORE=str(tmp_path / "runs.db"))
     assert missing.returncode == 2
     assert missing.stderr.startswith("hexviz: there is no run 'moon'")
+
+
+def test_without_a_command_the_help_is_shown_and_the_version_on_request(capsys):
+    assert main([]) == 2
+    assert re.search(r"demo +run a real workflow", capsys.readouterr().err)
+    with pytest.raises(SystemExit, match="0"):
+        main(["--version"])
+    assert capsys.readouterr().out == f"hexviz {hexviz.__version__}\n"

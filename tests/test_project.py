@@ -123,3 +123,9 @@ def test_links_between_the_pages_lead_to_a_page_and_its_heading():
         if not there.exists() or (anchor and anchor not in anchors_of(there)):
             lost.append(f"{page.name} -> {target}#{anchor}")
     assert lost == []
+
+
+def test_the_page_on_concepts_has_the_rooms_and_their_order(project):
+    rooms = next(contract for contract in project["tool"]["importlinter"]["contracts"] if "layers" in contract)
+    rows = re.findall(r"^\| (`.+?`) \|", read("docs/concepts.md").split("## The rooms of the code")[1], re.MULTILINE)
+    assert [re.findall(r"`(\w+)`", row) for row in rows] == [re.findall(r"\w+", layer) for layer in rooms["layers"]]

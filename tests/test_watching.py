@@ -238,7 +238,7 @@ def test_a_store_that_has_no_run_yet_is_watched_until_its_first_has_ended(path):
 
 def test_the_commands_serve_and_watch_meet(path, capsys, monkeypatch):
     keep(path, contract_run())
-    command = [sys.executable, "-m", "hexviz.cli", "serve", "--follow", "--port", "0", "--store", str(path)]
+    command = [sys.executable, "-m", "hexviz", "serve", "--follow", "--port", "0", "--store", str(path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, "COLUMNS": "200"}) as server:
         try:
             server.stdout.readline()

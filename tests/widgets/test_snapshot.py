@@ -2,11 +2,13 @@
 
 import base64
 import re
+from itertools import pairwise
 from xml.etree import ElementTree as ET
 
 import html5lib
 import pytest
 
+from hexviz.events import events as ev
 from hexviz.palette import ACCENT
 from hexviz.recording.state import RunState
 from hexviz.widgets.snapshot import format_ms, frozen_html, plain_text
@@ -39,6 +41,16 @@ def test_the_wait_and_the_backoff_are_drawn_apart(runs):
         "url(#w)",
         "url(#b)",
     ]
+
+
+def test_where_letters_are_large_the_waves_that_are_named_stand_apart(runs):
+    infos = tuple(ev.NodeInfo(f"n{i}", i + 1) for i in range(30))
+    state = RunState.from_events(runs.tell([(0, ev.PipelineStarted, ("deep", 30, 30, infos), {})]))
+    texts = ET.fromstring(timeline_svg(state, height=450)).findall(f"{SVG}text")
+    waves = [text for text in texts if text.find(f"{SVG}tspan") is not None]
+    named = [float(text.get("y")) for text in waves if text.get("class") == "t"]
+    assert len(waves) > len(named) > 10
+    assert min(below - above for above, below in pairwise(named)) >= 17
 
 
 @pytest.mark.parametrize("nodes", [0, 3, 40, 41, 300, 3000])
