@@ -25,13 +25,13 @@ _HOME = {
     "ControlResponse": "hexviz.events",
     "ControlSignal": "hexviz.events",
     "ObserverManager": "hexviz.events",
-    "RunHandle": "hexviz.face",
+    "RunHandle": "hexviz.run_handle",
     "backtest": "hexviz.face",
     "compare_view": "hexviz.face",
     "dashboard": "hexviz.face",
     "export": "hexviz.face",
     "load": "hexviz.face",
-    "open_store": "hexviz.face",
+    "open_store": "hexviz.opening",
     "record_dask": "hexviz.face",
     "report": "hexviz.face",
     "run": "hexviz.face",
@@ -95,13 +95,11 @@ if TYPE_CHECKING:
     from hexviz.errors import HexvizError
     from hexviz.events import ControlManager, ControlResponse, ControlSignal, ObserverManager
     from hexviz.face import (
-        RunHandle,
         backtest,
         compare_view,
         dashboard,
         export,
         load,
-        open_store,
         record_dask,
         report,
         run,
@@ -110,9 +108,11 @@ if TYPE_CHECKING:
         start,
         watch,
     )
+    from hexviz.opening import open_store
     from hexviz.recording.recorder import Recorder
     from hexviz.recording.recording import Recording
     from hexviz.recording.replay import Replay
+    from hexviz.run_handle import RunHandle
 
 
 def _bring_accessor() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class HexvizError(Exception):
     """The base of all errors of hexviz: ``except HexvizError`` catches every one of them."""
@@ -19,6 +21,10 @@ class MissingExtraError(HexvizError, ImportError):
         self.extra = extra
 
 
+class WrongCallError(HexvizError, RuntimeError):
+    """One of hexviz's functions was called where another one belongs; the message names it."""
+
+
 class RegistrationError(HexvizError, ValueError):
     """A handler was registered in a way that cannot work."""
 
@@ -29,6 +35,11 @@ class RegistrationTypeError(HexvizError, TypeError):
 
 class MixedVersionsError(HexvizError, TypeError):
     """An object of another copy of hexviz was given to this one: a kernel that was not restarted after an upgrade."""
+
+
+def named(thing: Any) -> str:
+    """What a wrong argument is, in an error."""
+    return repr(thing) if isinstance(thing, str | int | float | None) else type(thing).__name__
 
 
 def hint_at_another_copy(cls: type, ours: type) -> str:

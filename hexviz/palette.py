@@ -33,7 +33,7 @@ WAIT_COLORS: dict[str, str] = {"queued": "#c9ced6", "backoff": "#f0e442", "runni
 CALL_COLORS: dict[str, str] = {"tool": "#4477aa", "llm": "#ccbb44"}
 """Kind of a call -> colour (of Tol's bright scheme, which colour-blind readers can tell apart as well)."""
 
-ACCENT = "#aa3377"
+ACCENT = "#c8408f"
 """What is to be seen first: the critical path."""
 
 NEUTRAL = "#7f8793"

@@ -162,10 +162,13 @@ def _in_a_row(*parts: Text | ProgressBar) -> Table:
 def _counts(state: RunState, width: int) -> list[Text]:
     """The number of nodes by status, in as many lines as that takes."""
     lines: list[Text] = []
-    for status, count in state.counts_by_status.items():
+    waiting = state.waiting
+    counts = {"waiting": waiting, **state.counts_by_status}
+    counts["pending"] -= waiting
+    for status, count in counts.items():
         if not count:
             continue
-        part = Text(f"{status.replace('_', ' ')} {count}", style=STATUS_COLORS[status])
+        part = Text(f"{status.replace('_', ' ')} {count}", style=STATUS_COLORS.get(status, STATUS_COLORS["pending"]))
         if lines and lines[-1].cell_len + 2 + part.cell_len <= width:
             lines[-1] = lines[-1] + Text("  ") + part
         else:
@@ -191,7 +194,7 @@ def _waves(state: RunState, width: int) -> list[Text]:
 
 def _running(state: RunState) -> list[Text]:
     attempts, now_ms = state.attempts, state.now_ms()
-    rows = [row for row, end_ms in enumerate(attempts.end_ms) if end_ms < 0]
+    rows = [row for row, end_ms in enumerate(attempts.end_ms) if end_ms < 0 and not state.waits(row)]
     lines = []
     for row in rows[:_RUNNING_SHOWN]:
         attempt = f" (attempt {attempts.attempt[row]})" if attempts.attempt[row] > 1 else ""

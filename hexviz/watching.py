@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from hexviz.recording.recording import Recording
     from hexviz.stores.store import Store
     from hexviz.streams.models import Source
+    from hexviz.widgets.dashboard import LiveView
 
 __all__ = ["StoreSource", "Watch", "shown", "source_of"]
 
@@ -78,7 +79,7 @@ class Watch(Closing):
         self._open: set[str] = set()
         self._ended = threading.Event()
         self._error: Exception | None = None
-        self._dashboard: Any = None
+        self._dashboard: LiveView | None = None
         self._thread = threading.Thread(target=self._read, name="hexviz-watch", daemon=True)
         self._thread.start()
 
@@ -114,7 +115,7 @@ class Watch(Closing):
         return self.recording.frames
 
     @property
-    def dashboard(self) -> Any:
+    def dashboard(self) -> LiveView:
         """A live dashboard of the run that began last, or of the first that comes."""
         from hexviz.widgets.dashboard import LiveView  # noqa: PLC0415 - loads ipywidgets, so only on request
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import hexviz
+from hexviz.cli import main
 from hexviz.testing.store_contract import contract_run
 
 SPEED = "2000"
@@ -18,7 +19,7 @@ SPEED = "2000"
 
 def command(*arguments, cwd, **environment):
     return subprocess.run(
-        [sys.executable, "-W", "error", "-m", "hexviz.cli", *map(str, arguments)],
+        [sys.executable, "-W", "error", "-m", "hexviz", *map(str, arguments)],
         capture_output=True,
         text=True,
         encoding="utf-8",
@@ -31,15 +32,17 @@ def command(*arguments, cwd, **environment):
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory):
-    """One demo, run fast, with its store and its report."""
+    """One demo, run fast, with its store and its report, where a clone of the project has its notebooks."""
     place = tmp_path_factory.mktemp("demo")
+    (place / "notebooks").mkdir()
+    (place / "notebooks" / "01_first_run.ipynb").touch()
     done = command("demo", "--speed", SPEED, "--store", place / "runs.db", "--report", place / "run.html", cwd=place)
     return place, done
 
 
 @pytest.mark.timeout(180)
 def test_the_demo_prints_the_summary_the_critical_path_and_the_cost_of_the_barrier(demo):
-    _, done = demo
+    place, done = demo
     assert (done.returncode, done.stderr) == (0, "")
     for words in (
         "airrflow",
@@ -53,6 +56,7 @@ def test_the_demo_prints_the_summary_the_critical_path_and_the_cost_of_the_barri
     for signal in ("retry", "skip", "fallback", "fail", "error*"):
         assert re.search(rf"s +{re.escape(signal)} +[A-Z]", done.stdout), signal
     assert "notebooks/01_first_run.ipynb" in done.stdout
+    assert re.search(rf"hexviz show \S+ --store {place / 'runs.db'}$", done.stdout, re.MULTILINE)  # to be copied
     assert "\x1b" not in done.stdout
 
 
@@ -324,3 +328,11 @@ def test_watch_names_what_it_cannot_find(tmp_path):
     missing = command("watch", "moon", cwd=tmp_path, HEXVIZ_STORE=str(tmp_path / "runs.db"))
     assert missing.returncode == 2
     assert missing.stderr.startswith("hexviz: there is no run 'moon'")
+
+
+def test_without_a_command_the_help_is_shown_and_the_version_on_request(capsys):
+    assert main([]) == 2
+    assert re.search(r"demo +run a real workflow", capsys.readouterr().err)
+    with pytest.raises(SystemExit, match="0"):
+        main(["--version"])
+    assert capsys.readouterr().out == f"hexviz {hexviz.__version__}\n"

@@ -99,3 +99,17 @@ def test_the_examples_of_the_kafka_page_run(broker, tmp_path, monkeypatch):
     for kept in ("from_kafka.db", "archive.db"):
         with hexviz.open_store(kept) as store:
             assert [(info.run_id, info.status) for info in store.list_runs()] == [(names["result"].run_id, "succeeded")]
+
+
+@pytest.mark.cluster
+def test_the_examples_of_the_runners_page_run(cluster, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HEXVIZ_DISPLAY", "off")
+    blocks = [
+        block.replace("tcp://scheduler:8786", cluster.scheduler_address) for block in blocks_of("docs/runners.md")
+    ]
+    asyncio.run(follow("docs/runners.md", blocks, names := {}))
+    for ran in ("result", "on_dask"):
+        assert names[ran]["primes"][-3:] == [83, 89, 97]
+    assert names["far"].recording.frames.runs["status"].tolist() == ["succeeded"]
+    assert set(names["recording"].frames.attempts["status"]) == {"succeeded"}

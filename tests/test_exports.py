@@ -7,8 +7,8 @@ import pytest
 
 import hexviz
 from hexviz import cli
+from hexviz.errors import WrongCallError
 from hexviz.exports import FORMATS, FormatError
-from hexviz.face import WrongCallError
 from hexviz.stores.errors import NotAStoreError
 from hexviz.testing import sample_graph
 from tests.recording.made_events import small_run

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import copy
+import inspect
 import re
 import subprocess
 import sys
@@ -14,10 +16,9 @@ import warnings
 import pytest
 
 import hexviz
-from hexviz.dag import CycleDetectedError, NodeSpec
-from hexviz.errors import HexvizError
+from hexviz.dag import CycleDetectedError, NodeSpec, NotRecordedError
+from hexviz.errors import HexvizError, WrongCallError
 from hexviz.events import ControlResponse, ControlSignal, NodeFailed
-from hexviz.face import WrongCallError
 from hexviz.testing import sample_graph
 
 
@@ -250,6 +251,11 @@ def test_a_single_policy_needs_no_list_and_orchestrator_options_are_passed_on():
     [
         ({"live": 1}, "panels are named"),
         ({"sinks": 3}, "sinks= takes sinks"),
+        ({"policies": 3}, "several in a list, not 3"),
+        ({"observers": "print"}, "several in a list, not 'print'"),
+        ({"tags": 3}, "tags= takes texts"),
+        ({"tags": ["nightly", None]}, "not None"),
+        ({"run_id": 3}, "run_id= is a text, not 3"),
         ({"sinks": ["kafka"]}, "not 'kafka'"),
         ({"store": 3}, "a store is named by a path"),
         ({"store": "mysql://ana:secret@db/runs"}, "no store is kept at mysql://"),
@@ -285,3 +291,59 @@ def test_a_report_that_cannot_be_written_says_so(tmp_path):
 def test_what_cannot_be_replayed_is_named_at_once():
     with pytest.raises(HexvizError, match=r"Replay takes a recording.*not RunResult"):
         hexviz.Replay(hexviz.run_sync(sample_graph(), [1], store=False))
+
+
+def test_a_run_that_nobody_recorded_says_how_to_record_it():
+    result = asyncio.run(hexviz.Orchestrator().run(sample_graph(), [1]))
+    with pytest.raises(NotRecordedError, match=rf"nothing recorded run {result.run_id}: use hexviz\.run"):
+        _ = result.recording
+    with pytest.raises(NotRecordedError, match="nothing recorded"):
+        hexviz.report(result, "report.html")
+
+
+def test_each_part_of_a_failed_run_knows_its_recording():
+    with pytest.raises(hexviz.PipelineError) as caught:
+        hexviz.run_sync(broken_graph(), store=False)
+    part = caught.value.subgroup(lambda error: not isinstance(error, ExceptionGroup))
+    assert part is not caught.value
+    assert part.recording is caught.value.recording
+
+
+def test_what_is_asked_of_a_run_that_was_not_awaited_says_what_to_write():
+    pending = hexviz.run(sample_graph(), [1], store=False)
+    for ask in (lambda: pending["join"], lambda: pending.recording):
+        with pytest.raises((WrongCallError, AttributeError), match=r"result = await hexviz\.run"):
+            ask()
+    assert asyncio.run(pending).status == "succeeded"
+
+
+def test_frames_are_looked_for_where_they_are():
+    result = hexviz.run_sync(sample_graph(), [1], store=False)
+    for part in ("frames", "attempts"):
+        with pytest.raises(AttributeError, match=rf"no '{part}'; .* result\.recording\.frames"):
+            getattr(result, part)
+    assert copy.copy(result) == result
+    assert copy.copy(result).recording is result.recording
+
+
+def test_a_failed_run_is_told_without_the_way_through_threads_and_loops():
+    handle = hexviz.start(broken_graph(), store=False)
+    for _ in range(3):  # asking again makes it no longer
+        with pytest.raises(hexviz.PipelineError) as caught:
+            handle.result()
+    assert len(caught.traceback) == 2
+
+
+def test_help_shows_every_option_where_it_is_taken():
+    options = inspect.signature(hexviz.run).parameters
+    assert list(inspect.signature(hexviz.start).parameters) == list(options)
+    assert set(inspect.signature(hexviz.run_sync).parameters) == {*options, "loop"}
+
+
+def test_a_run_of_the_store_is_named_by_the_beginning_of_its_id_or_as_the_last(tmp_path):
+    first, last = (hexviz.run_sync(sample_graph(), [1], run_id=name) for name in ("run-a", "run-b"))
+    for named, run in (("run-a", first), ("run-b", last), ("last", last)):
+        written = hexviz.export(named, tmp_path / f"{named}.jsonl")
+        assert hexviz.load(written).run_ids == run.recording.run_ids
+    with pytest.raises(HexvizError, match="several runs begin with 'run'"):
+        hexviz.report("run", tmp_path / "report.html")

@@ -103,12 +103,29 @@ def test_importing_the_core_loads_nothing_heavy(module):
     assert loaded & HEAVY == set()
 
 
-def test_links_between_the_pages_lead_somewhere():
+def anchors_of(page):
+    text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    titles = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+def test_links_between_the_pages_lead_to_a_page_and_its_heading():
     pages = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("notebooks/**/*.md")]
     links = [
-        (page, target)
+        (page, target, anchor)
         for page in pages
-        for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8"))
+        for target, anchor in re.findall(r"\]\(([^)#:]*)(?:#([^)]*))?\)", page.read_text(encoding="utf-8"))
     ]
     assert links
-    assert [f"{page.name} -> {target}" for page, target in links if not (page.parent / target).exists()] == []
+    lost = []
+    for page, target, anchor in links:
+        there = page.parent / target if target else page
+        if not there.exists() or (anchor and anchor not in anchors_of(there)):
+            lost.append(f"{page.name} -> {target}#{anchor}")
+    assert lost == []
+
+
+def test_the_page_on_concepts_has_the_rooms_and_their_order(project):
+    rooms = next(contract for contract in project["tool"]["importlinter"]["contracts"] if "layers" in contract)
+    rows = re.findall(r"^\| (`.+?`) \|", read("docs/concepts.md").split("## The rooms of the code")[1], re.MULTILINE)
+    assert [re.findall(r"`(\w+)`", row) for row in rows] == [re.findall(r"\w+", layer) for layer in rooms["layers"]]

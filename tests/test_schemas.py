@@ -36,7 +36,7 @@ def test_classes_of_a_module_of_the_user_are_described(tmp_path):
     lines = ["from hexviz.events import Event", "class Uploaded(Event, frozen=True):"]
     lines += ["    'A file is there.'", "    path: str"]
     (tmp_path / "my_events.py").write_text("\n".join(lines))
-    command = [sys.executable, "-m", "hexviz.cli", "schema", "out", "--import", "my_events"]
+    command = [sys.executable, "-m", "hexviz", "schema", "out", "--import", "my_events"]
     subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, timeout=60)
     schema = json.loads((tmp_path / "out" / "events.schema.json").read_text())
     assert schema["$defs"]["my_events.Uploaded"]["description"] == "A file is there."

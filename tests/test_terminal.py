@@ -9,7 +9,7 @@ from rich.console import Console
 
 import hexviz
 from hexviz.demo import airrflow, airrflow_policies
-from hexviz.events import ControlDecided, NodeFailed, NodeInfo, NodeStarted, PipelineStarted
+from hexviz.events import ControlDecided, NodeFailed, NodeInfo, NodePlaced, NodeStarted, PipelineStarted
 from hexviz.recording.state import RunState
 from hexviz.terminal import RunView, plain, render, table
 from tests.browser.made_runs import told
@@ -55,6 +55,19 @@ def test_workers_are_told_with_the_dead_one_first_and_what_runs_says_where():
     assert re.search(r"\d+% busy  \d running, \d+ done, \d+ failed  process 1$", workers[1])
     assert any(re.search(r"^ +\d\.\d s  \S+.*  on process 1", line) for line in lines)
     assert "workers" not in text_of(render(RunState.from_events(told(30, part=0.9))))
+
+
+def test_what_waits_for_a_worker_is_not_told_as_running():
+    names = ("a", "b", "c", "d")
+    events = [PipelineStarted("p", 1, 4, tuple(NodeInfo(name, 1) for name in names), run_id="r", seq=1)]
+    events += [NodeStarted(name, 1, worker="dask", run_id="r", seq=2 + i) for i, name in enumerate(names[:3])]
+    lines = text_of(
+        render(RunState.from_events([*events, NodePlaced("b", 1, "tcp://h:1", run_id="r", seq=5)]))
+    ).splitlines()
+    assert "waiting 2  pending 1  running 1" in [line.strip() for line in lines]
+    running = lines[lines.index("running") + 1 :]
+    assert running[0].endswith("b  on tcp://h:1")
+    assert running[1] == "workers"
 
 
 def busy(*, nodes=30, name="a node with a long name of its own {}"):

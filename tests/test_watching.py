@@ -27,6 +27,12 @@ def path(tmp_path):
     return tmp_path / "runs.db"
 
 
+def made(path):
+    """A store without runs."""
+    hexviz.open_store(path).close()
+    return path
+
+
 def keep(path, events):
     with hexviz.open_store(path) as store:
         store.append(summarised(events))
@@ -200,9 +206,9 @@ def test_what_ends_the_reading_is_raised_to_who_waits(error):
     [
         (lambda path: hexviz.watch("gopher://x"), SourceError, "not gopher://"),
         (lambda path: hexviz.watch("ws://127.0.0.1:1"), StreamError, "cannot be reached"),
-        (lambda path: hexviz.watch(path, run="no-such"), RunNotFoundError, "no-such"),
-        (lambda path: hexviz.serve(path), SourceError, "there is no run in"),
-        (lambda path: hexviz.serve(path, run="no-such"), RunNotFoundError, "no-such"),
+        (lambda path: hexviz.watch(made(path), run="no-such"), RunNotFoundError, "no-such"),
+        (lambda path: hexviz.serve(made(path)), SourceError, "there is no run in"),
+        (lambda path: hexviz.serve(made(path), run="no-such"), RunNotFoundError, "no-such"),
         (lambda path: hexviz.serve(False, host="0.0.0.0"), StreamError, "allow_remote=True"),
     ],
 )
@@ -212,12 +218,27 @@ def test_what_cannot_be_done_is_a_named_error(path, make, error, says):
     assert issubclass(error, HexvizError)
 
 
+@pytest.mark.parametrize("make", [hexviz.watch, hexviz.serve, lambda path: hexviz.watch(path, run="run-1")])
+def test_a_path_where_no_store_is_makes_none_and_waits_for_nothing(path, make):
+    with pytest.raises(SourceError, match=r"there is no store .*runs\.db.*open_store"):
+        make(path)
+    assert not path.exists()
+
+
+def test_a_store_that_has_no_run_yet_is_watched_until_its_first_has_ended(path):
+    with hexviz.open_store(path) as store, hexviz.watch(store) as watched:
+        assert not watched.wait(0.05)
+        keep(path, contract_run())
+        assert watched.wait(PATIENCE_S)
+        assert len(watched.recording) == len(contract_run()) == len(list(store.read("run-1")))
+
+
 # --- the command line
 
 
 def test_the_commands_serve_and_watch_meet(path, capsys, monkeypatch):
     keep(path, contract_run())
-    command = [sys.executable, "-m", "hexviz.cli", "serve", "--follow", "--port", "0", "--store", str(path)]
+    command = [sys.executable, "-m", "hexviz", "serve", "--follow", "--port", "0", "--store", str(path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, "COLUMNS": "200"}) as server:
         try:
             server.stdout.readline()

@@ -12,13 +12,13 @@ from hexviz.analysis.longest import LongestPaths
 from hexviz.analysis.shape import shape_of
 from hexviz.analysis.source import milliseconds, table
 from hexviz.errors import SourceError
+from hexviz.events.control_manager import ControlManager
 from hexviz.recording.arrays import typed
 from hexviz.recording.backtest import FIDELITIES, recheck
+from hexviz.recording.recording import Recording
 
 if TYPE_CHECKING:
     from hexviz.analysis.source import FramesLike
-    from hexviz.events.control_manager import ControlManager
-    from hexviz.recording.recording import Recording
 
 SIGNALS = ("proceed", "retry", "skip", "fallback", "fail", "error")
 _KINDS: dict[str, Any] = {
@@ -58,8 +58,15 @@ def backtest(recording: Recording, control: ControlManager, *, every: bool = Fal
     recorded time. They are missing where they hang on something that never ran. :func:`backtest_summary` counts the
     frame.
 
-    Give fresh policies: one with a past answers out of that. No node runs.
+    Give fresh policies: one with a past answers out of that. No node runs. Raises
+    :class:`~hexviz.errors.SourceError` where the two are something else: :func:`hexviz.backtest` takes results and
+    policies.
     """
+    if not isinstance(recording, Recording) or not isinstance(control, ControlManager):
+        given = f"{type(recording).__name__} and {type(control).__name__}"
+        raise SourceError(
+            f"expected a Recording and a ControlManager, not {given}: hexviz.backtest(result, [policy]) takes both"
+        )
     rows = recheck(recording, control)
     frame = pd.DataFrame({name: typed(kind, [getattr(row, name) for row in rows]) for name, kind in _KINDS.items()})
     attrs: dict[Any, Any] = {"hexviz_frame": "backtest", "checks": len(frame)}
@@ -78,7 +85,7 @@ def backtest_summary(frame: pd.DataFrame) -> pd.DataFrame:
     summed over runs; NaN where one of them hangs on something that never ran). Index: ``fidelity`` (exact, modelled,
     unknown).
     """
-    if frame.attrs.get("hexviz_frame") != "backtest":
+    if getattr(frame, "attrs", {}).get("hexviz_frame") != "backtest":
         raise SourceError("backtest_summary takes the frame of hexviz.backtest, as it was returned")
     groups = frame.groupby("fidelity", observed=False)
     result = pd.DataFrame(

@@ -12,16 +12,22 @@ from hexviz.recording.arrays import TEXT_DTYPE, typed
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from hexviz.recording.frames import Frames
+
 Kind: TypeAlias = "str | tuple[str, ...]"
 """Of a column: ``text``, ``int`` (Int64), ``count`` (int64), ``float``, ``bool``, ``time``, or its categories."""
 
 
-class FramesLike(Protocol):
+class HasFrames(Protocol):
     """Anything with the frames of a recording as attributes: ``nodes``, ``attempts``, ``edges``, ``decisions``, ..."""
 
     @property
     def nodes(self) -> pd.DataFrame:
         """One row per node."""
+
+
+FramesLike: TypeAlias = "Frames | HasFrames"
+"""Named both, because to some type checkers a cached property, as those of ``Frames``, is no property."""
 
 
 def table(
@@ -35,7 +41,7 @@ def table(
     """
     frame: Any = getattr(frames, name, None)
     if not isinstance(frame, pd.DataFrame):
-        raise SourceError(f"{type(frames).__name__} has no frame {name!r}; give the .frames of a recording")
+        raise SourceError(_wrong_source(frames, name))
     missing = [column for column in columns if column not in frame.columns]
     if missing:
         raise SourceError(
@@ -48,6 +54,20 @@ def table(
     else:
         chosen = run_id if run_id is not None else _only_run(frames)
     return (frame if chosen is None else frame[frame["run_id"] == chosen]).reset_index(drop=True)
+
+
+def _wrong_source(given: Any, name: str) -> str:
+    """What to pass in the place of what has no frame ``name``."""
+    wanted = f"expected the frames of a run, not {type(given).__name__}"
+    if isinstance(given, pd.DataFrame):
+        return f"{wanted}: one frame is not enough, pass all of them, such as result.recording.frames"
+    if isinstance(given, str):
+        return f"{wanted}: with hexviz.open_store() as store: frames = store.recording(RUN_ID).frames"
+    if hasattr(given, "frames"):
+        return f"{wanted}: pass its .frames"
+    if hasattr(given, "recording"):
+        return f"{wanted}: pass its .recording.frames"
+    return f"{wanted}, which has no frame {name!r}: pass the .frames of a recording, such as result.recording.frames"
 
 
 def run_ids(frames: FramesLike) -> list[str]:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hexviz import face
 from hexviz.errors import SourceError
+from hexviz.opening import kept_store
 from hexviz.stores.store import is_address
 from hexviz.watching import shown
 
@@ -14,13 +13,11 @@ if TYPE_CHECKING:
     from hexviz.stores.store import Store
 
 
-def kept_store(place: str | None) -> Store:
-    """The store at ``place``, or the default one; what is named must be there, for opening a path would make it."""
-    if place is not None and not is_address(place):
+def chosen_store(place: str | None) -> Store:
+    """The store at ``place``, which must be there, or the default one."""
+    if place is not None:
         refuse_other_addresses(place)
-        if not Path(place).exists():
-            raise SourceError(f"there is no store {place}: correct the path, or fill one with hexviz demo --store PATH")
-    return face.open_store(place)
+    return kept_store(place)
 
 
 def refuse_other_addresses(place: str) -> None:

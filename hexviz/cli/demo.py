@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shlex
+import shutil
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from hexviz.cli.parsing import Add
+
+_NOTEBOOK = Path("notebooks", "01_first_run.ipynb")
 
 
 def add_commands(add: Add) -> None:
@@ -57,15 +60,16 @@ def _demo(arguments: argparse.Namespace, console: Console) -> None:
     stored = f" --store {shlex.quote(arguments.store)}" if arguments.store else ""
     if "://" in stored:  # it may hold a password
         stored = " (with the same --store)"
-    console.print(plain(f"The run is kept: hexviz show {result.run_id}{stored}"))
+    python = Path(sys.executable)
+    command = "hexviz" if shutil.which("hexviz") else _from_here(python.with_name("hexviz"))
+    console.print(plain(f"The run is kept: {command} show {result.run_id}{stored}"), soft_wrap=True)
     console.print(plain(f"Written: {written} (opens in any browser, no network needed)"))
-    console.print(plain("Next, the same run live in a notebook:"))
-    python = shlex.quote(_python())
-    console.print(plain(f"  {python} -m pip install -q -e '.[notebooks]'"))
-    console.print(plain(f"  {python} -m jupyter lab notebooks/01_first_run.ipynb"))
+    if _NOTEBOOK.exists():  # in a clone of the project
+        console.print(plain("Next, the same run live in a notebook:"))
+        console.print(plain(f"  {_from_here(python)} -m pip install -q -e '.[notebooks]'"), soft_wrap=True)
+        console.print(plain(f"  {_from_here(python)} -m jupyter lab {_NOTEBOOK}"), soft_wrap=True)
 
 
-def _python() -> str:
-    """This interpreter, as it is called from here."""
-    here = Path(sys.executable)
-    return str(here.relative_to(Path.cwd())) if here.is_relative_to(Path.cwd()) else str(here)
+def _from_here(program: Path) -> str:
+    """A program, as it is called from here."""
+    return shlex.quote(str(program.relative_to(Path.cwd()) if program.is_relative_to(Path.cwd()) else program))

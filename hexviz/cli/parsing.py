@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
+import hexviz
 from hexviz.cli import demo, runs, serving, stores
 from hexviz.errors import HexvizError
 from hexviz.terminal import safe
@@ -29,7 +30,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     The exit code is 0; 1 where damage was found; 2, with one line on the standard error, for what cannot be done.
     """
-    arguments = _parser().parse_args(argv)
+    parser = _parser()
+    arguments = parser.parse_args(argv)
+    if arguments.command is None:
+        parser.print_help(sys.stderr)
+        return _BAD_INPUT
     try:
         code: int | None = arguments.command(arguments, Console())
     except HexvizError as error:
@@ -46,7 +51,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="hexviz", description="See, steer, keep and replay DAG runs.")
-    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    parser.add_argument("--version", action="version", version=f"hexviz {hexviz.__version__}")
+    parser.set_defaults(command=None)
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
     where = argparse.ArgumentParser(add_help=False)
     where.add_argument(
         "--store", metavar="PATH", help="a file or postgresql://... (default: $HEXVIZ_STORE or the user's own)"

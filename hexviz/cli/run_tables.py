@@ -73,7 +73,8 @@ def _critical_path_table(frames: Any) -> Group:
         for _, step in path.iterrows()
     ]
     total = seconds(path["duration_ms"].sum())
-    return table("Critical path: what the run had to wait for", columns, rows, footer=f"{len(rows)} nodes, {total}")
+    footer = f"{len(rows)} {'node' if len(rows) == 1 else 'nodes'}, {total}"
+    return table("Critical path: what the run had to wait for", columns, rows, footer=footer)
 
 
 def barrier_table(frames: Any) -> Group:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hexviz import face
-from hexviz.cli.chosen import kept_store
+from hexviz.cli.chosen import chosen_store
 from hexviz.cli.run_tables import print_run
 from hexviz.errors import SourceError
 from hexviz.events.schema import from_record
@@ -63,8 +63,8 @@ def _watch(arguments: argparse.Namespace, console: Console) -> None:
     if "://" in arguments.run:
         _watch_server(arguments, console)
         return
-    with kept_store(arguments.store) as store, RunView(console) as view:
-        run_id = _run_id(store, arguments.run)
+    with chosen_store(arguments.store) as store, RunView(console) as view:
+        run_id = store.find(arguments.run)
         for record in store.tail(run_id, timeout=arguments.timeout):
             view(from_record(record))
         recording = store.recording(run_id)
@@ -96,12 +96,5 @@ def _export(arguments: argparse.Namespace, console: Console) -> None:
 
 
 def _recording(arguments: argparse.Namespace) -> Any:
-    with kept_store(arguments.store) as store:
-        return store.recording(_run_id(store, arguments.run))
-
-
-def _run_id(store: Any, named: str) -> str:
-    run_id = store.last_run_id() if named == "last" else store.find(named)
-    if run_id is None:
-        raise SourceError(f"there is no run in {store.where}; make one with: hexviz demo")
-    return str(run_id)
+    with chosen_store(arguments.store) as store:
+        return store.recording(store.find(arguments.run))

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hexviz import face
-from hexviz.cli.chosen import kept_store, refuse_other_addresses
+from hexviz.cli.chosen import chosen_store, refuse_other_addresses
 from hexviz.errors import SourceError
+from hexviz.opening import open_store
 from hexviz.quantities import age, count, moment, size
 from hexviz.recording.run_list import STATUSES
 from hexviz.stores.files import plain_file
@@ -59,7 +59,7 @@ def add_commands(add: Add) -> None:
 
 def _runs(arguments: argparse.Namespace, console: Console) -> None:
     filters = {name: getattr(arguments, name) for name in ("pipeline", "status", "tag", "since", "until")}
-    with kept_store(arguments.store) as store:
+    with chosen_store(arguments.store) as store:
         infos = store.list_runs(**filters)
     shown = infos[: arguments.limit]
     more = f"{len(shown)} of {len(infos)} runs"
@@ -113,7 +113,7 @@ def _checked(where: str | None, chosen: str | None) -> tuple[list[Problem], int]
             if is_jsonl(place):
                 return verify_jsonl(place)[:2]
             plain_file(place)  # opening a store would make one where there is none
-    with face.open_store(place) as store:
+    with open_store(place) as store:
         return store.verify(), len(store.list_runs())
 
 
@@ -135,7 +135,7 @@ def _problems_table(title: str, problems: Sequence[Problem]) -> Group:
 def _prune(arguments: argparse.Namespace, console: Console) -> None:
     if arguments.max_age is None and arguments.max_bytes is None:
         raise SourceError("say what to remove: --max-age 30d, --max-bytes 2GB, or both")
-    with kept_store(arguments.store) as store:
+    with chosen_store(arguments.store) as store:
         gone = store.prune(max_age=arguments.max_age, max_bytes=arguments.max_bytes, dry_run=arguments.dry_run)
         left = len(store.list_runs())
     verb = "would be removed" if arguments.dry_run else "removed"

@@ -18,6 +18,8 @@ from hexviz.events.events import Event, NodeCancelled, NodeCompleted, NodeFailed
 from hexviz.events.stepping import AbandonedError
 
 if TYPE_CHECKING:
+    from types import TracebackType
+
     from hexviz.dag.orchestrator import Settings
     from hexviz.dag.place import Place
     from hexviz.dag.plan import Plan
@@ -26,6 +28,10 @@ if TYPE_CHECKING:
     from hexviz.dag.runners.runner import Runner, Session
     from hexviz.events.control_manager import ControlManager
     from hexviz.events.observer_manager import ObserverManager
+
+
+_traceback_of = vars(BaseException)["__traceback__"].__get__  # what a class of the user makes of the name is its code
+_OURS = ("hexviz.dag.", "hexviz.events.")
 
 
 class Attempts(WaveGates):
@@ -114,6 +120,7 @@ class Attempts(WaveGates):
 
     async def _raised(self, index: int, error: BaseException, duration_ms: float, place: Place) -> None:
         error = _as_raised(error)
+        error = BaseException.with_traceback(error, _of_users_code(_traceback_of(error)))
         if self._away:
             attempt = self._away.pop(index, None)
             duration_ms = duration_ms if attempt is None else attempt.duration_ms
@@ -160,3 +167,11 @@ def _as_raised(error: BaseException) -> BaseException:
     """What the node's own code raised: Python wraps a StopIteration that leaves a coroutine."""
     wrapped = type(error) is RuntimeError and error.args == ("coroutine raised StopIteration",)
     return error.__cause__ if wrapped and error.__cause__ is not None else error
+
+
+def _of_users_code(trace: TracebackType | None) -> TracebackType | None:
+    """A traceback from the node's own code on: how hexviz came to call it helps nobody to find the fault."""
+    part = trace
+    while part is not None and part.tb_frame.f_globals.get("__name__", "").startswith(_OURS):
+        part = part.tb_next
+    return part or trace

@@ -10,6 +10,8 @@ from hexviz.errors import HexvizError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from hexviz.recording.recording import Recording
+
 
 class GraphError(HexvizError, ValueError):
     """The graph cannot be run as it is."""
@@ -116,16 +118,29 @@ class NoWorkersError(OrchestratorError, TimeoutError):
     """A cluster had no worker for a node for too long."""
 
 
+class NotRecordedError(OrchestratorError, LookupError):
+    """Nobody recorded the run, so it has no recording."""
+
+
+def recorded(recording: Recording | None, run_id: str) -> Recording:
+    """The recording of a run; :class:`NotRecordedError` where there is none."""
+    if recording is None:
+        raise NotRecordedError(
+            f"nothing recorded run {run_id}: use hexviz.run, or hexviz.Recorder().attach(observers) before an "
+            "Orchestrator(observers=observers) runs, and read recorder.recording"
+        )
+    return recording
+
+
 class PipelineError(ExceptionGroup, OrchestratorError):
     """A run failed: holds every failure, the run's id, and the results of the nodes that ended well.
 
-    ``results`` is a dict of node -> result, ``run_id`` names the run in the store, ``recording`` is its recording where
-    there is one.
+    ``results`` is a dict of node -> result, ``run_id`` names the run in the store.
     """
 
     run_id: str = ""
     results: Mapping[str, Any]
-    recording: Any = None
+    _recording: Recording | None = None
 
     def __new__(cls, message: str, failures: Sequence[Exception], **facts: Any) -> Self:  # noqa: ARG004 - for __init__
         """Make the group; the facts are kept by ``__init__``."""
@@ -139,9 +154,20 @@ class PipelineError(ExceptionGroup, OrchestratorError):
         self.run_id = run_id
         self.results = dict(results or {})
 
+    @property
+    def recording(self) -> Recording:
+        """What was recorded of the run; :class:`NotRecordedError` where nothing was."""
+        return recorded(self._recording, self.run_id)
+
+    @recording.setter
+    def recording(self, recording: Recording) -> None:
+        self._recording = recording
+
     def derive(self, excs: Sequence[Exception]) -> PipelineError:  # type: ignore[override]
         """The same run with some of its failures, as ``except*`` and ``split`` ask for."""
-        return PipelineError(self.message, excs, run_id=self.run_id, results=self.results)
+        part = PipelineError(self.message, excs, run_id=self.run_id, results=self.results)
+        part._recording = self._recording
+        return part
 
 
 def _text(error: BaseException) -> str:

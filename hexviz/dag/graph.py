@@ -16,6 +16,7 @@ from hexviz.dag.errors import (
     MissingDependencyError,
     SchemaCompatibilityError,
 )
+from hexviz.events.registration import is_generator
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -49,6 +50,9 @@ class NodeSpec(msgspec.Struct, frozen=True, eq=False):
             raise GraphError(msg)
         if not callable(self.fn):
             msg = f"node {self.name!r} is not callable: {type(self.fn).__name__}. Give it a function, sync or async"
+            raise GraphError(msg)
+        if is_generator(self.fn):
+            msg = f"node {self.name!r} is a generator: calling it runs nothing. Return a list, or use no yield"
             raise GraphError(msg)
         if self.timeout_s is not None and not _is_time(self.timeout_s):
             msg = f"timeout_s of node {self.name!r} must be a positive number of seconds, not {self.timeout_s!r}"

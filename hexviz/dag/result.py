@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
+from hexviz.dag.errors import recorded
 from hexviz.errors import HexvizError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from hexviz.recording.recording import Recording
 
 
 _NAMED = 20
@@ -24,16 +27,31 @@ class NoResultError(HexvizError, KeyError):
 class RunResult(dict[str, Any]):
     """A dict of node -> result that knows its run.
 
-    ``run_id`` names the run, ``status`` is ``"succeeded"`` or ``"skipped"``, ``recording`` is what was recorded of it
-    (None where nothing was). Nodes that were skipped without data are not in the dict: asking for
-    one raises :class:`NoResultError`, a KeyError.
+    ``run_id`` names the run, ``status`` is ``"succeeded"`` or ``"skipped"``. Nodes that were skipped without data are
+    not in the dict: asking for one raises :class:`NoResultError`, a KeyError.
     """
 
-    def __init__(self, results: Mapping[str, Any], *, run_id: str, status: str, recording: Any = None) -> None:
+    def __init__(
+        self, results: Mapping[str, Any], *, run_id: str, status: str, recording: Recording | None = None
+    ) -> None:
         super().__init__(results)
         self.run_id = run_id
         self.status = status
-        self.recording = recording
+        self._recording = recording
+
+    @property
+    def recording(self) -> Recording:
+        """What was recorded of the run; :class:`~hexviz.dag.errors.NotRecordedError` where nothing was."""
+        return recorded(self._recording, self.run_id)
+
+    @recording.setter
+    def recording(self, recording: Recording) -> None:
+        self._recording = recording
+
+    if not TYPE_CHECKING:  # a type checker knows that there are none
+
+        def __getattr__(self, name: str) -> NoReturn:
+            raise AttributeError(f"a RunResult has no {name!r}; the frames of its run are result.recording.frames")
 
     def __missing__(self, node: object) -> Any:
         known = ", ".join(map(repr, islice(self, _NAMED))) or "none"

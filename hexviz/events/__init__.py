@@ -4,7 +4,7 @@ Events are immutable facts (:mod:`~hexviz.events.events`). :class:`ObserverManag
 none; :class:`ControlManager` asks control handlers, by priority, and obeys the first that does not say PROCEED.
 """
 
-from hexviz.events.asking import Decision, HandlerEntry
+from hexviz.events.asking import Decision
 from hexviz.events.config import (
     CRITICAL_HANDLER_PRIORITY_THRESHOLD,
     DEFAULT_HANDLER_PRIORITY,
@@ -50,6 +50,7 @@ from hexviz.events.events import (
     WaveCompleted,
     WaveStarted,
 )
+from hexviz.events.handler_entry import HandlerEntry
 from hexviz.events.models import (
     PROCEED,
     BaseEventManager,

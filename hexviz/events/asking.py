@@ -12,50 +12,18 @@ from time import perf_counter
 from types import coroutine
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
-import msgspec
-
 from hexviz.errors import hint_at_another_copy
-from hexviz.events.config import DEFAULT_HANDLER_TIMEOUT
 from hexviz.events.events import Event, Vote
-from hexviz.events.models import PROCEED, ControlResponse, ControlSignal, ExecutionContext, HandlerMetadata
+from hexviz.events.models import PROCEED, ControlResponse, ControlSignal, ExecutionContext
+from hexviz.events.overrun import Overrun
 from hexviz.events.registration import gives_coroutine
 from hexviz.events.secrets import masked_head
 from hexviz.events.stepping import AbandonedError, Continued
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Generator  # noqa: TC004 - only for readers: the struct does not check it
+    from collections.abc import Callable, Coroutine, Generator
 
-_CANCEL_GRACE_S = 0.5
-
-
-class HandlerEntry(msgspec.Struct, frozen=True, eq=False):
-    """One registered handler, as it stands in the row of those that are asked."""
-
-    priority: int
-    order: int
-    handler: Callable[[Event, ExecutionContext], Any]
-    metadata: HandlerMetadata
-    event_types: tuple[type[Event], ...] | None = None
-    topics: tuple[Callable[[str], bool], ...] | None = None
-    critical: bool = False
-    timeout_s: float = DEFAULT_HANDLER_TIMEOUT
-    shadow: bool = False
-
-    @property
-    def name(self) -> str:
-        """What it is called in decisions, and unregistered by."""
-        return self.metadata.name
-
-    def wants(self, event_class: type[Event]) -> bool:
-        """Whether it is to be asked about this class of events."""
-        return self.event_types is None or issubclass(event_class, self.event_types)
-
-    def hears(self, event: Event) -> bool:
-        """Whether the topic of ``event`` is one of those asked for."""
-        return self.topics is None or any(matches(event.topic) for matches in self.topics)
-
-    def __lt__(self, other: HandlerEntry) -> bool:
-        return (self.priority, self.order) < (other.priority, other.order)
+    from hexviz.events.handler_entry import HandlerEntry
 
 
 class Decision(NamedTuple):
@@ -74,6 +42,7 @@ NO_OBJECTION = Decision(PROCEED)
 """The outcome of a check in which nothing happened that is worth telling; it carries no votes."""
 Begun: TypeAlias = "Decision | Coroutine[Any, Any, Decision]"
 """A check that was begun: the decision, or what to await for it."""
+_NO_FACTS: Any = ()
 Report: TypeAlias = "Callable[[BaseException, HandlerEntry, Event], None]"
 
 
@@ -100,6 +69,7 @@ class Row:
         check.all_votes = check.eventful = all_votes
         outcome: object = check.ask((event, context))
         if outcome is NO_OBJECTION:
+            check.facts = _NO_FACTS
             idle.append(check)
             return NO_OBJECTION
         return check.begun(outcome)
@@ -185,6 +155,7 @@ def _asking(check: Check) -> Generator[Any, tuple[Event, ExecutionContext], None
             if check.ended():
                 return
             decision = check.decision
+        del event, context  # they may hold a result of any size, and the next check may be far away
 
 
 class Check:
@@ -240,7 +211,7 @@ class Check:
 
     async def _wait(self, waiting_on: Any) -> bool:
         """A handler really waits: now a timer is worth its price. False: it was abandoned, the rest is to be asked."""
-        guard = _Overrun(self, Continued(self.asking, waiting_on))
+        guard = Overrun(self, Continued(self.asking, waiting_on))
         try:
             await guard.continued
         except AbandonedError:
@@ -356,65 +327,6 @@ class CheckByTopic:
     def begun(self, outcome: Begun) -> Begun:
         """It is that already."""
         return outcome
-
-
-class _Overrun:
-    """Watches the handlers of one check that wait: cancels one that overruns, abandons one that ignores that.
-
-    The timer looks now and then who is being asked, so that the hot loop need not tell it.
-    """
-
-    def __init__(self, check: Check, continued: Continued) -> None:
-        task = asyncio.current_task()
-        if task is None:
-            msg = "ControlManager.check must be awaited inside a task"
-            raise RuntimeError(msg)
-        self.check, self.continued, self.task = check, continued, task
-        self.loop = asyncio.get_running_loop()
-        self.fired = 0
-        check.overrun = self
-        self._watch()
-
-    def _watch(self) -> None:
-        """Whoever is asked now gets its full time."""
-        self.entry = self.check.current
-        self.deadline = self.loop.time() + self.entry.timeout_s
-        self._look_again()
-
-    def _look_again(self) -> None:
-        left_s = self.deadline - self.loop.time()
-        self.timer = self.loop.call_later(min(left_s, self.check.shortest_timeout_s()), self._look)
-
-    def _look(self) -> None:
-        if self.check.current is not self.entry:
-            self._watch()
-        elif self.loop.time() < self.deadline:
-            self._look_again()
-        else:
-            self._fire()
-
-    def _fire(self) -> None:
-        self.continued.abandoned = self.fired > 0
-        self.fired += 1
-        self.task.cancel()
-        self.timer = self.loop.call_later(_CANCEL_GRACE_S, self._fire)
-
-    def forgive(self) -> None:
-        """Take back our own cancellations, so that the task goes on."""
-        while self.fired:
-            self.task.uncancel()
-            self.fired -= 1
-        self.timer.cancel()
-
-    def go_on(self) -> None:
-        """One overran; the task asks the next."""
-        self.forgive()
-        self._watch()
-
-    def stop(self) -> None:
-        """The check waits no more."""
-        self.forgive()
-        self.check.overrun = None
 
 
 def _problem_with(response: Any) -> str:

@@ -86,6 +86,9 @@ class Audience:
         """What tells everybody an event of a class."""
         lossless, row, threaded, selective = self._circle(event_class)
         keepers = tuple([(_keeper(entry, event_class), entry) for entry in lossless])
+        match keepers:
+            case (first, second) if row is NOBODY and not selective and not threaded:
+                return self._keep_both(first, second)
         if selective or threaded or len(keepers) > 1:
             return self._tell_everybody(keepers, row, threaded, selective=selective)
         if not keepers:
@@ -110,6 +113,25 @@ class Audience:
                 keep(event)
             except BaseException as error:  # noqa: BLE001 - a recorder's fault must not end the run
                 failed(keeper, event, error)
+
+        return tell
+
+    def _keep_both(self, first: tuple[Teller, ObserverEntry], second: tuple[Teller, ObserverEntry]) -> Teller:
+        """A recorder and a view: the usual run under a dashboard."""
+        keep, also, failed = first[0], second[0], self._failed
+
+        def tell(event: Event) -> None:
+            fault = None
+            try:
+                keep(event)
+            except BaseException as error:  # noqa: BLE001 - as above
+                fault = error
+            try:
+                also(event)
+            except BaseException as error:  # noqa: BLE001 - as above
+                failed(second[1], event, error)
+            if fault is not None:
+                failed(first[1], event, fault)
 
         return tell
 

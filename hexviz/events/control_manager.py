@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
 from hexviz.errors import RegistrationError
-from hexviz.events.asking import Begun, Decision, HandlerEntry, Row, row_for
+from hexviz.events.asking import Begun, Decision, Row, row_for
 from hexviz.events.by_class import ByClass
 from hexviz.events.config import (
     CRITICAL_HANDLER_PRIORITY_THRESHOLD,
@@ -19,6 +19,8 @@ from hexviz.events.config import (
     LoggingErrorHandler,
 )
 from hexviz.events.events import Event, traceback_lines
+from hexviz.events.forking import free_in_children
+from hexviz.events.handler_entry import HandlerEntry
 from hexviz.events.models import (
     BaseEventManager,
     ControlResponse,
@@ -27,7 +29,7 @@ from hexviz.events.models import (
     HandlerMetadata,
 )
 from hexviz.events.offload import in_thread
-from hexviz.events.registration import callable_of, event_types_of, is_async, name_of, weakly
+from hexviz.events.registration import callable_of, check_takes, event_types_of, is_async, name_of, weakly
 from hexviz.events.topics import compile_topics
 
 if TYPE_CHECKING:
@@ -53,7 +55,7 @@ class ControlManager(BaseEventManager):
         self.active = False
         """Whether anybody is registered."""
         self._names: dict[str, HandlerEntry] = {}
-        self._lock = threading.RLock()
+        self._lock = free_in_children(threading.RLock())
         self._orders = itertools.count()
         self.rows = self._rows(())
         """Who is asked about each class of events; another object when the registrations change."""
@@ -84,6 +86,7 @@ class ControlManager(BaseEventManager):
         :class:`~hexviz.errors.RegistrationTypeError` for a handler or an event type that cannot work.
         """
         call = callable_of(handler)
+        check_takes(call, "event", "context")
         order = next(self._orders)
         if timeout_s is not None and not timeout_s > 0:
             msg = f"timeout_s of a control handler must be a positive number of seconds, not {timeout_s!r}"

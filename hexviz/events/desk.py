@@ -10,17 +10,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import operator
 import threading
 from asyncio import _enter_task, _get_running_loop, _leave_task, current_task
 from collections import deque
 from copy import copy
-from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-from hexviz.events.by_class import ByClass
+from hexviz.events.batches import Batches
 from hexviz.events.own_loop import loop_in_a_thread
-from hexviz.events.rows import NAMED, NOBODY, Addressed, Row
+from hexviz.events.rows import NOBODY
 from hexviz.events.stepping import Continued
 from hexviz.events.teller import Teller
 
@@ -32,47 +30,20 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("hexviz.observers")
 _BURST = 256
-_BATCH = 1024
-_ROW = operator.itemgetter(0)
 _DONE: Any = object()
-_NOTHING: Any = iter(())
 
 
-class Desk:
+class Desk(Batches):
     """The inbox of the async observers of one manager, and the tellers that work it off."""
 
-    __slots__ = (
-        "_batch",
-        "_batches",
-        "_events",
-        "_lag",
-        "_lock",
-        "_manager",
-        "_rest",
-        "_row",
-        "_rows",
-        "_teller",
-        "_thread",
-        "_waiting",
-        "_working",
-        "awake",
-        "inbox",
-        "loop",
-    )
+    __slots__ = ("_lag", "_manager", "_teller", "_thread", "_waiting", "_working", "awake", "loop")
 
     def __init__(self, manager: ObserverManager, lag: LagWatch) -> None:
+        super().__init__()
         self._manager = manager
         self._lag = lag
         self.loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
-        self._lock = threading.RLock()
-        self._rows: ByClass[Row] = ByClass(lambda _: NOBODY)
-        self.inbox: list[Event | Addressed] = []
-        """What is to be told: emitters append, from any thread, and wake the teller unless it is ``awake``."""
-        self._batches: deque[tuple[Row, list[Event]]] = deque()
-        self._row, self._rest = NOBODY, iter(NOBODY.calls)
-        self._batch: list[Event] = []
-        self._events = iter(self._batch)
         self._teller: Teller | None = None
         self._waiting: set[Teller] = set()
         self._working = False
@@ -121,11 +92,9 @@ class Desk:
         for teller in self._waiting:
             teller.entry.set_busy(busy=False)
         self._waiting.clear()
-        self.inbox.clear()
-        self._batches.clear()
+        self._throw_away()
         self._teller = None
         self.awake = self._working = False
-        self._begin_batch(NOBODY, [])
 
     def _call_teller(self) -> None:
         if not self._has_work():
@@ -192,54 +161,6 @@ class Desk:
         for event in after:
             entry.enqueue(event)
         return entry
-
-    def serve(self, rows: ByClass[Row]) -> None:
-        """From now on these hear the events; what came before goes to those who heard them then."""
-        with self._lock:
-            while self.inbox:
-                self._sort()
-            for row in {self._row, *(row for row, _ in self._batches)}:
-                row.be_careful()
-            self._rows = rows
-
-    def _next_batch(self) -> bool:
-        """Take the next events that the same observers hear; False where there are none."""
-        lock = self._lock
-        lock.acquire()  # half the price of a with statement
-        try:
-            if len(self.inbox) == 1 and not self._batches:
-                event: Any = self.inbox.pop()
-                row = self._rows[type(event)]
-                if row is NAMED:
-                    event, row = event
-                self._row, self._batch, self._rest, self._events = row, [event], iter(row.calls), _NOTHING
-                return True
-            if not self._batches:
-                self._sort()
-            if self._batches:
-                self._begin_batch(*self._batches.popleft())
-                return True
-        finally:
-            lock.release()
-        return False
-
-    def _sort(self) -> None:
-        """Put what lies first in the inbox into batches; with the lock held."""
-        row_of: ByClass[Any] = self._rows
-        taken: list[Any] = self.inbox[:_BATCH]
-        del self.inbox[:_BATCH]
-        rows = list(map(row_of.__getitem__, map(type, taken)))
-        if taken and rows[0] is not NAMED and rows.count(rows[0]) == len(rows):
-            self._batches.append((rows[0], taken))
-            return
-        pairs = [
-            (given.row, given.event) if row is NAMED else (row, given) for row, given in zip(rows, taken, strict=True)
-        ]
-        self._batches.extend((row, [event for _, event in group]) for row, group in groupby(pairs, _ROW))
-
-    def _begin_batch(self, row: Row, batch: list[Event]) -> None:
-        self._row, self._batch = row, batch
-        self._rest, self._events = iter(row.calls), iter(batch[1:])
 
     # The hot loops: written out, kept whole. One event is told in line, because `notify` pays for it; nobody is held
     # there, for a row that is told while somebody is unregistered becomes a careful one.
@@ -357,22 +278,6 @@ class Desk:
         task = asyncio.current_task(self.loop)
         return next((teller.entry for teller in tuple(self._waiting) if teller.task is task), None)
 
-    def _being_told(self) -> ObserverEntry | None:
-        calls, told = self._row.calls, self._told_in_row()
-        return calls[told][0] if self._batch and 0 <= told < len(calls) else None
-
-    def _told_in_row(self) -> int:
-        """How many observers have been told the batch that is being told."""
-        return len(self._row.calls) - operator.length_hint(self._rest) - 1
-
-    def told_of_batch(self, entry: ObserverEntry) -> int:
-        """How many events of the batch that is being told ``entry`` has been told; its row does not count them yet."""
-        batch, calls, told = self._batch, self._row.calls, self._told_in_row()
-        position = next((i for i, (other, _) in enumerate(calls) if other is entry), len(calls))
-        if not batch or position > told:
-            return 0
-        return len(batch) if position < told else max(0, len(batch) - operator.length_hint(self._events) - 1)
-
     @property
     def observer_timeout(self) -> float:
         """The seconds that one call may take."""
@@ -388,9 +293,6 @@ class Desk:
     def idle(self) -> bool:
         """Whether everything was told; observers that are stuck do not count."""
         return not self._has_work() and all(t.entry.stuck for t in tuple(self._waiting))
-
-    def _has_work(self) -> bool:
-        return bool(self.inbox or self._batches or self._batch)
 
     def close(self) -> list[asyncio.Task[None]]:
         """End the tellers, abandoning observers that still wait, and the loop where it is our own.

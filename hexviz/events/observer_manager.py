@@ -32,7 +32,7 @@ from hexviz.events.lag import LAG_S, LagWatch, LoopBlockedError
 from hexviz.events.models import BaseEventManager, ErrorHandler
 from hexviz.events.news import News
 from hexviz.events.observer_entry import POLL_S, TALLIES_KEPT, ObserverEntry, Overflow
-from hexviz.events.registration import callable_of, event_types_of, is_async, name_of, weakly
+from hexviz.events.registration import callable_of, check_takes, event_types_of, is_async, name_of, weakly
 from hexviz.events.topics import compile_topics
 
 if TYPE_CHECKING:
@@ -123,6 +123,7 @@ class ObserverManager(BaseEventManager):
         :class:`~hexviz.errors.RegistrationTypeError` for a handler or an event type that cannot work.
         """
         call = callable_of(handler)
+        check_takes(call, "event")
         observer_id = observer_id or str(uuid.uuid4())
         if observer_id in self._entries and not replace:
             msg = f"an observer {observer_id!r} is registered already; pass replace=True, or another observer_id="

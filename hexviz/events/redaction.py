@@ -8,6 +8,8 @@ import queue
 import threading
 from typing import TYPE_CHECKING, Any
 
+from hexviz.events.forking import free_in_children
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
@@ -32,7 +34,7 @@ class Redaction:
         self.functions = tuple(functions)
         self.limit_s = limit_s
         self.stuck = 0
-        self._lock = threading.Lock()
+        self._lock = free_in_children(threading.Lock())
         self._worker: _Worker | None = None
 
     def __call__(self, value: Any) -> Any:

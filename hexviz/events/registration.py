@@ -28,11 +28,30 @@ def callable_of(handler: Any) -> Callable[..., Any]:
     if not callable(call):
         msg = f"a handler is a function or an object with a handle method, not {type(handler).__qualname__}"
         raise RegistrationTypeError(msg)
-    bare = _bare(call)
-    if inspect.isgeneratorfunction(bare) or inspect.isasyncgenfunction(bare):
+    if is_generator(call):
         msg = f"{name_of(handler)} is a generator: calling it runs nothing. Use a function without yield"
         raise RegistrationTypeError(msg)
     return call  # type: ignore[no-any-return]
+
+
+def is_generator(call: Callable[..., Any]) -> bool:
+    """Whether calling ``call`` gives a generator, sync or async, and runs nothing of it."""
+    bare = _bare(call)
+    return inspect.isgeneratorfunction(bare) or inspect.isasyncgenfunction(bare)
+
+
+def check_takes(call: Callable[..., Any], *arguments: str) -> None:
+    """Raises :class:`~hexviz.errors.RegistrationTypeError` where ``call`` cannot be called with ``arguments``."""
+    try:
+        signature = inspect.signature(call)
+    except (TypeError, ValueError):  # a builtin that does not tell
+        return
+    try:
+        signature.bind(*arguments)
+    except TypeError:
+        wanted = ", ".join(arguments)
+        msg = f"{name_of(call)}{signature} cannot be called with ({wanted}), which it must take"
+        raise RegistrationTypeError(msg) from None
 
 
 def is_async(call: Callable[..., Any]) -> bool:

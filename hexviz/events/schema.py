@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import base64
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, cached_property
 from itertools import chain
 from math import isfinite
 from operator import attrgetter, is_
@@ -126,23 +126,43 @@ def to_parts(value: Any) -> Any:
 
 
 class _Codec:
-    """How one of our own event classes is written and read."""
+    """How one of our own event classes is written and read; each part is made when it is first needed."""
 
     def __init__(self, cls: type[Event]) -> None:
         self.cls = cls
         self.head = b'{"type":"' + cls.__name__.encode() + b'","v":1,"data":'
-        types = field_types(cls)
-        self.floats = tuple(name for name, hint in types.items() if hint is float)
-        self.get_floats: Callable[[Any], Any] | None = attrgetter(*self.floats) if self.floats else None
+
+    @cached_property
+    def floats(self) -> tuple[str, ...]:
+        """The fields that hold a number which JSON may have no word for."""
+        return tuple(name for name, hint in field_types(self.cls).items() if hint is float)
+
+    @cached_property
+    def get_floats(self) -> Callable[[Any], Any] | None:
+        """What gives their values."""
+        return attrgetter(*self.floats) if self.floats else None
+
+    @cached_property
+    def has_error(self) -> bool:
+        """Whether one field is an error."""
+        return "error" in field_types(self.cls)
+
+    @cached_property
+    def row(self) -> type[msgspec.Struct]:
+        """The type of the data of a record."""
+        types = field_types(self.cls)
         fields: list[Any] = []
-        known = {field.name: field for field in msgspec.structs.fields(cls)}
-        for name in cls.__struct_fields__:
+        known = {field.name: field for field in msgspec.structs.fields(self.cls)}
+        for name in self.cls.__struct_fields__:
             hint = types.get(name) or _Base.__annotations__[name]
             fields.append((name, _BASE_TYPES[name] if name in BASE_FIELDS else hint, *_default(known[name])))
         # Without the garbage collector, which would look at each of millions of rows that hold no cycle.
-        self.row = msgspec.defstruct(f"{cls.__name__}Row", fields, kw_only=True, gc=False)
-        self.decode = msgspec.json.Decoder(self.row).decode
-        self.has_error = "error" in types
+        return msgspec.defstruct(f"{self.cls.__name__}Row", fields, kw_only=True, gc=False)
+
+    @cached_property
+    def decode(self) -> Callable[[Any], Any]:
+        """The data of a record as a row."""
+        return msgspec.json.Decoder(self.row).decode
 
     def event(self, row: msgspec.Struct) -> Event:
         values = msgspec.structs.asdict(row)

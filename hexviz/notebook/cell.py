@@ -8,11 +8,14 @@ import warnings
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
-from hexviz import face
 from hexviz.display import wanted
 from hexviz.errors import HexvizError
+from hexviz.handlers import register_policy
+from hexviz.launch import live_view
+from hexviz.opening import open_store
 from hexviz.recording.recorder import Recorder
 from hexviz.recording.state import RunState
+from hexviz.run_handle import RunControls
 from hexviz.stores.errors import RunNotFoundError
 from hexviz.widgets import front_end
 from hexviz.widgets.snapshot import plain_text
@@ -85,7 +88,7 @@ class Cell:
             keep_alive=True,
         )
         self._arm(observers, control)
-        view = face.live_view(observers, self.title_of(graph), face.RunControls(orchestrator, run_id), run_id=run_id)
+        view = live_view(observers, self.title_of(graph), RunControls(orchestrator, run_id), run_id=run_id)
         if view is not None:
             view.state.run_id = run_id  # the same observers may hear of several runs
         try:
@@ -105,7 +108,7 @@ class Cell:
             armed[0] += 1
             if armed[0] == 1:
                 for policy in self.policies():
-                    armed.append((face.register_policy(control, observers, policy), policy))
+                    armed.append((register_policy(control, observers, policy), policy))
 
     def _disarm(self, control: ControlManager) -> None:
         with self._lock:
@@ -118,7 +121,7 @@ class Cell:
     def _keep(self, recording: Recording, run_id: str) -> None:
         """Put the run into the store, unless a recorder of the user's has done so."""
         try:
-            with face.open_store(self.store) as store:
+            with open_store(self.store) as store:
                 if not _is_kept(store, run_id):
                     store.append(recording.events())
                     store.flush()

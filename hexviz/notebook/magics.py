@@ -15,6 +15,7 @@ from hexviz.dag.watching import WATCHER
 from hexviz.display import switch, wanted
 from hexviz.notebook.cell import Cell
 from hexviz.notebook.options import CELL_OPTIONS, LINE_USAGE, RUNS_OPTIONS, USAGE, NamedPolicy, parsed
+from hexviz.opening import open_store
 from hexviz.widgets.text import clean_text
 
 if TYPE_CHECKING:
@@ -152,7 +153,7 @@ class HexvizMagics(Magics):
     def _last(self) -> None:
         recording = self.last
         if recording is None:
-            with face.open_store() as store:
+            with open_store() as store:
                 run_id = store.last_run_id()
                 recording = None if run_id is None else store.recording(run_id)
         if recording is None:
@@ -163,7 +164,7 @@ class HexvizMagics(Magics):
     def _runs(self, given: argparse.Namespace) -> pd.DataFrame | None:
         if not wanted():
             return None
-        with face.open_store(given.store) as store:
+        with open_store(given.store) as store:
             return _shown(store.runs().head(given.limit))
 
 

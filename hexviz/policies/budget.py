@@ -6,6 +6,7 @@ import threading
 from typing import TYPE_CHECKING, ClassVar
 
 from hexviz.events.events import Event, LLMPromptSent, LLMResponseReceived, NodeStarted, PipelineStarted, ToolCalled
+from hexviz.events.forking import free_in_children
 from hexviz.events.models import PROCEED, ControlResponse, ControlSignal, ExecutionContext
 from hexviz.policies.policy import PerRun, Policy, count, number, one_of, run_of, wrong
 
@@ -67,7 +68,7 @@ class Budget(Policy):
         if (cost is None) != (cost_of is None):
             raise wrong(self, "cost and cost_of go together: the limit, and what one answer costs")
         self._spent: PerRun[Spent] = PerRun(Spent)
-        self._lock = threading.Lock()
+        self._lock = free_in_children(threading.Lock())
 
     def handle(self, event: Event, context: ExecutionContext) -> ControlResponse:
         """FAIL or SKIP for what would start beyond the budget, else PROCEED."""

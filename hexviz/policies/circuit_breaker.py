@@ -6,6 +6,7 @@ import threading
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from hexviz.events.events import Event, NodeCompleted, NodeFailed, NodeStarted
+from hexviz.events.forking import free_in_children
 from hexviz.events.models import PROCEED, ControlResponse, ControlSignal, ExecutionContext
 from hexviz.policies.policy import ErrorTypes, Policy, count, error_types, node_of, number, one_of
 
@@ -67,7 +68,7 @@ class CircuitBreaker(Policy):
         self.not_on = error_types(self, "not_on", not_on)
         self.max_circuits = count(self, "max_circuits", max_circuits)
         self._circuits: dict[str, _Circuit] = {}
-        self._lock = threading.Lock()
+        self._lock = free_in_children(threading.Lock())
 
     def handle(self, event: Event, context: ExecutionContext) -> ControlResponse:
         """Answer for NodeStarted while open; take note of how nodes end."""

@@ -12,6 +12,7 @@ from fnmatch import translate
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from hexviz.errors import SettingError
+from hexviz.events.forking import free_in_children
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -82,7 +83,7 @@ class PerRun(Generic[State]):
         self._make = make
         self._limit = limit
         self._states: dict[str, State] = {}
-        self._lock = threading.Lock()
+        self._lock = free_in_children(threading.Lock())
 
     def of(self, run_id: str) -> State:
         """The state of ``run_id``, made when it is first asked for."""

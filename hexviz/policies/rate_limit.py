@@ -6,6 +6,7 @@ import threading
 from typing import TYPE_CHECKING, ClassVar
 
 from hexviz.events.events import Event, LLMPromptSent, NodeStarted, ToolCalled
+from hexviz.events.forking import free_in_children
 from hexviz.events.models import PROCEED, ControlResponse, ControlSignal, ExecutionContext
 from hexviz.policies.policy import Policy, attempt_of, count, node_of, number, one_of, run_of
 
@@ -52,7 +53,7 @@ class RateLimit(Policy):
         self._interval = self.per_s / self.rate
         self._next_at = float("-inf")
         self._granted: dict[object, None] = {}
-        self._lock = threading.Lock()
+        self._lock = free_in_children(threading.Lock())
 
     def handle(self, event: Event, context: ExecutionContext) -> ControlResponse:
         """PROCEED within the rate, else RETRY with the wait, SKIP or FAIL."""

@@ -16,7 +16,7 @@ import numpy as np
 
 from hexviz.events.schema import CODECS, SCHEMA_VERSION, to_record
 from hexviz.recording.columns import Block, EventColumns
-from hexviz.recording.packed_arrays import Packed, add, expect, pack, unpack, within
+from hexviz.recording.packed_arrays import Packed, add, expect, pack, raw, unpack, within
 from hexviz.recording.packed_column import PackedColumn
 from hexviz.recording.set_aside import events_of, is_ours, odd_records, odd_rows, set_odd
 from hexviz.recording.time_arrays import fill_times, micros_of
@@ -187,7 +187,7 @@ def _expanded(head: _Head, parts: Sequence[bytes]) -> EventColumns:
     kinds = [*ours, *dict.fromkeys(map(type, others))]
     codes = classes.astype(np.int64)
     codes[codes == len(ours)] = [kinds.index(type(event)) for event in others]
-    columns.classes.frombytes(_in_order(columns, kinds, codes).tobytes())
+    columns.classes.frombytes(raw(_in_order(columns, kinds, codes)))
     for cls, given, size in zip(ours, head.blocks.values(), sizes, strict=False):
         _fill_block(columns.block(cls), given, parts, size, len(head.texts))
     for cls in kinds[len(ours) :]:
@@ -199,9 +199,9 @@ def _expanded(head: _Head, parts: Sequence[bytes]) -> EventColumns:
 
 def _in_order(columns: EventColumns, kinds: list[type[Event]], codes: Array) -> Array:
     """Make the blocks in the order of their first events, as if the events had come one by one; the codes of these."""
-    found, first = np.unique(codes, return_index=True)
-    expect(len(found) == len(kinds) == len(set(kinds)))
-    for code in found[np.argsort(first)].tolist():
+    counts = np.bincount(codes, minlength=len(kinds))
+    expect(len(counts) == len(kinds) == len(set(kinds)) and bool(np.all(counts)))
+    for code in sorted(range(len(kinds)), key=lambda code: int(np.argmax(codes == code))):
         columns.block(kinds[code])
     return np.array([columns.block_of[cls] for cls in kinds], dtype="H")[codes]
 
@@ -217,7 +217,9 @@ def _fill_block(block: Block, given: _Block, parts: Sequence[bytes], size: int, 
 
 
 def _run_codes(columns: EventColumns) -> list[int]:
-    return sorted({code for block in columns.blocks for code in np.unique(block.base["run_id"].data).tolist()})
+    """Two of the codes where there are several, one where there is one."""
+    codes = [np.frombuffer(block.base["run_id"].data, dtype="I") for block in columns.blocks]
+    return sorted({int(found) for some in codes for found in (some.min(), some.max())})
 
 
 def _fill(column: Any, given: _Column, parts: Sequence[bytes], size: int, texts: int) -> None:
@@ -235,7 +237,7 @@ def _fill(column: Any, given: _Column, parts: Sequence[bytes], size: int, texts:
         expect(len(column.codes.values_by_code) == known and within(values, 0, known))
     elif isinstance(column, ArrayColumn) and column.data.typecode == "b":
         expect(within(values, 0, 2))
-    column.data.frombytes(values.tobytes())
+    column.data.frombytes(raw(values))
 
 
 def _fill_packed(column: PackedColumn, given: _Column, parts: Sequence[bytes], numbers: Array) -> None:

@@ -16,8 +16,20 @@ _log = logging.getLogger("hexviz.streams")
 class EventSink(Protocol):
     """Where a recorder hands its events beside the store (see :class:`hexviz.streams.Sink`)."""
 
-    def put(self, event: Event) -> None:
+    def put(self, event: Event, /) -> None:
         """Queue one event: never waits, never raises."""
+
+
+def parts_of(put: Callable[[Event], None] | None) -> tuple[Any, Any, Callable[[], None]]:
+    """(queue, awake, rouse): ``queue(event)``, and then ``rouse()`` unless ``awake``, is ``put(event)``.
+
+    For the recorder's hottest lines, which so save a call for each event. ``queue`` is None where nobody gets them.
+    """
+    return getattr(put, "parts", (put, True, _nothing))
+
+
+def _nothing() -> None:
+    """Whoever is always awake needs no call."""
 
 
 def put_to(store: Any, sinks: Sequence[EventSink]) -> Callable[[Event], None] | None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from hexviz.events.forking import free_in_children
 from hexviz.recording.columns import EventColumns
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ class KeptEvents:
     def __init__(self, run_id: str) -> None:
         self.columns = EventColumns()
         self.pending: list[Event] = []
-        self.lock = threading.RLock()
+        self.lock = free_in_children(threading.RLock())
         self._run_id = run_id
         self._seqs: defaultdict[str, int] = defaultdict(int)
 

@@ -69,6 +69,11 @@ def unpack(parts: Sequence[bytes], packed: Packed, dtype: Any) -> Array:
     return values.astype(dtype)
 
 
+def raw(values: Array) -> memoryview:
+    """The bytes of an array, not copied."""
+    return memoryview(values.view(np.uint8).data)
+
+
 def within(values: Array, low: int, end: int) -> bool:
     """Whether all values are at least ``low`` and less than ``end``."""
     return not len(values) or (int(values.min()) >= low and int(values.max()) < end)

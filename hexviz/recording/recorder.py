@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 from hexviz.closing import Closing
 from hexviz.events.events import Event, NodeCompleted, NodeStarted
 from hexviz.events.summary import MAY_WAIT, Capture, Redactor, Summariser
-from hexviz.recording.fan_out import put_to
+from hexviz.recording.fan_out import parts_of, put_to
 from hexviz.recording.kept import PENDING, KeptEvents
 from hexviz.recording.recording import Recording
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 class RecordStore(Protocol):
     """Where a recorder hands its events: ``put`` only queues, ``flush`` waits until they are kept."""
 
-    def put(self, record: Event) -> None:
+    def put(self, event: Event, /) -> None:
         """Queue one event."""
 
     def flush(self, durability: str = "os", timeout: float | None = 30.0) -> None:
@@ -59,7 +59,7 @@ class Recorder(Closing):
         self._put = put_to(store, self._sinks)
         self._summariser = Summariser(capture, redact)
         self._kept = KeptEvents(self.run_id)
-        self._attached: list[tuple[Any, str]] = []
+        self._attached: list[tuple[BaseEventManager, str]] = []
         self._values: dict[tuple[str, int], Any] = {}
         self._keepers: dict[type[Event], Callable[[Event], None]] = {}
 
@@ -123,7 +123,7 @@ class Recorder(Closing):
             observers.unregister(observer_id)
 
     @property
-    def observers(self) -> Any:
+    def observers(self) -> BaseEventManager | None:
         """The manager that was attached last; None where there is none."""
         return self._attached[-1][0] if self._attached else None
 
@@ -194,12 +194,15 @@ def _keep_started(
     kept: KeptEvents, keep: Callable[[Any], None], put: Callable[[Event], None] | None
 ) -> Callable[[Any], None]:
     pending, append, most = kept.pending, kept.pending.append, PENDING - 1
+    queue, awake, rouse = parts_of(put)
 
     def keep_started(event: NodeStarted) -> None:
         if event.seq and type(event.dependencies) is tuple and len(pending) < most:
             append(event)
-            if put is not None:
-                put(event)
+            if queue is not None:
+                queue(event)
+                if not awake:
+                    rouse()
         else:
             keep(event)
 
@@ -210,12 +213,15 @@ def _keep_completed(
     kept: KeptEvents, keep: Callable[[Any], None], put: Callable[[Event], None] | None
 ) -> Callable[[Any], None]:
     pending, append, most = kept.pending, kept.pending.append, PENDING - 1
+    queue, awake, rouse = parts_of(put)
 
     def keep_completed(event: NodeCompleted) -> None:
         if event.seq and type(event.result) in MAY_WAIT and len(pending) < most:
             append(event)
-            if put is not None:
-                put(event)
+            if queue is not None:
+                queue(event)
+                if not awake:
+                    rouse()
         else:
             keep(event)
 

@@ -6,10 +6,10 @@ import threading
 from typing import TYPE_CHECKING, Any, Self
 
 from hexviz.errors import HexvizError
+from hexviz.events.forking import free_in_children
 from hexviz.events.schema import to_record
 from hexviz.events.summary import Summariser
 from hexviz.recording.columns import EventColumns
-from hexviz.recording.pages import read_into, read_pages_into
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -44,7 +44,7 @@ class Recording:
     def __init__(self, events: Iterable[Event] = ()) -> None:
         self._columns = EventColumns()
         self._refresh: Callable[[], None] = _nothing
-        self._lock: Any = threading.RLock()
+        self._lock: Any = free_in_children(threading.RLock())
         self._only: str | None = None
         self._frames: Frames | None = None
         summarise = Summariser()
@@ -59,6 +59,8 @@ class Recording:
     @classmethod
     def from_records(cls, records: Iterable[bytes]) -> Self:
         """The recording of stored records; raises :class:`~hexviz.events.schema.RecordError` for a damaged one."""
+        from hexviz.recording.pages import read_into  # noqa: PLC0415 - its decoders take time to make
+
         self = cls()
         read_into(self._columns, records)
         return self
@@ -66,6 +68,8 @@ class Recording:
     @classmethod
     def from_pages(cls, pages: Iterable[bytes]) -> Self:
         """The recording of records that come as JSON arrays, which is the quick way; errors as above."""
+        from hexviz.recording.pages import read_pages_into  # noqa: PLC0415 - as above
+
         self = cls()
         read_pages_into(self._columns, pages)
         return self

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 from hexviz.events import events as ev
 from hexviz.events.secrets import masked_head
-from hexviz.recording.lanes import Lanes
+from hexviz.recording.state_attempts import Attempts
+from hexviz.recording.state_lists import TEXT_LIMIT, Calls, decision_of, failure_of
 from hexviz.recording.state_tables import (
     CANCELLED,
     FAILED,
@@ -30,9 +31,8 @@ from hexviz.recording.state_tables import (
     Failure,
     Nodes,
     Wave,
-    Workers,
-    counted,
 )
+from hexviz.recording.state_waves import Waves
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -60,12 +60,8 @@ __all__ = [
     "Wave",
 ]
 
-_TEXT_LIMIT = 500
 _WORKER_LOST = "WorkerLostError"
 _LIVE_CLOCK_SKEW_MS = 5_000.0
-_SAME_MS = 1.0
-_THREAD = "thread"
-"""What stands for a worker where a node ran in a thread of the run's own process."""
 
 
 class RunState:
@@ -89,21 +85,21 @@ class RunState:
         self.last_ms = 0.0
         self.duration_ms = -1.0
         self.nodes = Nodes()
-        self.attempts = Columns()
-        self.waves: dict[int, Wave] = {}
+        self._waves = Waves()
+        self._tries = Attempts(self.nodes, self._waves)
+        self._calls = Calls()
+        self.attempts = self._tries.columns
+        self.workers = self._tries.workers
+        self.waves: dict[int, Wave] = self._waves
         self.counts = [0] * len(STATUSES)
         self.decisions: list[Decision] = []
         self.failures: list[Failure] = []
-        self.calls: list[Call] = []
-        self.workers = Workers()
-        self._origin_ns: int | None = None
-        self._rows: dict[int | tuple[int, int], int] = {}
-        self.changed_rows: set[int] = set()
+        self.calls = self._calls.listed
+        self.changed_rows = self._tries.changed
         self.changed_nodes: set[int] = set()
-        self.changed_waves: set[int] = set()
-        self.ended_calls: list[int] = []
-        self._open_calls: dict[tuple[str, str], int] = {}
-        self._lanes: dict[int, Lanes] = {}
+        self.changed_waves = self._waves.changed
+        self.ended_calls = self._calls.ended
+        self._origin_ns: int | None = None
         self._told = [0, 0, 0]
         self._changed = False
 
@@ -134,6 +130,16 @@ class RunState:
     def counts_by_status(self) -> dict[str, int]:
         """The number of nodes by status word."""
         return dict(zip(STATUSES, self.counts, strict=True))
+
+    @property
+    def waiting(self) -> int:
+        """How many of the pending nodes were sent to a runner and wait there for a worker."""
+        return sum(map(self.waits, range(len(self.attempts)))) if self.workers.labels and not self.done else 0
+
+    def waits(self, row: int) -> bool:
+        """Whether this attempt goes on and has no worker yet; its node counts as pending."""
+        attempts = self.attempts
+        return attempts.end_ms[row] < 0.0 and attempts.worker[row] in self.workers.labels
 
     def now_ms(self) -> float:
         """How far the run has come: by this process's clock while it goes on here, else up to its last event."""
@@ -210,17 +216,17 @@ class RunState:
         self.duration_ms = max(at_ms, 0.0)
         self._end_what_runs(at_ms)
         error = getattr(event, "error", None)
-        self.error = masked_head(str(getattr(event, "reason", "")), _TEXT_LIMIT)
+        self.error = masked_head(str(getattr(event, "reason", "")), TEXT_LIMIT)
         if error is not None:
             known = ev.RecordedError.of(error)
-            self.error = str(known)[:_TEXT_LIMIT]
-            self._add_failure(known, at_ms, "", 0, 0)
+            self.error = str(known)[:TEXT_LIMIT]
+            self.failures.append(failure_of(known, at_ms))
 
     def _end_what_runs(self, at_ms: float) -> None:
         """No bar grows for ever: what a run left open when it ended counts as cancelled."""
         for row, status in enumerate(self.attempts.status):
             if status == RUNNING:
-                self._end_row(row, at_ms, CANCELLED)
+                self._tries.end(row, at_ms, CANCELLED)
                 self._set_status(self.attempts.node[row], CANCELLED, at_ms)
 
     def _wave_started(self, event: ev.WaveStarted, at_ms: float) -> None:
@@ -232,13 +238,8 @@ class RunState:
         self._changed_wave(event.wave_index).end_ms = at_ms
 
     def _changed_wave(self, index: int) -> Wave:
-        index = counted(index)
-        wave = self.waves.get(index)
-        if wave is None:
-            wave = self.waves[index] = Wave(index)
-            self._lanes[index] = Lanes()
-            self.total_waves = max(self.total_waves, len(self.waves))
-        self.changed_waves.add(index)
+        wave = self._waves.touched(index)
+        self.total_waves = max(self.total_waves, len(self._waves))
         return wave
 
     # --- nodes and attempts ---------------------------------------------------------------------------------------
@@ -270,69 +271,39 @@ class RunState:
         if node is None:
             node = self._node(event)
         self._set_status(node, RUNNING, at_ms)
-        attempt = event.attempt
-        if (node if attempt == 1 else (node, attempt)) not in self._rows:
+        tries, attempt = self._tries, event.attempt
+        if tries.row_of(node, attempt) is None:
             ready_ms = at_ms - event.queued_ms if event.queued_ms > 0.0 else at_ms
-            row = self._start_row(node, attempt, max(0.0, ready_ms), at_ms)
-            if event.worker and event.worker != _THREAD:
-                self.attempts.worker[row] = self.workers.code_of(event.worker)
+            row = tries.begin(node, attempt, max(0.0, ready_ms), at_ms, event.worker)
+            if self.attempts.worker[row]:
+                self._run_or_wait(row, at_ms)
 
     def _node_placed(self, event: ev.NodePlaced, at_ms: float) -> None:
-        """Its code begins only now: until then it waited for a worker."""
-        row = self._row_of(self._node(event), event.attempt)
+        row = self._tries.row_of(self._node(event), event.attempt)
         if row is not None:
-            self.attempts.worker[row] = self.workers.placed(event.worker, self.events, self.attempts.worker[row])
-            self.attempts.start_ms[row] = max(self.attempts.start_ms[row], at_ms)
-            self.changed_rows.add(row)
+            for placed in self._tries.place(row, event.worker, at_ms, self.events):
+                self._run_or_wait(placed, at_ms)
 
-    def _start_row(self, node: int, attempt: int, ready_ms: float, start_ms: float) -> int:
-        index = self.nodes.wave[node]
-        lanes = self._lanes[index]
-        if attempt == 1:
-            key: int | tuple[int, int] = node
-            before = None
-        else:
-            key = (node, attempt)
-            before = self._row_of(node, attempt - 1)
-        if before is not None:
-            ready_ms = min(max(ready_ms, self.attempts.end_ms[before] + self.attempts.backoff_ms[before]), start_ms)
-        if before is not None and lanes.retake(self.attempts.lane[before], node):
-            lane = self.attempts.lane[before]
-        else:
-            lane = lanes.take(node, ready_ms)
-            wave = self.waves[index]
-            if lane >= wave.lanes:
-                wave.lanes = lane + 1
-                self.changed_waves.add(index)
-        row = self._rows[key] = self.attempts.append(node, attempt, lane, ready_ms, start_ms)
-        self.changed_rows.add(row)
-        return row
-
-    def _row_of(self, node: int, attempt: int) -> int | None:
-        """The row of an attempt; a first attempt is found by its node alone, which is quicker."""
-        return self._rows.get(node if attempt == 1 else (node, attempt))
-
-    def _end_row(self, row: int, end_ms: float, status: int) -> None:
-        attempts = self.attempts
-        if attempts.end_ms[row] < 0.0:
-            attempts.end_ms[row] = end_ms = max(end_ms, attempts.start_ms[row])
-            if attempts.worker[row] and self.workers.waits(attempts.worker[row]):
-                attempts.start_ms[row] = end_ms  # it ended before it was placed
-            self._lanes[self.nodes.wave[attempts.node[row]]].free(attempts.lane[row], end_ms)
-        attempts.status[row] = status
-        self.changed_rows.add(row)
+    def _run_or_wait(self, row: int, at_ms: float) -> None:
+        """A node that was sent to a runner and waits there for a worker does not run yet."""
+        if self.attempts.end_ms[row] >= 0.0:
+            return
+        node = self.attempts.node[row]
+        status = PENDING if self.waits(row) else RUNNING
+        if status != self.nodes.status[node]:
+            self._set_status(node, status, at_ms)
 
     def _attempt_ended(self, event: Any, at_ms: float, status: int) -> None:
         node = self.nodes.code.get(event.name)
         if node is None:
             node = self._node(event)
-        row = self._row_of(node, event.attempt)
+        tries = self._tries
+        row = tries.row_of(node, event.attempt)
         if row is None:
             start_ms = max(0.0, at_ms - max(0.0, event.duration_ms))
-            row = self._start_row(node, event.attempt, start_ms, start_ms)
-        elif self.attempts.worker[row] and 0.0 < event.duration_ms < at_ms - self.attempts.start_ms[row] - _SAME_MS:
-            self.attempts.start_ms[row] = at_ms - event.duration_ms  # it lay on its worker before its code began
-        self._end_row(row, at_ms, status)
+            tries.end(tries.begin(node, event.attempt, start_ms, start_ms), at_ms, status)
+        else:
+            tries.end_known(row, at_ms, event.duration_ms, status)
         self._set_status(node, status, at_ms)
 
     def _node_completed(self, event: ev.NodeCompleted, at_ms: float) -> None:
@@ -341,71 +312,36 @@ class RunState:
     def _node_failed(self, event: ev.NodeFailed, at_ms: float) -> None:
         self._attempt_ended(event, at_ms, FAILED)
         error = ev.RecordedError.of(event.error)
-        self._add_failure(error, at_ms, event.name, event.wave_index, event.attempt)
+        self.failures.append(failure_of(error, at_ms, event.name, event.wave_index, event.attempt))
         if error.type_name == _WORKER_LOST:
-            row = self._row_of(self.nodes.code[event.name], event.attempt)
+            row = self._tries.row_of(self.nodes.code[event.name], event.attempt)
             self.workers.lose(self.attempts.worker[row] if row is not None else 0, at_ms, self.events)
 
     def _node_retrying(self, event: ev.NodeRetrying, at_ms: float) -> None:
         node = self._node(event)
         self._set_status(node, RETRYING, at_ms)
-        row = self._row_of(node, event.attempt)
-        if row is None:
-            return
-        self._end_row(row, at_ms, RETRYING)
-        self.attempts.backoff_ms[row] = max(0.0, event.delay_s * 1e3)
-        self._lanes[self.nodes.wave[node]].retake(self.attempts.lane[row], node)
+        row = self._tries.row_of(node, event.attempt)
+        if row is not None:
+            self._tries.back_off(row, at_ms, event.delay_s * 1e3)
 
     def _node_settled(self, event: Any, at_ms: float) -> None:
         status = STATUSES.index(event._verb)  # noqa: SLF001 - skipped, fell_back or cancelled
         node = self._node(event)
-        row = self._row_of(node, event.attempt)
+        row = self._tries.row_of(node, event.attempt)
         if row is not None:
-            self._end_row(row, at_ms, status)
+            self._tries.end(row, at_ms, status)
         self._set_status(node, status, at_ms)
-
-    def _add_failure(self, error: ev.RecordedError, at_ms: float, node: str, wave: int, attempt: int) -> None:
-        self.failures.append(
-            Failure(at_ms, node, wave, attempt, error.type_name, error.message[:_TEXT_LIMIT], error.traceback_text)
-        )
 
     # --- control and calls ----------------------------------------------------------------------------------------
 
     def _decided(self, event: ev.ControlDecided, at_ms: float) -> None:
-        decided_by, reason = event.decided_by, event.reason
-        telling = next((v for v in event.votes if v.error or (v.shadow and v.signal != event.signal)), None)
-        if not decided_by and telling is not None:
-            would = f"would {telling.signal}" if telling.shadow and not telling.error else telling.error
-            decided_by, reason = telling.handler, f"{would}: {telling.reason}" if telling.reason else would
-        self.decisions.append(
-            Decision(
-                seq=event.seq,
-                offset_ms=at_ms,
-                signal=event.signal,
-                event_type=event.event_type,
-                node=event.node_name,
-                wave=event.wave_index,
-                attempt=event.attempt,
-                decided_by=decided_by,
-                reason=masked_head(reason, _TEXT_LIMIT),
-                shadow=event.shadow,
-            )
-        )
+        self.decisions.append(decision_of(event, at_ms))
 
     def _call_began(self, event: Any, at_ms: float) -> None:
-        kind = "tool" if isinstance(event, ev.ToolCalled) else "llm"
-        name = event.tool_name if kind == "tool" else event.model
-        self._open_calls[event.node_name, event.call_id] = len(self.calls)
-        self.calls.append(Call(event.node_name, event.attempt, kind, name, at_ms))
+        self._calls.began(event, at_ms)
 
     def _call_ended(self, event: Any, at_ms: float) -> None:
-        index = self._open_calls.pop((event.node_name, event.call_id), None)
-        if index is not None:
-            self.ended_calls.append(index)
-            call = self.calls[index]
-            call.end_ms = at_ms
-            call.status = "failed" if hasattr(event, "error") else "succeeded"
-            call.tokens = (getattr(event, "input_tokens", 0) or 0) + (getattr(event, "output_tokens", 0) or 0)
+        self._calls.finished(event, at_ms)
 
 
 _FOLDS: dict[type[Any], Callable[[RunState, Any, float], None] | None] = {

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hexviz.recording.packed_arrays import raw
 from hexviz.recording.time_column import TimeColumn
 from hexviz.recording.typed_columns import NULL
 
@@ -34,4 +35,4 @@ def fill_times(column: TimeColumn, micros: npt.NDArray[Any]) -> None:
     stamps["head"] = _HEAD
     words = ((micros - seconds * _SECOND) * 1000 << 34 | seconds).astype(np.uint64)
     stamps["word"] = np.where(missing, np.uint64(TimeColumn.never), words)
-    column.data += stamps.tobytes()
+    column.data.extend(raw(stamps))

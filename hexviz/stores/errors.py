@@ -13,6 +13,13 @@ class NotAStoreError(StoreError):
     """The path is a directory, a file of another kind, or another application's database."""
 
 
+class NothingToSalvageError(StoreError):
+    """No run and no record is there, whole or damaged: no new store is made of it."""
+
+    def __init__(self, place: object) -> None:
+        super().__init__(f"{place} holds no run and no record: nothing to salvage, and nothing was written")
+
+
 class NewerStoreError(StoreError):
     """The store was written by a newer hexviz, with a layout that this one does not know."""
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from hexviz.events.schema import RecordError, from_record
+from hexviz.stores.errors import NothingToSalvageError
 from hexviz.stores.files import plain_file
 from hexviz.stores.jsonl import JsonLines, write_jsonl
 from hexviz.stores.run_info import STATUS, Problem
@@ -57,6 +58,8 @@ def salvage_jsonl(path: str | os.PathLike[str], goal: Path) -> CheckedLines:
     """Write every line of ``path`` that is whole to the new file ``goal``; the problems say what is lost."""
     lines, runs = JsonLines(path), _Runs()
     count = sum(1 for _ in lines.records(damaged="skip"))
+    if not count and not lines.damage:
+        raise NothingToSalvageError(path)
     write_jsonl(goal, runs.passed(lines.records(damaged="skip")), count)
     return CheckedLines(_told(lines), len(runs.by_id), count)
 

@@ -13,11 +13,11 @@ import msgspec
 
 from hexviz.events.schema import RecordError, from_record
 from hexviz.scratch import scratch_directory
-from hexviz.stores.errors import NotAStoreError, StoreError, StoreWriteError
+from hexviz.stores.errors import NotAStoreError, NothingToSalvageError, StoreError, StoreWriteError
 from hexviz.stores.files import named_errors, plain_file, sync_file_and_directory
 from hexviz.stores.jsonl_check import is_jsonl, salvage_jsonl
 from hexviz.stores.run_info import Problem
-from hexviz.stores.segments import Opened, Segment, open_segment
+from hexviz.stores.segments import COLUMNS, Opened, Segment, open_segment
 from hexviz.stores.sqlite import SQLiteStore, is_open_here
 from hexviz.stores.sqlite_layout import connect, known_version, segment_of_rows, text_of
 from hexviz.stores.store import is_address
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Iterable, Iterator
 
-_SEGMENT = "run, first_seq, last_seq, count, crc, marks, page"
+_SEGMENT = f"run, {COLUMNS}"
 _FAR = 10_000
 """How many row numbers are tried one by one where the rows themselves cannot be listed."""
 
@@ -54,7 +54,8 @@ def salvage(path: str | os.PathLike[str], target: str | os.PathLike[str] | None 
     ``path`` is a SQLite store, a file of JSON lines, or the address of a PostgreSQL store, of which the new one is a
     SQLite store. ``target`` is the new file, by default ``NAME.salvaged.db`` (or ``.jsonl``) beside the old one; it
     must not exist, and has to be named for a server. What is there is never changed. Raises
-    :class:`NotAStoreError` where nothing can be read at all, ``NewerStoreError`` for a layout of a newer hexviz,
+    :class:`NotAStoreError` where nothing can be read at all, :class:`NothingToSalvageError` where no run and no record
+    is there, ``NewerStoreError`` for a layout of a newer hexviz,
     :class:`StoreWriteError` where ``target`` cannot be written, ``StoreUnreachableError`` for a server that is away.
     """
     if is_address(path):
@@ -97,8 +98,7 @@ def _fetch(address: str, new: Path) -> Salvaged:
     with PostgresStore(address) as source, SQLiteStore(new) as store:
         for info in reversed(source.list_runs()):
             _keep(store, info.run_id, info.events, source.opened(info.run_id), lost)
-        infos = store.list_runs()
-    return Salvaged(new, len(infos), sum(info.events for info in infos), lost)
+        return _salvaged(source.where, store, lost)
 
 
 def _copy(source: Path, scratch: Path) -> Path:
@@ -127,12 +127,21 @@ def _transfer(copy: Path, source: Path, new: Path) -> Salvaged:
             tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
         except (sqlite3.Error, UnicodeDecodeError) as error:
             raise NotAStoreError(f"nothing of {source} can be read: {error}") from error
+        if not tables and not source.stat().st_size:
+            raise NothingToSalvageError(source)
         lost: list[Problem] = []
         for found in _runs(connection, tables, lost):
             opened = (open_segment(found.run_id, segment) for segment in found.segments)
             _keep(store, found.run_id, found.counted, opened, lost)
-        infos = store.list_runs()
-    return Salvaged(new, len(infos), sum(info.events for info in infos), lost)
+        return _salvaged(str(source), store, lost)
+
+
+def _salvaged(place: str, store: SQLiteStore, lost: list[Problem]) -> Salvaged:
+    """What was kept in the new store."""
+    infos = store.list_runs()
+    if not infos and not lost:
+        raise NothingToSalvageError(place)
+    return Salvaged(store.path, len(infos), sum(info.events for info in infos), lost)
 
 
 def _keep(

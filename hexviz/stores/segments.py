@@ -38,6 +38,10 @@ class Segment(NamedTuple):
     page: bytes
 
 
+COLUMNS = "first_seq, last_seq, count, crc, marks, page"
+"""What the fields of a :class:`Segment` are called in the tables of stores."""
+
+
 class Opened(NamedTuple):
     """What could be read of a segment: the records that are whole, and the seqs of those that are not."""
 

@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import shutil
 import sqlite3
 import threading
-import time
 import weakref
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from hexviz.stores.errors import StoreCorruptError, StoreWriteError
-from hexviz.stores.files import sync, sync_directory
 from hexviz.stores.run_info import Problem, RunInfo, micros
-from hexviz.stores.segment_log import SegmentLog
-from hexviz.stores.segments import Segment
+from hexviz.stores.segments import COLUMNS, Segment
 from hexviz.stores.sqlite_copies import Copies
 from hexviz.stores.sqlite_layout import (
+    BEYOND,
     INFO,
+    OLD_TABLE,
+    ROWS,
     check_layout,
     checked_info_of,
     connect,
@@ -33,20 +31,20 @@ from hexviz.stores.sqlite_layout import (
     segment_of_rows,
     text_of,
 )
+from hexviz.stores.sqlite_log import SQLiteLog
 from hexviz.stores.store import Store
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
     from datetime import datetime
 
+    import pandas as pd
+
     from hexviz.stores.store import Recordings
-    from hexviz.stores.writer import Part
 
 __all__ = ["SQLiteStore", "default_path", "is_open_here"]
 
-_SEGMENT = "first_seq, last_seq, count, crc, marks, page"
-_ROWS = 2_000
 _ROOM = 10
 """A copy is made where so many times its size is free on the disk."""
 _SPARE = 0.25
@@ -65,7 +63,7 @@ class SQLiteStore(Store):
         path: str | os.PathLike[str] | None = None,
         *,
         recordings: Recordings | None = None,
-        make_frame: Callable[[list[RunInfo]], Any] | None = None,
+        make_frame: Callable[[list[RunInfo]], pd.DataFrame] | None = None,
     ) -> None:
         self.path = Path(path) if path is not None else default_path()
         prepare(self.path)
@@ -76,12 +74,12 @@ class SQLiteStore(Store):
             raise opening_error(error, self.path) from error
         try:
             check_layout(self._reader, self.path)
-            self._has_rows = bool(self._reader.execute(_OLD_TABLE).fetchone())
+            self._has_rows = bool(self._reader.execute(OLD_TABLE).fetchone())
         except BaseException:
             self._reader.close()
             raise
         self._copies = Copies(self._reader, self._lock)
-        super().__init__(str(self.path), _Log(self.path), recordings=recordings, make_frame=make_frame)
+        super().__init__(str(self.path), SQLiteLog(self.path), recordings=recordings, make_frame=make_frame)
         _open_stores.add(self)
 
     def _release(self) -> Callable[[], None]:
@@ -172,10 +170,10 @@ class SQLiteStore(Store):
         if self._has_rows:
             yield from self._rows(run_id, key, after_seq, backwards=backwards)
         sql = (
-            f"SELECT {_SEGMENT} FROM segments WHERE run = ? AND first_seq {sign} ? "  # noqa: S608 - words of ours only
+            f"SELECT {COLUMNS} FROM segments WHERE run = ? AND first_seq {sign} ? "  # noqa: S608 - words of ours only
             f"AND (? IS NULL OR last_seq > ?) ORDER BY first_seq {order} LIMIT 1"
         )
-        last = _BEYOND if backwards else -_BEYOND
+        last = BEYOND if backwards else -BEYOND
         while rows := self._fetch(sql, (key, last, after_seq, after_seq)):
             yield Segment(*rows[0])
             if type(rows[0][0]) is not int:
@@ -185,12 +183,12 @@ class SQLiteStore(Store):
     def _rows(self, run_id: str, key: int, after_seq: int | None, *, backwards: bool) -> Iterator[Segment]:
         """What stands in the table of layout 1."""
         sign, order = ("<", "DESC") if backwards else (">", "ASC")
-        last = _BEYOND if backwards else -_BEYOND if after_seq is None else after_seq
+        last = BEYOND if backwards else -BEYOND if after_seq is None else after_seq
         sql = (
             f"SELECT seq, crc, record FROM records WHERE run = ? AND seq {sign} ? "  # noqa: S608 - words of ours only
             f"ORDER BY seq {order} LIMIT ?"
         )
-        while rows := self._fetch(sql, (key, last, _ROWS)):
+        while rows := self._fetch(sql, (key, last, ROWS)):
             last = rows[-1][0]
             yield segment_of_rows(run_id, rows[::-1] if backwards else rows)
 
@@ -239,133 +237,7 @@ def is_open_here(path: Path) -> bool:
 
 
 _open_stores: weakref.WeakSet[SQLiteStore] = weakref.WeakSet()
-_BEYOND = 2**63 - 1
-_OLD_TABLE = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'records'"
 
 
 def _key(text: str | None) -> str | bytes | None:
     return None if text is None else key_of(text)
-
-
-def _identity(path: Path) -> tuple[int, int] | None:
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
-
-
-class _Log(SegmentLog):
-    """The writer's own connection; opened in its thread at the first commit."""
-
-    passing = (sqlite3.Error, OSError)
-
-    def __init__(self, path: Path) -> None:
-        super().__init__()
-        self._path = path
-        self._connection: sqlite3.Connection | None = None
-        self._has_rows = False
-        self._unsure = False
-        self._identity: tuple[int, int] | None = None
-
-    @property
-    def _opened(self) -> sqlite3.Connection:
-        if self._connection is None:
-            connection = self._connection = connect(self._path)
-            self._identity = _identity(self._path)
-            in_wal = connection.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
-            # With a log, the log is put on the disk by _sync. A file system without shared memory has none.
-            connection.execute(f"PRAGMA synchronous = {'NORMAL' if in_wal else 'FULL'}")
-            self._has_rows = bool(connection.execute(_OLD_TABLE).fetchone())
-        return self._connection
-
-    @contextmanager
-    def _transaction(self, *, to_disk: bool) -> Iterator[None]:
-        connection = self._opened
-        connection.execute("BEGIN IMMEDIATE")
-        yield
-        if _identity(self._path) != self._identity:
-            raise OSError(errno.ESTALE, "the file was deleted, moved or replaced while it was open", str(self._path))
-        connection.execute("COMMIT")
-        if to_disk:
-            self._sync(connection)
-
-    def _sync(self, connection: sqlite3.Connection) -> None:
-        """Put the log on the disk.
-
-        After an error nobody knows what of the log is there, and a second fsync may say that all is well. So the log
-        is copied into the database, which is put on the disk afresh.
-        """
-        if self._unsure:
-            busy = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
-            if busy:
-                raise OSError(errno.EBUSY, "a reader holds the log, which has to be written anew", str(self._path))
-            self._unsure = False
-        log = self._path.with_name(f"{self._path.name}-wal")
-        if log.exists():
-            self._unsure = True
-            sync(log)
-            sync_directory(log.parent)
-            self._unsure = False
-
-    def close(self) -> None:
-        """Let go of the connection; what was not committed is rolled back."""
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            with contextlib.suppress(sqlite3.Error):
-                connection.close()
-
-    def _key_of(self, part: Part) -> tuple[int, str]:
-        connection, first = self._opened, part.first
-        row = connection.execute("SELECT id FROM runs WHERE run_id = ?", (key_of(part.run_id),)).fetchone()
-        if row is None:
-            connection.execute(
-                "INSERT INTO runs (run_id, pipeline, started_us) VALUES (?, ?, ?)",
-                (key_of(part.run_id), key_of(first.pipeline), micros(first.timestamp)),
-            )
-            row = connection.execute("SELECT last_insert_rowid()").fetchone()
-        elif self._has_rows:
-            self._move_rows(int(row[0]), part.run_id)
-        return int(row[0]), part.run_id
-
-    def _move_rows(self, run: int, run_id: str) -> None:
-        """Turn what layout 1 holds of a run into segments."""
-        connection, last = self._opened, -_BEYOND
-        sql = "SELECT seq, crc, record FROM records WHERE run = ? AND seq > ? ORDER BY seq LIMIT ?"
-        while rows := connection.execute(sql, (run, last, _ROWS)).fetchall():
-            last = rows[-1][0]
-            self._add((run, run_id), [segment_of_rows(run_id, rows)])
-            connection.execute("DELETE FROM records WHERE run = ? AND seq <= ?", (run, last))
-
-    def _last_seq(self, key: tuple[int, str]) -> int | None:
-        sql = "SELECT last_seq FROM segments WHERE run = ? ORDER BY first_seq DESC LIMIT 1"
-        row = self._opened.execute(sql, key[:1]).fetchone()
-        return None if row is None else row[0]
-
-    def _bounds(self, key: tuple[int, str], low: int, high: int) -> list[tuple[int, int]]:
-        sql = "SELECT first_seq, last_seq FROM segments WHERE run = ? AND last_seq >= ? AND first_seq <= ? ORDER BY 1"
-        return self._opened.execute(sql, (key[0], low, high)).fetchall()
-
-    def _load(self, key: tuple[int, str], first_seq: int) -> Segment:
-        sql = f"SELECT {_SEGMENT} FROM segments WHERE run = ? AND first_seq = ?"  # noqa: S608 - words of ours only
-        return Segment(*self._opened.execute(sql, (key[0], first_seq)).fetchone())
-
-    def _remove(self, key: tuple[int, str], first_seq: int) -> None:
-        self._opened.execute("DELETE FROM segments WHERE run = ? AND first_seq = ?", (key[0], first_seq))
-
-    def _add(self, key: tuple[int, str], segments: Sequence[Segment]) -> None:
-        self._opened.executemany(
-            "INSERT INTO segments (run, first_seq, last_seq, count, crc, bytes, marks, page)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            [(key[0], s.first_seq, s.last_seq, s.length, s.crc, len(s.page), s.marks, s.page) for s in segments],
-        )
-
-    def _tell(self, key: tuple[int, str], added: int, facts: dict[str, Any]) -> None:
-        changes = facts | {"changed_us": time.time_ns() // 1000}
-        if "pipeline" in changes:
-            changes["pipeline"] = key_of(changes["pipeline"])
-        columns = "".join(f", {name} = ?" for name in changes)
-        self._opened.execute(
-            f"UPDATE runs SET events = events + ?{columns} WHERE id = ?",  # noqa: S608 - names from run_info
-            (added, *changes.values(), key[0]),
-        )

@@ -51,6 +51,13 @@ CREATE TABLE segments (
 CREATE UNIQUE INDEX segments_by_seq ON segments (run, first_seq, last_seq, bytes);
 """
 
+OLD_TABLE = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'records'"
+"""Whether the file has the table of layout 1."""
+ROWS = 2_000
+"""Rows of layout 1 that are read at a time."""
+BEYOND = 2**63 - 1
+"""No seq is greater than this, or less than its opposite."""
+
 
 def default_path() -> Path:
     """``$HEXVIZ_STORE``, or ``runs.db`` in the platform's data directory for hexviz."""

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import time
 import weakref
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from datetime import UTC, datetime
-from itertools import islice
 from typing import TYPE_CHECKING, Any, Protocol
 
 from hexviz.closing import Closing
@@ -14,31 +13,32 @@ from hexviz.errors import SettingError
 from hexviz.events.events import Event
 from hexviz.events.schema import from_record
 from hexviz.stores.copying import MOST, Copier, is_long
-from hexviz.stores.errors import RunNotFoundError, StoreCorruptError, StoreError, StoreWriteError
+from hexviz.stores.errors import StoreError, StoreWriteError
 from hexviz.stores.pruning import to_prune
-from hexviz.stores.run_info import Problem, RunInfo
-from hexviz.stores.segments import Opened, Segment, is_whole, open_segment
+from hexviz.stores.reading import StoreReading
 from hexviz.stores.writer import Given, Log, Writer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from datetime import timedelta
 
-_POLL_S = 0.05
-_NAMED = 5
+    import pandas as pd
+
+    from hexviz.recording.recording import Recording
+    from hexviz.stores.run_info import RunInfo
 
 
 class Recordings(Protocol):
     """What makes recordings of runs: :class:`hexviz.recording.recording.Recording`."""
 
-    def from_pages(self, pages: Iterable[bytes], /) -> Any:
+    def from_pages(self, pages: Iterable[bytes], /) -> Recording:
         """The recording of records that come as JSON arrays. Has ``to_columns()``, whose result may be kept."""
 
-    def from_columns(self, parts: Sequence[bytes], /) -> Any:
+    def from_columns(self, parts: Sequence[bytes], /) -> Recording | None:
         """The recording of what ``to_columns`` gave; None where that cannot be read."""
 
 
-class Store(Closing, ABC):
+class Store(StoreReading, Closing):
     """Runs, kept in segments (:mod:`hexviz.stores.segments`).
 
     Writing only queues: a thread with its own connection encodes and commits in groups. What ``flush`` acknowledged
@@ -48,8 +48,8 @@ class Store(Closing, ABC):
     returns out of a list of :class:`RunInfo`.
 
     A store of another kind gives ``__init__`` a :class:`~hexviz.stores.writer.Log` (most easily a
-    :class:`~hexviz.stores.segment_log.SegmentLog`) and defines the methods of the last section;
-    :class:`hexviz.testing.StoreContract` tests it.
+    :class:`~hexviz.stores.segment_log.SegmentLog`) and defines the methods of the last sections here and in
+    :class:`~hexviz.stores.reading.StoreReading`; :class:`hexviz.testing.StoreContract` tests it.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class Store(Closing, ABC):
         log: Log,
         *,
         recordings: Recordings | None = None,
-        make_frame: Callable[[list[RunInfo]], Any] | None = None,
+        make_frame: Callable[[list[RunInfo]], pd.DataFrame] | None = None,
     ) -> None:
         self.where = where
         self._recordings = recordings
@@ -97,8 +97,7 @@ class Store(Closing, ABC):
 
     # --- the runs ---
 
-    @abstractmethod
-    def list_runs(
+    def runs(
         self,
         *,
         pipeline: str | None = None,
@@ -106,29 +105,12 @@ class Store(Closing, ABC):
         since: datetime | None = None,
         until: datetime | None = None,
         tag: str | None = None,
-    ) -> list[RunInfo]:
-        """The runs, newest first; filters combine. ``since <= started_at < until``; a naive time is UTC."""
-
-    def runs(self, **filters: Any) -> Any:
+    ) -> pd.DataFrame:
         """The runs as a frame, newest first, with the filters of :meth:`list_runs`."""
         if self._make_frame is None:
             raise TypeError("this store was opened without make_frame=: use hexviz.open_store(path), or list_runs()")
-        return self._make_frame(self.list_runs(**filters))
-
-    def last_run_id(self) -> str | None:
-        """The newest run; None in an empty store."""
-        return next(iter(self._run_ids("", 1)), None)
-
-    def find(self, prefix: str) -> str:
-        """The one run whose id is, or begins with, ``prefix``. Raises :class:`RunNotFoundError` for none or several."""
-        if self._info(prefix) is not None:
-            return prefix
-        found = self._run_ids(prefix, _NAMED + 1)
-        if len(found) == 1:
-            return found[0]
-        if found:
-            raise RunNotFoundError(f"several runs begin with {prefix!r}: {', '.join(found[:_NAMED])}")
-        raise self._no_run(prefix)
+        runs = self.list_runs(pipeline=pipeline, status=status, since=since, until=until, tag=tag)
+        return self._make_frame(runs)
 
     def delete(self, run_id: str) -> None:
         """Remove a run and its records. Raises :class:`RunNotFoundError`."""
@@ -150,87 +132,9 @@ class Store(Closing, ABC):
             self._delete([info.run_id for info in gone])
         return gone
 
-    # --- reading ---
+    # --- recordings, and the copies of their columns ---
 
-    def read(
-        self, run_id: str, after_seq: int | None = None, *, last: int | None = None, damaged: str = "raise"
-    ) -> Iterator[bytes]:
-        """The records of a run in order of their seq, a segment at a time: all, those after a seq, or the ``last`` n.
-
-        What is committed while reading is seen too. A damaged record raises :class:`StoreCorruptError`, or is left
-        out with ``damaged="skip"``; so do records that are counted and not there.
-        """
-        info = self._info_of(run_id)
-        if last is not None:
-            yield from self._read_last(run_id, last, skip=damaged == "skip")
-            return
-        seen = 0
-        for segment in self._segments(run_id, after_seq):
-            opened = self._opened(run_id, segment, skip=damaged == "skip")
-            seen += len(opened.records)
-            if after_seq is None or segment.first_seq > after_seq:
-                yield from opened.records
-            else:
-                yield from (r for seq, r in zip(opened.seqs, opened.records, strict=True) if seq > after_seq)
-        if after_seq is None and seen < info.events and damaged != "skip":
-            raise self._damage(run_id, f"run {run_id!r} has {info.events} events, {seen} are there")
-
-    def _read_last(self, run_id: str, last: int, *, skip: bool) -> Iterator[bytes]:
-        found: list[bytes] = []
-        for segment in self._segments(run_id, None, backwards=True) if last > 0 else ():
-            found[:0] = self._opened(run_id, segment, skip=skip).records
-            if len(found) >= last:
-                break
-        yield from found[-last:] if last > 0 else ()
-
-    def pages(self, run_id: str) -> Iterator[bytes]:
-        """The records of a run as JSON arrays, in order, each checked as a whole: the quick way to all of a run.
-
-        Raises :class:`StoreCorruptError` for a page that is damaged, and where events are missing.
-        """
-        info, seen = self._info_of(run_id), 0
-        for segment in self._segments(run_id, None):
-            if not is_whole(run_id, segment):
-                self._opened(run_id, segment, skip=False)
-                raise self._damage(run_id, f"a page of run {run_id!r} is damaged")
-            seen += segment.length
-            yield segment.page
-        if seen < info.events:
-            raise self._damage(run_id, f"run {run_id!r} has {info.events} events, {seen} are there")
-
-    def tail(
-        self,
-        run_id: str,
-        after_seq: int | None = None,
-        *,
-        timeout: float | None = 30.0,
-        stop: Callable[[], bool] | None = None,
-        poll_s: float = _POLL_S,
-    ) -> Iterator[bytes]:
-        """The records of a run, and those that anybody adds while this goes on, until the run has ended.
-
-        Ends too when nothing new came for ``timeout`` seconds (None: waits for ever), and when ``stop()`` is true. A
-        run that is not there yet is waited for; :class:`RunNotFoundError` where it does not come in time.
-        """
-        since, known = time.monotonic(), False
-        while True:
-            info = self._info(run_id)
-            known = known or info is not None
-            for segment in self._segments(run_id, after_seq) if info is not None else ():
-                opened = self._opened(run_id, segment, skip=False)
-                for seq, record in zip(opened.seqs, opened.records, strict=True):
-                    if after_seq is None or seq > after_seq:
-                        after_seq, since = seq, time.monotonic()
-                        yield record
-            if (info is not None and info.status != "running") or (known and info is None) or (stop and stop()):
-                return
-            if timeout is not None and time.monotonic() - since > timeout:
-                if not known:
-                    raise self._no_run(run_id)
-                return
-            time.sleep(poll_s)
-
-    def recording(self, run_id: str) -> Any:
+    def recording(self, run_id: str) -> Recording:
         """The recording of a run, made by the store's ``recordings``.
 
         Of a long run that has ended a store may keep a copy of the columns, made by the recorder, by the store when
@@ -289,53 +193,6 @@ class Store(Closing, ABC):
         """For how long nothing has been written here, in seconds."""
         return 0.0 if self._writer.queued else time.monotonic() - self._writer.wrote_at
 
-    def opened(self, run_id: str) -> Iterator[Opened]:
-        """Of each segment of a run what is whole of it, and the numbers of what is not; never an error for damage."""
-        return (open_segment(run_id, segment) for segment in self._segments(run_id, None))
-
-    def _opened(self, run_id: str, segment: Segment, *, skip: bool) -> Any:
-        opened = open_segment(run_id, segment)
-        if opened.damaged and not skip:
-            seqs = ", ".join(map(str, islice(opened.damaged, _NAMED))) or "?"
-            more = f" and {len(opened.damaged) - _NAMED} more" if len(opened.damaged) > _NAMED else ""
-            raise self._damage(run_id, f"event {seqs}{more} of run {run_id!r} is damaged (its checksum does not match)")
-        return opened
-
-    def _damage(self, run_id: str, found: str) -> RunNotFoundError | StoreCorruptError:
-        """The error for what is damaged; another one where the run was deleted while it was read."""
-        if self._info(run_id) is None:
-            return RunNotFoundError(f"{self.where}: run {run_id!r} was deleted while it was read")
-        return StoreCorruptError(f"{self.where}: {found}. {_SKIP}")
-
-    # --- checking ---
-
-    def verify(self) -> list[Problem]:
-        """Read everything: damaged records, runs without an end ("unclean end"), damage of the store itself."""
-        found: list[Problem] = []
-        for info in reversed(self.list_runs()):
-            try:
-                found += self._verify_run(info)
-            except StoreCorruptError as error:
-                found.append(Problem(info.run_id, 0, str(error)))
-        there = {info.run_id for info in self.list_runs()} if found else set()  # others were deleted meanwhile
-        return [*self._own_problems(), *(problem for problem in found if problem.run_id in there)]
-
-    def _verify_run(self, info: RunInfo) -> Iterator[Problem]:
-        seen, last = 0, None
-        for segment in self._segments(info.run_id, None):
-            opened = open_segment(info.run_id, segment)
-            seen += len(opened.records) + len(opened.damaged)
-            yield from (Problem(info.run_id, seq, "damaged record") for seq in opened.damaged)
-            if not opened.damaged and not is_whole(info.run_id, segment):
-                yield Problem(info.run_id, segment.first_seq, "damaged marks, its records are whole")
-            if last is not None and opened.seqs and opened.seqs[0] <= last:
-                yield Problem(info.run_id, opened.seqs[0], "segments overlap")
-            last = opened.seqs[-1] if opened.seqs else last
-        if seen < info.events:  # more: somebody added some meanwhile
-            yield Problem(info.run_id, 0, f"{info.events} events were counted, {seen} are there")
-        if info.status == "running":
-            yield Problem(info.run_id, 0, "unclean end")
-
     # --- life ---
 
     def close(self, timeout: float | None = 10.0) -> None:
@@ -361,15 +218,6 @@ class Store(Closing, ABC):
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.where!r}>"
 
-    def _no_run(self, run_id: str) -> RunNotFoundError:
-        return RunNotFoundError(f"there is no run {run_id!r} in {self.where}; `hexviz runs` lists what there is")
-
-    def _info_of(self, run_id: str) -> RunInfo:
-        info = self._info(run_id)
-        if info is None:
-            raise self._no_run(run_id)
-        return info
-
     # --- what a store of another kind may define ---
 
     _keeps_copies = False
@@ -382,27 +230,11 @@ class Store(Closing, ABC):
         """Keep a copy, and say whether it was; no error where that cannot be done."""
         return False
 
-    # --- what a store of another kind defines ---
-
-    @abstractmethod
-    def _info(self, run_id: str) -> RunInfo | None:
-        """One run; None where there is none of exactly that id."""
-
-    @abstractmethod
-    def _run_ids(self, prefix: str, most: int) -> list[str]:
-        """The newest ids that begin with ``prefix`` (character by character, no patterns), at most so many."""
-
-    @abstractmethod
-    def _segments(self, run_id: str, after_seq: int | None, *, backwards: bool = False) -> Iterator[Segment]:
-        """The segments of a run that end after ``after_seq``, in order of their seqs, read one or a few at a time."""
+    # --- what a store of another kind defines, beside what reading stands on ---
 
     @abstractmethod
     def _delete(self, run_ids: list[str]) -> None:
         """Remove runs, all or none; ids that are not there are passed over."""
-
-    @abstractmethod
-    def _own_problems(self) -> list[Problem]:
-        """Damage of what the store keeps its segments in."""
 
     @abstractmethod
     def _release(self) -> Callable[[], None]:
@@ -412,9 +244,6 @@ class Store(Closing, ABC):
 def is_address(place: Any) -> bool:
     """Whether ``place`` is the address of a PostgreSQL store."""
     return str(place).startswith(("postgresql://", "postgres://"))
-
-
-_SKIP = 'read(..., damaged="skip") gives the others'
 
 
 def _shut(writer: Writer, copier: Copier, release: Callable[[], None]) -> None:

@@ -111,7 +111,10 @@ class Writer:
         """
 
     def _putter(self) -> Callable[[Event | Given], None]:
-        """What the run's path calls; it looks up nothing of this object while the thread is awake anyway."""
+        """What the run's path calls; it looks up nothing of this object while the thread is awake anyway.
+
+        A recorder does the same by its ``parts``, without the call (see :func:`hexviz.recording.fan_out.parts_of`).
+        """
         awake, append, rouse = self._awake, self._queue.append, self._rouse
 
         def put(item: Event | Given) -> None:
@@ -119,6 +122,7 @@ class Writer:
             if not awake:
                 rouse()
 
+        vars(put)["parts"] = (append, awake, rouse)
         return put
 
     def _rouse(self) -> None:
@@ -150,6 +154,7 @@ class Writer:
         if self._thread is None:
             with self._lock:
                 if self._thread is None and os.getpid() == self._pid:  # a forked child never writes its parent's file
+                    self._wake.set()  # first, so that the thread need not be woken again while the run goes on
                     self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
                     self._thread.start()
         self._wake.set()

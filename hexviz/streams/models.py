@@ -43,7 +43,7 @@ class Message(NamedTuple):
 class Sink(Protocol):
     """Takes the events of runs to somewhere else: ``Recorder(sinks=[sink])``, ``hexviz.run(..., sinks=[sink])``."""
 
-    def put(self, event: Event) -> None:
+    def put(self, event: Event, /) -> None:
         """Queue one summarised, redacted event. On the run's path: never waits, never raises."""
 
     def flush(self, timeout: float | None = 30.0) -> int:

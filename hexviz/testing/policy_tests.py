@@ -11,7 +11,7 @@ import msgspec
 from hexviz.errors import SourceError
 from hexviz.events.events import Event, NodeCompleted, NodeFailed, PipelineStarted, RecordedError
 from hexviz.events.schema import to_record
-from hexviz.face import control_of
+from hexviz.handlers import control_of
 from hexviz.recording.backtest import Recheck, node_of, recheck
 from hexviz.recording.recording import Recording
 

@@ -225,9 +225,12 @@ class StoreContract:
         ]  # fmt: skip
 
     def test_a_run_is_found_by_the_beginning_of_its_id(self, store: Store) -> None:
+        with pytest.raises(RunNotFoundError, match="there is no run in"):
+            store.find("last")
         for run_id in ("abc-1", "abd-2", "ab", "a_c"):
             kept(store, contract_run(run_id))
         assert (store.find("abc"), store.find("ab"), store.find("a_")) == ("abc-1", "ab", "a_c")
+        assert store.find("last") == store.last_run_id()
         with pytest.raises(RunNotFoundError, match="several"):
             store.find("a")
         with pytest.raises(RunNotFoundError, match="no run 'A'"):

@@ -87,7 +87,7 @@ class CompareView:
     def _repr_mimebundle_(self, **options: Any) -> Any:
         if not wanted():
             return {"text/plain": repr(self)}
-        pictures = "".join(
+        pictures = '<div style="height:8px"></div>'.join(
             frozen_html(state, title=title) for state, title in zip(self._states, self._titles(), strict=True)
         )
         bundle: dict[str, Any] = {"text/html": pictures + self.differences_html(), "text/plain": repr(self)}

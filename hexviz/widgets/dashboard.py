@@ -16,9 +16,7 @@ from hexviz.widgets import cells, front_end
 from hexviz.widgets.feed import Pump, Tap
 from hexviz.widgets.health import health_rows
 from hexviz.widgets.panels import chosen_panels
-from hexviz.widgets.recorded import StaticView
 from hexviz.widgets.selectable import Selectable
-from hexviz.widgets.snapshot import plain_text
 from hexviz.widgets.timeline import TimelineWidget
 from hexviz.widgets.unended import WithNote, unended_note
 
@@ -26,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from hexviz.events.events import Event
+    from hexviz.widgets.recorded import StaticView
     from hexviz.widgets.timeline import Controls
 
 _log = logging.getLogger("hexviz.widgets")
@@ -181,6 +180,8 @@ class LiveView(Selectable):
             _keep_for_a_while(self.widget)
 
     def _frozen(self) -> StaticView:
+        from hexviz.widgets.recorded import StaticView  # noqa: PLC0415 - the first picture need not wait for the last
+
         with self._pump.lock:
             return StaticView(self.state, title=self._title)
 
@@ -194,6 +195,8 @@ class LiveView(Selectable):
         self.close()
 
     def __repr__(self) -> str:
+        from hexviz.widgets.snapshot import plain_text  # noqa: PLC0415 - as above
+
         with self._pump.lock:
             return f"<LiveView of {plain_text(self.state, title=self._title)}>"
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hexviz.recording.state_tables import RETRYING
+from hexviz.recording.state_tables import PENDING, RETRYING, RUNNING
 from hexviz.widgets.critical import critical_nodes
 from hexviz.widgets.names import packed_names
 from hexviz.widgets.room import Room
@@ -189,10 +189,14 @@ class Outbox:
         settled = view_of(state.nodes.settled_ms, np.float64)[waiting]
         if len(state.attempts):
             ended = np.where(status > RETRYING, view_of(state.attempts.end_ms, np.float64)[last], -1.0)
-            told = (last >= 0) & (view_of(state.attempts.status, np.uint8)[last] == status) & (ended == settled)
+            tried = view_of(state.attempts.status, np.uint8)[last]
+            same = (tried == status) | (
+                (tried == RUNNING) & (status == PENDING)
+            )  # which waits, as its worker's code says
+            told = (last >= 0) & same & (ended == settled)
         else:
             told = np.zeros(len(waiting), bool)
-        untouched = (last < 0) & (status == 0)
+        untouched = (last < 0) & (status == PENDING)
         self._nodes[waiting[told | untouched]] = False
         chosen: Numbers = waiting[~(told | untouched)][: room.fits(_NODE, 0.5)]
         self._nodes[chosen] = False

@@ -48,7 +48,7 @@ def frozen_html(state: RunState, *, title: str = "") -> str:
         f'style="max-width:1400px;padding:10px 14px;border:1px solid rgba(128,138,150,.35);border-radius:8px;'
         f'font-size:13px;line-height:1.4">'
         f'<div style="margin-bottom:4px"><b style="font-size:15px">{xml_text(name, 120)}</b> '
-        f"{_chip(*_outcome(state))} {xml_text(summary_line(state), 400)}</div>"
+        f"&#160;{_chip(*_outcome(state))}&#160; {xml_text(summary_line(state), 400)}</div>"
         f"{_progress(state)}{_counts(state)}"
         f'<img alt="{xml_text(alt, 400)}" style="display:block;width:100%;max-width:1400px" '
         f'src="data:image/svg+xml;base64,{picture}">'

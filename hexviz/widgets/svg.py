@@ -23,6 +23,9 @@ _DENSE_ROWS = 1_500
 _FEW_NODES = 40
 _NAMED_PX = 10.0
 _WORST = (0, 1, 5, 2, 7, 3, 4, 6)
+_NARROW = "@media(max-width:720px){.t{font-size:17px}.s{display:none}}"
+"""Where the picture is shown so small that its letters could not be read they are larger, and fewer."""
+_LARGE_LINE = 18.0
 _STEPS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1e3, 2e3, 5e3, 1e4, 15e3, 3e4, 6e4, 12e4, 3e5, 6e5, 18e5, 36e5, 72e5)
 _UNITS = ((1e3, "ms", 1.0), (12e4, "s", 1e3), (72e5, "min", 6e4), (math.inf, "h", 36e5))
 
@@ -98,7 +101,7 @@ class _Drawing:
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {self.width} {self.height}" '
             f'width="{self.width}" height="{self.height}" role="img" '
             'font-family="system-ui,DejaVu Sans,sans-serif" font-size="11">'
-            f"<title>Timeline of {name}</title>"
+            f"<title>Timeline of {name}</title><style>{_NARROW}</style>"
             '<defs><pattern id="w" width="5" height="5" patternUnits="userSpaceOnUse" patternTransform="rotate(45)">'
             '<path d="M0 0v5" stroke="#7d8590"/></pattern>'
             '<pattern id="b" width="5" height="5" patternUnits="userSpaceOnUse" patternTransform="rotate(45)">'
@@ -107,15 +110,18 @@ class _Drawing:
         )
 
     def _bands(self) -> Iterator[str]:
-        free = -1.0
+        free, large = -1.0, -1.0
         for place, (index, (top, tall)) in enumerate(self.bands.items()):
             if place % 2 == 0:
                 yield f'<path fill="#808a96" fill-opacity=".1" d="M0 {top:.1f}h{self.width}v{tall:.1f}H0z"/>'
             middle = min(max(top + tall / 2, 7.0), self.bottom - 5)
             if middle - 6 >= free:
                 free = middle + 7
-                word = f"wave {index}" if index else "no wave"
-                yield f'<text x="{GUTTER - 6}" y="{middle + 4:.1f}" text-anchor="end" fill="{_INK}">{word}</text>'
+                kind = "t" if middle >= large else "s"
+                large = middle + _LARGE_LINE if middle >= large else large
+                word = f'<tspan class="s">wave </tspan>{index}' if index else "no wave"
+                where = f'x="{GUTTER - 6}" y="{middle + 4:.1f}" text-anchor="end"'
+                yield f'<text class="{kind}" {where} fill="{_INK}">{word}</text>'
 
     def _axis(self) -> Iterator[str]:
         base = self.bottom + MARKS
@@ -124,7 +130,8 @@ class _Drawing:
             x = self.x(at)
             yield f'<path d="M{x:.1f} 0V{base + 4}" stroke="#808a96" stroke-opacity=".25"/>'
             anchor = "end" if x > self.width - 20 else "middle"
-            yield f'<text x="{x:.1f}" y="{self.height - 6}" text-anchor="{anchor}" fill="{_INK}">{label}</text>'
+            place = f'x="{x:.1f}" y="{self.height - 6}" text-anchor="{anchor}"'
+            yield f'<text class="t" {place} fill="{_INK}">{label}</text>'
 
     def _bars(self) -> Iterator[str]:
         attempts = self.state.attempts

@@ -8,7 +8,8 @@ from types import SimpleNamespace
 import pandas as pd
 import pytest
 
-from hexviz import analysis
+from hexviz import Recording, analysis
+from hexviz.dag import RunResult
 from hexviz.errors import SourceError
 from hexviz.recording.layout import COLUMNS
 from tests.analysis.real_runs import empty_frames, failed_frames, shop_frames, two_shops, unfinished_frames
@@ -108,6 +109,33 @@ def test_several_runs_are_told_of_together_and_one_by_one(name):
                 assert result[column].sum() == pytest.approx(sum(one[column].sum() for one in alone))
     with pytest.raises(SourceError, match="no run 'ghost'"):
         EVERY[name](both, run_id="ghost")
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in EVERY if name != "what_if"]
+)  # which looks into the frames itself, above
+@pytest.mark.parametrize(
+    ("made", "to_write"),
+    [
+        (lambda recording: RunResult({}, run_id="r", status="succeeded", recording=recording), r"\.recording\.frames"),
+        (lambda recording: recording, r"not Recording: pass its \.frames"),
+        (lambda recording: recording.frames.attempts, r"all of them, such as result\.recording\.frames"),
+        (lambda _: "last", r"frames = store\.recording\(RUN_ID\)\.frames"),
+        (lambda _: None, r"not NoneType, .* such as result\.recording\.frames"),
+    ],
+    ids=["result", "recording", "one frame", "run id", "nothing"],
+)
+def test_what_has_no_frames_is_refused_with_what_to_write(name, made, to_write):
+    with pytest.raises(SourceError, match=to_write):
+        EVERY[name](made(Recording()))
+
+
+def test_a_backtest_of_a_result_and_policies_names_the_function_that_takes_them():
+    result = RunResult({}, run_id="r", status="succeeded", recording=Recording())
+    with pytest.raises(SourceError, match=r"not RunResult and list: hexviz\.backtest"):
+        analysis.backtest(result, [])
+    with pytest.raises(SourceError, match=r"takes the frame of hexviz\.backtest"):
+        analysis.backtest_summary(result)
 
 
 def test_the_same_node_in_two_runs_is_two_nodes():

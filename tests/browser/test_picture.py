@@ -1,6 +1,7 @@
 """The view on a bare page: at every size, in every state, in both themes, and what the hand can do with it."""
 
 from functools import cache
+from itertools import combinations
 
 import pytest
 
@@ -154,6 +155,31 @@ def test_a_screen_reader_finds_headings_lists_and_controls_by_their_names(stage)
         - heading /^Failures \\d+$/ [level=4]
         - list "Failures"
     """)
+
+
+BOXES = """() => [...document.querySelectorAll(':is(.hx-head, .hx-tools, .hx-player) > *')].filter((e) => e.offsetWidth)
+  .map((e) => e.getBoundingClientRect()).map((box) => [box.left, box.top, box.right, box.bottom])"""
+
+
+@pytest.mark.parametrize("width", [560, 1200])
+def test_nothing_overlaps_and_nothing_moves_while_a_run_goes_on(stage, shots, width):
+    stage.page.set_viewport_size({"width": width, "height": 1000})
+    tops = set()
+    view = stage.mount(live=True, controllable=True, player=True)
+    for part in (0.1, 0.5, 1.0):  # the longer it goes on the more kinds of status there are
+        stage.fill(RunState.from_events(told(400, outcome="failed", part=part)))
+        tops.add(view.locator(".hx-tools").bounding_box()["y"] - view.bounding_box()["y"])
+        boxes = stage.page.evaluate(BOXES)
+        assert len(boxes) >= 18
+        over = [
+            (a, b)
+            for a, b in combinations(boxes, 2)
+            if min(a[2], b[2]) - max(a[0], b[0]) > 1 and min(a[3], b[3]) - max(a[1], b[1]) > 1
+        ]
+        assert over == []
+    if width > 1000:  # where it is narrow the counts themselves may take one more line
+        assert len(tops) == 1
+    view.screenshot(path=shots / f"picture_{width}_pixels.png")
 
 
 def test_search_lights_what_it_finds_and_enter_selects_it(stage, shots):

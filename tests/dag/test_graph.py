@@ -29,6 +29,14 @@ def nothing(value=None):
     return None
 
 
+def generator(value=None):
+    yield value
+
+
+async def async_generator(value=None):
+    yield value
+
+
 def test_a_node_is_added_by_decorator_by_call_and_by_spec():
     graph = Graph("etl")
 
@@ -74,6 +82,8 @@ def test_a_duplicate_node_is_refused_when_it_is_added():
     ("facts", "words"),
     [
         ({"name": "a", "fn": 3}, "'a' is not callable: int"),
+        ({"name": "a", "fn": generator}, "'a' is a generator"),
+        ({"name": "a", "fn": async_generator}, "'a' is a generator"),
         ({"name": "", "fn": nothing}, "needs a name"),
         ({"name": "a", "fn": nothing, "timeout_s": -1}, "timeout_s of node 'a'"),
         ({"name": "a", "fn": nothing, "timeout_s": float("nan")}, "timeout_s of node 'a'"),

@@ -833,3 +833,18 @@ def test_an_observer_that_fails_at_the_last_event_puts_no_event_of_the_run_after
     assert isinstance(of_the_run[-1], PipelineCompleted)
     assert [event.seq for event in of_the_run] == list(range(1, len(of_the_run) + 1))
     assert [type(event) for event in events if not event.seq] == [ObserverFailed]
+
+
+def test_the_traceback_of_a_failed_node_begins_with_its_own_code():
+    def fails():
+        raise ValueError("x")
+
+    async def fails_later():
+        await asyncio.sleep(0)
+        raise ValueError("y")
+
+    graph = Graph("etl", [NodeSpec("a", fails), NodeSpec("b", fails_later)])
+    with pytest.raises(PipelineError) as caught:
+        asyncio.run(Orchestrator(on_error="continue").run(graph))
+    first = [failure.original_error.__traceback__.tb_frame.f_code.co_name for failure in caught.value.exceptions]
+    assert sorted(first) == ["fails", "fails_later"]

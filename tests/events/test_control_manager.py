@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import gc
 import threading
+import weakref
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hexviz.errors import HexvizError, RegistrationError
+from hexviz.errors import HexvizError, RegistrationError, RegistrationTypeError
 from hexviz.events import (
     PROCEED,
     ControlManager,
@@ -18,6 +20,7 @@ from hexviz.events import (
     ControlSignal,
     Event,
     ExecutionContext,
+    NodeCompleted,
     NodeFailed,
     NodeStarted,
 )
@@ -125,7 +128,7 @@ def test_a_handler_that_never_answers_overruns_and_the_next_is_asked():
 
 
 def test_a_handler_that_swallows_its_cancellation_is_abandoned(monkeypatch):
-    monkeypatch.setattr("hexviz.events.asking._CANCEL_GRACE_S", 0.02)
+    monkeypatch.setattr("hexviz.events.overrun._CANCEL_GRACE_S", 0.02)
 
     async def stubborn(event, context):
         while True:
@@ -343,3 +346,24 @@ def test_what_a_handler_said_with_one_proceed_is_not_said_again_in_a_later_check
     asyncio.run(manager.check(STARTED, CONTEXT))
     decision = asyncio.run(manager.decide(STARTED, CONTEXT, all_votes=True))
     assert [vote.reason for vote in decision.votes] == [""]
+
+
+@pytest.mark.parametrize("handler", [lambda event: PROCEED, lambda: PROCEED, lambda event, context, more: PROCEED])
+def test_a_handler_that_cannot_take_event_and_context_is_refused_at_once(handler):
+    with pytest.raises(RegistrationTypeError, match=r"cannot be called with \(event, context\)"):
+        ControlManager().register(handler)
+
+
+def test_a_check_that_is_over_keeps_nothing_of_its_event():
+    manager = ControlManager()
+    manager.register(lambda event, context: PROCEED)
+    result = _Result()
+    gone = weakref.ref(result)
+    asyncio.run(manager.check(NodeCompleted("a", 1, result, 1.0), CONTEXT))
+    del result
+    gc.collect()
+    assert gone() is None
+
+
+class _Result:
+    """What a node returned: of any size."""

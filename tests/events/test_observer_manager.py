@@ -11,7 +11,7 @@ import types
 
 import pytest
 
-from hexviz.errors import HexvizError
+from hexviz.errors import HexvizError, RegistrationTypeError
 from hexviz.events import (
     Event,
     EventsDropped,
@@ -398,6 +398,12 @@ def _generator(event):
 @pytest.mark.parametrize("handler", [3, None, "text", Handling, _generator])
 def test_what_cannot_hear_is_refused_at_once(handler):
     with pytest.raises(TypeError):
+        ObserverManager().register(handler)
+
+
+@pytest.mark.parametrize("handler", [lambda: None, lambda event, more: None])
+def test_what_cannot_take_an_event_is_refused_at_once(handler):
+    with pytest.raises(RegistrationTypeError, match=r"cannot be called with \(event\)"):
         ObserverManager().register(handler)
 
 

@@ -1,5 +1,6 @@
 """Section E of the fault catalogue: full disks, cut and changed files, paths that cannot serve, many processes."""
 
+import contextlib
 import json
 import os
 import random
@@ -17,6 +18,7 @@ import pytest
 import hexviz
 from hexviz.errors import HexvizError
 from hexviz.events.schema import from_record, to_record
+from hexviz.stores import copying, sqlite
 from hexviz.stores.errors import (
     NewerStoreError,
     NotAStoreError,
@@ -109,6 +111,36 @@ def test_e1_a_store_closed_on_a_full_disk_says_how_much_was_not_written(small_di
     with SQLiteStore(small_disk / "runs.db") as again:
         assert [info.events for info in again.list_runs()] == [902] * (len(acked) - 1)
         assert again.verify() == []
+
+
+@pytest.mark.parametrize("room", [0, 130_000, 300_000])
+def test_e1_a_copy_that_a_full_disk_stops_is_never_read_and_gone_once_there_is_space(small_disk, monkeypatch, room):
+    """What could not be cleared away at once, since that wants room too, goes with the next copy."""
+    monkeypatch.setattr(copying, "LONG", 1)
+    monkeypatch.setattr(sqlite, "_ROOM", 0)
+    run = contract_run(nodes=1_500)
+    records = [to_record(event) for event in run]
+
+    def parts(of):
+        with contextlib.closing(sqlite3.connect(store.path)) as raw:
+            return raw.execute(f"SELECT count(*) FROM copied WHERE token {of} (SELECT token FROM copies)").fetchone()[0]
+
+    with hexviz.open_store(small_disk / "runs.db") as store:
+        monkeypatch.setattr(store._writer, "_ended", None)  # the reader makes it, not the thread
+        store.append(run)
+        store.flush()
+        store._reader.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        with (small_disk / "ballast").open("wb") as ballast:
+            os.posix_fallocate(ballast.fileno(), 0, shutil.disk_usage(small_disk).free - room)
+        assert list(store.recording("run-1").records()) == records
+        assert store._copy_of("run-1")[1] is None
+        assert (list(store.read("run-1")), store.verify()) == (records, [])
+        (small_disk / "ballast").unlink()
+        assert list(store.recording("run-1").records()) == records
+        assert store._copy_of("run-1")[1] is not None
+        assert parts("IN") > 0
+        assert parts("NOT IN") == 0
+        assert list(store.recording("run-1").records()) == records
 
 
 @pytest.mark.parametrize("kind", ["jsonl", "parquet"])

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from hexviz.events.schema import from_record, to_record
-from hexviz.stores import sqlite as sqlite_module
+from hexviz.stores import sqlite, sqlite_layout, sqlite_log
 from hexviz.stores.errors import StoreWriteError
 from hexviz.stores.sqlite import SQLiteStore
 from hexviz.testing.store_contract import contract_run
@@ -313,10 +313,9 @@ def test_c4_c5_after_a_failed_fsync_the_records_are_written_anew_before_anything
     monkeypatch.setattr(os, "fsync", failing)
     monkeypatch.setattr("hexviz.stores.writer._RETRY_S", 0.01)
     connections = []
-    real_connect = sqlite_module.connect
-    monkeypatch.setattr(
-        sqlite_module, "connect", lambda path: connections.append(real_connect(path)) or connections[-1]
-    )
+    real_connect = sqlite_layout.connect
+    for module in (sqlite, sqlite_log):
+        monkeypatch.setattr(module, "connect", lambda path: connections.append(real_connect(path)) or connections[-1])
     with SQLiteStore(tmp_path / "runs.db") as store:
         store.append(contract_run())
         with pytest.raises(StoreWriteError, match=r"Input/output error; 17 records stay queued"):

@@ -171,7 +171,7 @@ def test_h1d_the_command_line_shows_a_hostile_run_without_obeying_it(tmp_path):
         store.append(HOSTILE.records())
         store.append(told(SHORT[20:30], run_id="\ud800\x1b[2J", pipeline="\ud800").records())
     for arguments in (["runs"], ["show", "last"], ["show", "\x1b]52;c;x\x07"], ["report", "last", "-o", "r.html"]):
-        command = [sys.executable, "-m", "hexviz.cli", *arguments, "--store", "runs.db"]
+        command = [sys.executable, "-m", "hexviz", *arguments, "--store", "runs.db"]
         done = subprocess.run(command, capture_output=True, cwd=tmp_path, timeout=60, check=False)
         shown = (done.stdout + done.stderr).decode()
         assert not STEERING.search(shown), shown

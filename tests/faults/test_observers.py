@@ -295,6 +295,40 @@ print(ended)
     assert in_process(program) == "0\n"
 
 
+@needs_fork
+@pytest.mark.skipif(sys.version_info >= (3, 12), reason="Python 3.12 warns of every fork beside threads")
+def test_a5_a_child_forked_while_a_thread_registers_a_policy_and_records_does_both_itself(in_process):
+    program = (
+        PRELUDE
+        + """
+from hexviz.policies import CircuitBreaker
+control, recorder, breaker = ControlManager(), Recorder(), CircuitBreaker()
+inside, leave = threading.Event(), threading.Event()
+def hold():
+    with control._lock, recorder.recording.lock, breaker._lock:
+        inside.set()
+        leave.wait()
+thread = threading.Thread(target=hold)
+thread.start()
+inside.wait()
+child = os.fork()
+if child == 0:
+    import faulthandler
+    faulthandler.dump_traceback_later(10, exit=True)
+    control.register(breaker)
+    observers = ObserverManager()
+    recorder.attach(observers)
+    asyncio.run(Orchestrator(observers=observers, control=control).run(sample_graph()))
+    os._exit(0 if len(recorder.recording) else 1)
+ended = os.waitpid(child, 0)[1]
+leave.set()
+thread.join()
+print(ended)
+"""
+    )
+    assert in_process(program) == "0\n"
+
+
 def test_a14_a_finaliser_that_tells_events_during_collection_stops_nothing(in_process):
     program = (
         PRELUDE

@@ -17,8 +17,7 @@ import hexviz
 from hexviz.events import events as ev
 from hexviz.events.schema import from_record, to_record
 from hexviz.recording.recording import Recording
-from hexviz.stores import files
-from hexviz.stores import sqlite as sqlite_module
+from hexviz.stores import files, sqlite_log
 from hexviz.stores.errors import StoreWriteError
 from hexviz.stores.sqlite import SQLiteStore
 from hexviz.testing.store_contract import contract_run
@@ -51,14 +50,14 @@ class Failing:
 @pytest.mark.parametrize("kind", [errno.EIO, errno.ENOSPC, errno.EINTR], ids=["EIO", "ENOSPC", "EINTR"])
 def test_c5_an_error_at_the_nth_statement_is_told_once_and_nothing_is_lost_or_doubled(tmp_path, monkeypatch, kind):
     monkeypatch.setattr("hexviz.stores.writer._RETRY_S", 0.001)
-    real, countdown = sqlite_module.connect, [0]
+    real, countdown = sqlite_log.connect, [0]
     error = OSError(kind, os.strerror(kind))
     run = contract_run(nodes=10)
     told = []
     for nth in range(1, 60):
         path = tmp_path / f"{nth}.db"
         store = SQLiteStore(path)
-        monkeypatch.setattr(sqlite_module, "connect", lambda place: Failing(real(place), countdown, error))
+        monkeypatch.setattr(sqlite_log, "connect", lambda place: Failing(real(place), countdown, error))
         countdown[0] = nth
         for first in range(0, len(run), 8):
             store.append(run[first : first + 8])
@@ -67,7 +66,7 @@ def test_c5_an_error_at_the_nth_statement_is_told_once_and_nothing_is_lost_or_do
             except StoreWriteError as problem:
                 told.append(str(problem))
         store.close()
-        monkeypatch.setattr(sqlite_module, "connect", real)
+        monkeypatch.setattr(sqlite_log, "connect", real)
         with SQLiteStore(path) as again:
             assert list(again.read("run-1")) == [to_record(event) for event in run]
             assert again.verify() == []

@@ -136,11 +136,22 @@ def test_b5_always_retry_stops_at_the_limit_that_is_set_by_default():
     assert len(tries) == len(events.of(NodeFailed)) == Orchestrator().settings.max_attempts
 
 
+class Closed(Exception):
+    """Nothing can be set on it, and its traceback is its own affair."""
+
+    @property
+    def __traceback__(self):
+        raise RuntimeError("not for you")
+
+    def __setattr__(self, name, value):
+        raise TypeError("closed")
+
+
 @pytest.mark.parametrize("kind", ["sync", "async"])
 @pytest.mark.parametrize(
     "error",
     [
-        ValueError("x"), asyncio.CancelledError(), GeneratorExit(), Odd(), Unshowable(), StopIteration(1),
+        ValueError("x"), asyncio.CancelledError(), GeneratorExit(), Odd(), Unshowable(), Closed(), StopIteration(1),
         ExceptionGroup("g", [ValueError()]), KeyboardInterrupt(), SystemExit(3),
     ],
     ids=lambda error: type(error).__name__,

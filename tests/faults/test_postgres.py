@@ -16,7 +16,7 @@ import pytest
 import hexviz
 from hexviz.events import events as ev
 from hexviz.events.schema import from_record, to_record
-from hexviz.stores import postgres
+from hexviz.stores import postgres_line, postgres_log
 from hexviz.stores.errors import StoreUnreachableError, StoreWriteError
 from hexviz.stores.postgres import PostgresStore
 from hexviz.testing.store_contract import contract_run, kept
@@ -219,7 +219,7 @@ def test_d3_a_commit_whose_acknowledgement_was_lost_is_sent_again_and_there_once
             found = commit(log, parts, to_disk=to_disk)
             if not lost:
                 lost.append(1)
-                raise postgres.driver().OperationalError("the answer was lost")
+                raise postgres_line.driver().OperationalError("the answer was lost")
             return found
 
         log.commit = losing
@@ -233,7 +233,7 @@ def test_d3_a_commit_whose_acknowledgement_was_lost_is_sent_again_and_there_once
 
 def test_d10_without_synchronous_commit_the_loss_is_seen(own_server, monkeypatch):
     """The control: the same oracle on a store that acknowledges too early must fail, or it could see no loss at all."""
-    monkeypatch.setattr(postgres, "_COMMIT", {False: "off", True: "off"})
+    monkeypatch.setattr(postgres_log, "_COMMIT", {False: "off", True: "off"})
     server = own_server(wal_writer_delay="10s", wal_writer_flush_after="1GB", synchronous_commit="off")
     losses = 0
     for _ in range(3):

@@ -36,12 +36,14 @@ test("what a runner has and has placed nowhere waits: no bar, no lane, no place 
   assert.deepEqual([store.waiting, workerRows(store, 5).length], [0, 1]);
   applyMessage(store, ...message(2, { placed: [[0, 2, 4]], labels: [1] }));
   assert.deepEqual([store.waiting, [...store.start.subarray(0, 3)]], [2, [4, Infinity, Infinity]]);
+  assert.deepEqual([...store.nodeStatus.subarray(0, 4)], [1, 0, 0, 0]);
   assert.deepEqual(workerRows(store, 5).map(({ name, running }) => [name, running]), [["tcp://h:1", 1]]);
   assert.deepEqual([...layout.packLanes(store, (row) => store.worker[row]).counts], [[2, 1]]);
   assert.deepEqual(tipLines(store, 1, 5), [["status", "waiting"], ["wave", "1, attempt 1"], ["waited", "4.0 ms"]]);
   assert.deepEqual([...layout.concurrency(store, 0, 8, 1)], [0.5]);
   applyMessage(store, ...message(3, { changed: [[1, 7, 6], [2, 7, 6]], placed: [[1, 1, 6]] }));
   assert.deepEqual([store.waiting, store.start[1], store.start[2]], [0, 6, 2]);
+  assert.deepEqual([...store.nodeStatus.subarray(0, 4)], [1, 7, 7, 0]);
 });
 
 test("each worker's attempts are counted up to the time shown, and its loss only from then on", () => {

@@ -99,6 +99,32 @@ def test_what_ends_before_it_is_placed_has_not_run_and_what_lay_on_its_worker_ra
     assert [row.name for row in worker_rows(state)] == ["x"]
 
 
+def test_what_waits_for_a_worker_is_pending_until_it_is_placed_also_where_the_word_is_learned_only_then():
+    events = told(
+        started(),
+        (1, ev.NodeStarted, ("a", 1), {"worker": "dask"}),
+        (2, ev.NodeStarted, ("b", 1), {"worker": "dask"}),
+        (5, ev.NodePlaced, ("b", 1, "x"), {}),
+        (6, ev.NodeCompleted, ("b", 1, None, 1.0), {}),
+        (9, ev.PipelineCancelled, ("p", 9.0), {}),
+    )
+    states = [RunState.from_events(events[:count]) for count in range(2, 7)]
+    seen = [(s.counts_by_status["pending"], s.counts_by_status["running"], s.waiting) for s in states]
+    assert [of[1:] for of in seen] == [(0, 1), (0, 2), (1, 1), (0, 1), (0, 0)]
+    assert {sum(s.counts) for s in states} == {len(states[0].nodes)}
+    learned = told(
+        started(),
+        (1, ev.NodeStarted, ("a", 1), {"worker": "mine"}),
+        (2, ev.NodeStarted, ("b", 1), {"worker": "mine"}),
+        (5, ev.NodePlaced, ("a", 1, "x"), {}),
+    )
+    before, after = RunState.from_events(learned[:3]), RunState.from_events(learned)
+    assert [(s.counts[RUNNING], s.waiting, [s.waits(row) for row in (0, 1)]) for s in (before, after)] == [
+        (2, 0, [False, False]),
+        (1, 1, [False, True]),
+    ]
+
+
 def test_a_thread_of_the_runs_own_process_is_no_worker():
     state = RunState.from_events(told(started(), (1, ev.NodeStarted, ("a", 1), {"worker": "thread"})))
     assert (len(state.workers), list(state.attempts.worker)) == (0, [0])

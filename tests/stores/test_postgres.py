@@ -1,7 +1,11 @@
 """The PostgreSQL store against a real server: what every store promises, and what a server far away adds to that."""
 
+import asyncio
 import contextlib
+import re
+import shlex
 import time
+from pathlib import Path
 
 import pytest
 
@@ -9,7 +13,6 @@ import hexviz
 from hexviz.cli import main
 from hexviz.errors import MissingExtraError
 from hexviz.events.schema import to_record
-from hexviz.stores import postgres
 from hexviz.stores.errors import (
     NewerStoreError,
     NotAStoreError,
@@ -18,10 +21,13 @@ from hexviz.stores.errors import (
     StoreUnreachableError,
 )
 from hexviz.stores.postgres import PostgresStore
+from hexviz.stores.postgres_log import PostgresLog
 from hexviz.testing import StoreContract
 from hexviz.testing.store_contract import contract_run, kept
+from tests.test_docs import follow
 
 pytestmark = pytest.mark.server
+PAGE = Path(__file__).parents[2] / "docs" / "postgres.md"
 
 
 class TestPostgresStore(StoreContract):
@@ -133,7 +139,7 @@ def test_flush_disk_waits_for_standbys_and_flush_os_for_this_server_whatever_its
     shared_server.execute("ALTER ROLE hexviz SET synchronous_commit = off")
     try:
         with PostgresStore(url) as store:
-            tell = postgres._Log._tell
+            tell = PostgresLog._tell
 
             def noting(log, *args):
                 said.append(log._connection.execute("SHOW synchronous_commit").fetchone()[0])
@@ -222,29 +228,25 @@ def test_a_closed_store_leaves_no_thread_and_no_connection(url, shared_server):
     pytest.fail(f"{shared_server.execute(sql)} connections, {threading.enumerate()}")
 
 
-def test_the_examples_of_the_page_run(shared_server, tmp_path, monkeypatch):
-    import re
-    from pathlib import Path
-
+def test_the_examples_of_the_page_run_as_written(shared_server, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    page = (Path(__file__).parents[2] / "docs" / "postgres.md").read_text(encoding="utf-8")
     address = shared_server.fresh()
+    page = re.sub(r"postgresql://[^\s\"`]+", lambda _: address, PAGE.read_text(encoding="utf-8"))
     blocks = re.findall(r"^```(python|sh|sql)\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
-    names = {"hexviz": hexviz, "graph": hexviz.testing.sample_graph()}
-    rows = []
-    for language, block in blocks:
-        if language == "python":
-            exec(re.sub(r"postgresql://[^\"]+", lambda _: address, block), names)
-        elif language == "sh":
-            for line in re.findall(r"^hexviz (.* postgresql://.*)$", block, re.MULTILINE):
-                assert main(re.sub(r"postgresql://\S+", lambda _: address, line).split()) == 0
+    asyncio.run(follow("docs/postgres.md", [block for language, block in blocks if language == "python"], names := {}))
+    for line in "".join(block for language, block in blocks if language == "sh").splitlines():
+        program, *rest = shlex.split(line)
+        if program == "export":
+            monkeypatch.setenv(*rest[0].split("=", 1))
         else:
-            rows += [shared_server.execute(query, url=address) for query in block.split(";") if query.strip()]
-    assert [row[0] for row in rows[0]] == [names["result"].run_id]
-    assert {row[0] for row in rows[1]} == {"load", "clean", "count", "join"}
-    with hexviz.open_store(tmp_path / "saved.db") as saved:
-        assert saved.last_run_id() == names["result"].run_id
-        assert saved.list_runs()[0].events == len(names["result"].recording)
+            assert (program, main(rest)) == ("hexviz", 0)
+    queries = [query for language, block in blocks if language == "sql" for query in block.split(";") if query.strip()]
+    listed, slowest = (shared_server.execute(query, url=address) for query in queries)
+    ran = [names["away"].run_id, names["result"].run_id]
+    assert [row[0] for row in listed] == ran
+    assert sorted(row[0] for row in slowest) == ["count", "count", "load", "load"]
+    with hexviz.open_store("saved.db") as saved:
+        assert {info.run_id: info.events for info in saved.list_runs()}[ran[1]] == len(names["result"].recording)
 
 
 def test_what_is_whole_in_a_damaged_run_can_be_taken_to_another_store(url, tmp_path):

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from hexviz.cli import main
 from hexviz.events.schema import from_record, to_record
-from hexviz.stores.errors import NewerStoreError, NotAStoreError, StoreWriteError
+from hexviz.stores.errors import NewerStoreError, NotAStoreError, NothingToSalvageError, StoreWriteError
+from hexviz.stores.jsonl import write_jsonl
 from hexviz.stores.salvage import salvage
 from hexviz.stores.sqlite import SQLiteStore
 from hexviz.testing.store_contract import contract_run
@@ -125,3 +127,21 @@ def test_what_cannot_be_salvaged_is_a_named_error_and_leaves_nothing_behind(path
     with pytest.raises(StoreWriteError, match="cannot be written"):
         salvage(path, tmp_path / "missing" / "new.db")
     assert not [found for found in tmp_path.iterdir() if "salvage" in found.name]
+
+
+@pytest.mark.parametrize(
+    ("name", "make"),
+    [
+        ("runs.db", lambda path: SQLiteStore(path).close()),
+        ("zero.db", lambda path: path.touch()),
+        ("runs.jsonl", lambda path: write_jsonl(path, [], 0)),
+    ],
+)
+def test_where_nothing_was_kept_there_is_nothing_to_salvage_and_nothing_is_written(tmp_path, name, make, capsys):
+    make(tmp_path / name)
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises(NothingToSalvageError, match="no run and no record"):
+        salvage(tmp_path / name)
+    assert main(["salvage", str(tmp_path / name)]) == 2
+    assert "nothing to salvage" in " ".join(capsys.readouterr().err.split())
+    assert sorted(tmp_path.iterdir()) == before

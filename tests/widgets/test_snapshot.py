@@ -2,11 +2,13 @@
 
 import base64
 import re
+from itertools import pairwise
 from xml.etree import ElementTree as ET
 
 import html5lib
 import pytest
 
+from hexviz.events import events as ev
 from hexviz.palette import ACCENT
 from hexviz.recording.state import RunState
 from hexviz.widgets.snapshot import format_ms, frozen_html, plain_text
@@ -41,13 +43,23 @@ def test_the_wait_and_the_backoff_are_drawn_apart(runs):
     ]
 
 
+def test_where_letters_are_large_the_waves_that_are_named_stand_apart(runs):
+    infos = tuple(ev.NodeInfo(f"n{i}", i + 1) for i in range(30))
+    state = RunState.from_events(runs.tell([(0, ev.PipelineStarted, ("deep", 30, 30, infos), {})]))
+    texts = ET.fromstring(timeline_svg(state, height=450)).findall(f"{SVG}text")
+    waves = [text for text in texts if text.find(f"{SVG}tspan") is not None]
+    named = [float(text.get("y")) for text in waves if text.get("class") == "t"]
+    assert len(waves) > len(named) > 10
+    assert min(below - above for above, below in pairwise(named)) >= 17
+
+
 @pytest.mark.parametrize("nodes", [0, 3, 40, 41, 300, 3000])
 def test_any_size_of_run_is_a_picture_without_scripts_and_links(runs, nodes):
     state = RunState.from_events(runs.many(nodes)) if nodes else RunState()
     svg = timeline_svg(state)
     root = ET.fromstring(svg)
     assert {element.tag.removeprefix(SVG) for element in root.iter()} <= {
-        "svg", "title", "defs", "pattern", "path", "rect", "text"
+        "svg", "title", "style", "defs", "pattern", "path", "rect", "text", "tspan"
     }  # fmt: skip
     assert "href" not in svg
     assert len(svg) < 400_000

@@ -7,6 +7,9 @@ import { ACCENT, ACCENT_ON_DARK, DARK_INK, FAILED, PENDING, RETRYING, RUNNING, S
 import { nameOf } from "./store.mjs";
 import { shortNames } from "./workers.mjs";
 
+/** Bars of so many pixels have room for a name. */
+const NAMED = 10;
+
 /** The colours of the page as a canvas understands them: computed ones, which may depend on light or dark. */
 export function readTheme(root) {
   const style = getComputedStyle(root);
@@ -138,7 +141,7 @@ function drawAxis(pen, view, { x, from, to, bottom }) {
     pen.fillRect(at - 0.5, 0, 1, bottom + MARKS + 4);
     const half = pen.measureText(tick.label).width / 2;
     pen.fillStyle = theme.dim;
-    pen.fillText(tick.label, Math.min(Math.max(at, GUTTER + half - 8), width - half - 2), height - 6);
+    pen.fillText(tick.label, Math.min(at, width - half - 2), height - 6);
   }
   pen.fillStyle = theme.line;
   pen.fillRect(GUTTER, bottom + MARKS, width - GUTTER, 1);
@@ -151,7 +154,7 @@ function isPlain(view, row) {
 
 function drawRows(pen, view, plan) {
   const { store, shownTo } = view;
-  const last = plan.bar >= 10 ? lastOfLane(store, plan, shownTo) : null;
+  const last = plan.bar >= NAMED ? lastOfLane(store, plan, shownTo) : null;
   const place = {};
   view.moving = false;
   for (let row = 0; row < store.rows; row++) {
@@ -295,7 +298,8 @@ function drawCritical(pen, view, plan) {
     const [x, right] = [plan.x(store.start[row]), plan.x(place.end)];
     const middle = place.y + plan.bar / 2;
     const thick = Math.max(1, Math.min(2.5, plan.bar * 0.35));
-    pen.fillRect(x, place.y + plan.bar - thick, Math.max(right - x, 1.5), thick);
+    const below = plan.bar >= NAMED ? 2 : 0; // under the name, whose letters reach down
+    pen.fillRect(x, place.y + plan.bar - thick + below, Math.max(right - x, 1.5), thick);
     if (before) {
       pen.lineWidth = 1.2;
       pen.beginPath();

@@ -69,7 +69,7 @@ export function showGraph(view, graph) {
   graph.seen = seen;
   const statuses = view.cut === null ? store.nodeStatus : nodesAt(store, view.cut);
   const folded = store.nodes > MOST_NODES;
-  const made = `${store.nodes}/${store.edges.length}/${folded ? store.waves.size : store.names.length}`;
+  const made = `${store.nodes}/${store.edges.length}/${folded ? store.waves.size : store.names.length}/${Math.round(view.width / 100)}`;
   if (made !== graph.made) {
     graph.made = made;
     if (folded) buildWaves(view, graph, waveCounts(store, statuses));
@@ -88,8 +88,10 @@ function svgOf(graph, width, height, label) {
 function buildNodes(view, graph) {
   const { store } = view;
   const boxed = store.nodes <= BOXED;
-  const [stepX, stepY, wide] = boxed ? [176, 34, 132] : [150, 15, 10];
   const layers = layered(Array.from(store.nodeWave.subarray(0, store.nodes)), store.edges);
+  const fitting = Math.floor(((view.width || 1000) - 16) / layers.size);
+  const stepX = boxed ? Math.min(176, Math.max(136, fitting)) : Math.min(150, Math.max(112, fitting));
+  const [stepY, wide] = boxed ? [34, Math.min(132, stepX - 30)] : [15, 10];
   const tallest = Math.max(1, ...[...layers.values()].map((nodes) => nodes.length));
   const height = tallest * stepY + 34;
   const svg = svgOf(graph, layers.size * stepX + 16, height, `Graph of ${store.nodes} nodes in ${layers.size} waves`);
@@ -102,7 +104,7 @@ function buildNodes(view, graph) {
   });
   for (const [parent, child] of store.edges) edge(svg, at.get(parent), at.get(child), wide);
   graph.nodes = [];
-  for (const [node, [x, y]] of at) graph.nodes[node] = nodeOf(view, svg, node, x, y, boxed);
+  for (const [node, [x, y]] of at) graph.nodes[node] = nodeOf(view, svg, node, x, y, boxed ? wide : 0);
 }
 
 function edge(svg, from, to, wide) {
@@ -111,13 +113,15 @@ function edge(svg, from, to, wide) {
   draw(svg, "path", { d: `M${x} ${from[1]}C${x + bend} ${from[1]} ${to[0] - bend} ${to[1]} ${to[0]} ${to[1]}`, class: "hx-edge" });
 }
 
-function nodeOf(view, svg, node, x, y, boxed) {
+/** `wide` is the width of its box; a dot where there is none. */
+function nodeOf(view, svg, node, x, y, wide) {
+  const boxed = wide > 0;
   const group = draw(svg, "g", { class: "hx-pick" });
   const title = draw(group, "title", {});
   const shape = boxed
-    ? draw(group, "rect", { x, y: y - 12, width: 132, height: 24, rx: 5 })
+    ? draw(group, "rect", { x, y: y - 12, width: wide, height: 24, rx: 5 })
     : draw(group, "circle", { cx: x + 5, cy: y, r: 5 });
-  const name = shortened(nameOf(view.store, node), boxed ? 18 : 20);
+  const name = shortened(nameOf(view.store, node), boxed ? Math.floor((wide - 12) / 6.6) : 16);
   const text = draw(group, "text", { x: boxed ? x + 7 : x + 14, y: y + 4, class: boxed ? "" : "hx-tiny" }, name);
   group.addEventListener("click", (event) => view.pick(node, event.shiftKey));
   return { group, shape, text, title, boxed };

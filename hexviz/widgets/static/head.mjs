@@ -2,7 +2,7 @@
 
 import { button, make, put, spaced, write } from "./dom.mjs";
 import { formatCount, formatMs, restMs, roughly } from "./format.mjs";
-import { PROGRESS_ORDER, RUNNING, STATUSES, STATUS_COLORS, STRONG_COLORS, statusWord } from "./palette.mjs";
+import { PENDING, PROGRESS_ORDER, STATUSES, STATUS_COLORS, STRONG_COLORS, statusWord } from "./palette.mjs";
 import { countsAt } from "./store.mjs";
 
 const ALWAYS_COUNTED = new Set([0, 1, 3, 4]);
@@ -74,9 +74,9 @@ export function showHead(view) {
   Object.assign(root.dataset, { rows: store.known, seq: Math.max(store.seq, 0), done: store.done, controls: view.controls });
 }
 
-/** What was sent to a runner and waits there for a worker does not run yet. */
+/** What was sent to a runner and waits there for a worker is pending, and told apart from the rest. */
 function countsNow({ counts, waiting }) {
-  return counts.map((count, status) => (status === RUNNING ? Math.max(0, count - waiting) : count));
+  return counts.map((count, status) => (status === PENDING ? Math.max(0, count - waiting) : count));
 }
 
 function summaryOf(store, ended, total, rest) {
@@ -84,7 +84,7 @@ function summaryOf(store, ended, total, rest) {
   const shown = store.known < attempts ? ` (${formatCount(store.known)} drawn)` : "";
   const left = rest >= 0 ? ` · ${roughly(rest)} left` : "";
   const some = (count, word) => `${formatCount(count)} ${word}${count === 1 ? "" : "s"}`;
-  return `${formatCount(ended)} of ${some(total, "node")} · ${some(attempts, "attempt")}${shown} · ${some(store.waves.size, "wave")}${left}`;
+  return `${formatCount(ended)} of ${some(total, "node")}${left} · ${some(attempts, "attempt")}${shown} · ${some(store.waves.size, "wave")}`; // where it is cut, the end may go
 }
 
 function showProgress({ bar, segments, numbers, waiting }, view, counts, ended, total) {

@@ -61,8 +61,8 @@ export function showList(view, list) {
 }
 
 function callsNote({ tools, models, tokens, callsFailed }) {
-  if (!tools && !models) return "";
-  return `${formatCount(tools)} tool · ${formatCount(models)} model · ${formatCount(tokens)} tokens · ${formatCount(callsFailed)} failed`;
+  const some = [[tools, "of tools"], [models, "of models"], [tokens, "tokens"], [callsFailed, "failed"]].filter(([count]) => count > 0);
+  return some.map(([count, word]) => `${formatCount(count)} ${word}`).join(" · ");
 }
 
 function offerHandlers(list, decisions) {
@@ -88,7 +88,7 @@ function again(attempt) {
 function decisionItem([at, signal, node, , attempt, kind, by, reason, shadow]) {
   const item = make("li");
   item.append(make("time", "", formatAt(at)), chip(signal, SIGNAL_COLORS[signal] ?? "#999999"));
-  item.append(make("span", "hx-node", node ? shortened(node, 20) + again(attempt) : kind));
+  item.append(make("span", "hx-node", node ? shortened(node, 16) + again(attempt) : kind));
   item.append(make("span", "hx-by", (shadow ? "shadow " : "") + by), make("span", "hx-why", reason));
   item.title = [node ? node + again(attempt) : kind, `on ${kind}`, by, reason].filter(Boolean).join("\n");
   return item;
@@ -97,7 +97,7 @@ function decisionItem([at, signal, node, , attempt, kind, by, reason, shadow]) {
 function failureItem([at, node, , attempt, type, message, traceback], open) {
   const item = make("li");
   const where = node ? node + again(attempt) : "the run";
-  item.append(make("time", "", formatAt(at)), make("span", "hx-node", node ? shortened(node, 20) + again(attempt) : where));
+  item.append(make("time", "", formatAt(at)), make("span", "hx-node", node ? shortened(node, 16) + again(attempt) : where));
   const what = message ? `${type}: ${message}` : type;
   item.title = `${where}\n${what}`;
   if (!traceback) {
@@ -116,8 +116,8 @@ const CALL_COLORS = { running: STATUS_COLORS[1], succeeded: STATUS_COLORS[3], fa
 
 function callItem([, start, end, status, kind, name, node, attempt, tokens]) {
   const item = make("li");
-  item.append(make("time", "", formatAt(start)), chip(kind, CALL_COLORS[status] ?? "#999999"), make("span", "hx-node", shortened(name, 24)));
-  item.append(make("span", "hx-by", shortened(node, 20) + again(attempt)));
+  item.append(make("time", "", formatAt(start)), chip(kind, CALL_COLORS[status] ?? "#999999"), make("span", "hx-node", shortened(name, 20)));
+  item.append(make("span", "hx-by", shortened(node, 16) + again(attempt)));
   const took = end >= 0 ? formatMs(end - start) : "running";
   item.append(make("span", "hx-why", tokens ? `${took} · ${formatCount(tokens)} tokens` : took));
   item.title = [name, `${kind}, ${status}`, node + again(attempt), took].join("\n");

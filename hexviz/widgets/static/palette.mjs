@@ -10,7 +10,7 @@ export const SIGNAL_COLORS = {
 };
 /** The word of each code in the table of marks. */
 export const SIGNALS = Object.keys(SIGNAL_COLORS);
-export const ACCENT = "#aa3377";
+export const ACCENT = "#c8408f";
 export const ACCENT_ON_DARK = "#e377b0";
 export const DARK_INK = "#0d1117";
 /** Of several in one pixel the one with the highest number is seen. */

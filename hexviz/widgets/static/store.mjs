@@ -1,7 +1,7 @@
 // What is known of a run: one row per attempt in columns, the nodes, the waves and the lists.
 
 import { grown, readNames, unpack } from "./columns.mjs";
-import { RETRYING, RUNNING } from "./palette.mjs";
+import { PENDING, RETRYING, RUNNING } from "./palette.mjs";
 
 const KEPT = 5000;
 const ROW_COLUMNS = [
@@ -150,7 +150,17 @@ function applyWorkers(store, { workers = [], firstWorker, lost, labels }, placed
     for (let row = 0; row < store.rows; row++) if (store.start[row] >= 0) store.start[row] = waits(store, row) ? Infinity : store.sent[row];
   }
   store.waiting = 0;
-  if (store.labels.size && !store.done) for (let row = 0; row < store.rows; row++) store.waiting += store.start[row] === Infinity;
+  if ((store.labels.size || labels) && !store.done) countWaiting(store);
+}
+
+/** What was sent to a runner and waits there for a worker is pending. */
+function countWaiting(store) {
+  for (let row = 0; row < store.rows; row++) {
+    if (store.start[row] < 0 || store.end[row] >= 0) continue;
+    const waiting = store.start[row] === Infinity;
+    store.waiting += waiting;
+    if (store.lastRow[store.node[row]] === row) store.nodeStatus[store.node[row]] = waiting ? PENDING : RUNNING;
+  }
 }
 
 /** Whether an attempt goes on that has no worker yet. */

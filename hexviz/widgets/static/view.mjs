@@ -19,6 +19,8 @@ const STRIP = 56;
 
 export function mount(root, { title = "", controllable = false, player = false, live = false, panels = DEFAULT_PANELS, group = "", axisMs = 0, onDrawn = () => {} } = {}) {
   root.classList.add("hexviz-timeline");
+  root.classList.toggle("hx-live", live);
+  root.classList.toggle("hx-grouped", group !== "");
   root.setAttribute("role", "region");
   const view = {
     root, title, store: createStore(), parts: null, panels, group, axisMs, onDrawn, alive: true, controls: "none", paused: false, live: false,
