@@ -68,6 +68,7 @@ def test_the_report_opens_from_disk_without_a_network(chromium, tmp_path, shots,
     sync_api.expect(view.locator(".hx-decisions li")).to_have_count(8)
     view.locator(".hx-slider").fill("400")
     page.wait_for_function("() => +document.querySelector('.hexviz-timeline').dataset.shown < 8", timeout=5_000)
+    sync_api.expect(view.locator(".hx-summary")).to_contain_text(f"{view.get_attribute('data-shown')} attempts")
     view.locator(".hx-canvas").hover(position={"x": 110, "y": 10})
     sync_api.expect(view.locator(".hx-tip")).to_contain_text("node 0")
     page.screenshot(path=shots / f"report_{scheme}.png", full_page=True)

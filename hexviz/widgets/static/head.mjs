@@ -65,7 +65,7 @@ export function showHead(view) {
   head.state.dataset.state = state;
   write(head.elapsed, formatMs(view.shownTo));
   const rest = past || store.done || view.paused ? -1 : restMs(ended, total, view.shownTo);
-  write(head.summary, store.seq < 0 && view.note ? view.note : summaryOf(store, ended, total, rest));
+  write(head.summary, store.seq < 0 && view.note ? view.note : summaryOf(store, ended, total, rest, past ? view.started : store.totals.attempts));
   const facts = `${state}, ${formatMs(view.shownTo)}, ${ended} of ${total} nodes ended, ${counts[1]} running, ${counts[4]} failed`;
   const failed = store.run.error && !past ? `, ${store.run.error}` : "";
   if (progress) showProgress(progress, view, counts, ended, Math.max(total, 1));
@@ -79,8 +79,7 @@ function countsNow({ counts, waiting }) {
   return counts.map((count, status) => (status === PENDING ? Math.max(0, count - waiting) : count));
 }
 
-function summaryOf(store, ended, total, rest) {
-  const { attempts } = store.totals;
+function summaryOf(store, ended, total, rest, attempts) {
   const shown = store.known < attempts ? ` (${formatCount(store.known)} drawn)` : "";
   const left = rest >= 0 ? ` · ${roughly(rest)} left` : "";
   const some = (count, word) => `${formatCount(count)} ${word}${count === 1 ? "" : "s"}`;

@@ -7,6 +7,8 @@ import { nameOf, statusAt } from "./store.mjs";
 import { hasWorkers, workerOf } from "./workers.mjs";
 
 const TABLED = 200;
+/** After so long the table holds its rows. */
+const SHOWN_MS = 120;
 const RATES = [["", "refresh"], ["10", "10 a second"], ["5", "5 a second"], ["2", "2 a second"], ["1", "1 a second"], ["0.2", "every 5 s"]];
 export const TABLE_HEADS = ["node", "wave", "attempt", "status", "waited", "started", "ran", "back-off"];
 
@@ -23,13 +25,22 @@ export function buildTools(view, parent, { live }) {
   });
   tools.pack = toggle(bar, "pack", "Packed", "Lanes by wave, or packed whatever the wave (p)", (on) => arrange(view, on ? "packed" : "wave"));
   tools.workers = toggle(bar, "by-worker", "Workers", "Lanes by wave, or by worker (w)", (on) => arrange(view, on ? "worker" : "wave"));
-  tools.table = toggle(bar, "table-toggle", "Table", "The attempts as a table (t)", (on) => { view.parts.table.box.hidden = !on; view.tableKey = ""; view.kick(); });
+  tools.table = toggle(bar, "table-toggle", "Table", "The attempts as a table (t)", (on) => showTable(view, on));
   tools.contrast = toggle(bar, "contrast", "Contrast", "High contrast (c)", (on) => { view.contrast = on; view.root.classList.toggle("hx-strong", on); view.kick(); });
   if (live) {
     tools.freeze = toggle(bar, "freeze", "Freeze", "Keep this picture still; the run goes on (f)", (on) => view.freeze(on));
     tools.rate = select(bar, "rate", "Refreshes a second", RATES, (hz) => view.send({ k: "op", op: "rate", hz: Number(hz) }));
   }
   return tools;
+}
+
+/** It stands under the timeline, which may be higher than the window. */
+function showTable(view, on) {
+  const { box } = view.parts.table;
+  box.hidden = !on;
+  view.tableKey = "";
+  view.kick();
+  if (on) setTimeout(() => box.scrollIntoView({ block: "nearest" }), SHOWN_MS);
 }
 
 function arrange(view, lanesBy) {

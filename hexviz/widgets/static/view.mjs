@@ -27,7 +27,7 @@ export function mount(root, { title = "", controllable = false, player = false, 
     hover: -1, hoverDecision: null, selected: new Set(), lit: null, shownByPython: null, words: "", searched: -1, focus: null, folded: new Set(),
     cut: null, frozen: false, lanesBy: "wave", packedAt: "", lanes: null, counts: new Map(), contrast: false, width: 0, height: 200, domain: [0, 1000], zoom: null,
     plan: null, moving: false, draws: 0, waiting: false, timer: 0, last: 0, offset: 0, shownTo: 0, drawMs: 0, theme: null, hatches: hatches(), send: () => {},
-    eased: false, toldState: "", toldAt: -Infinity, echo: false, level: "bars", note: "",
+    eased: false, started: 0, toldState: "", toldAt: -Infinity, echo: false, level: "bars", note: "",
   };
   view.kick = () => kick(view);
   view.wholeMs = () => wholeOf(view);
@@ -166,6 +166,7 @@ function frame(view) {
   parts.canvas.style.height = `${view.height}px`;
   const now = view.live ? Math.max(store.endMs, performance.now() + view.offset) : Math.max(store.endMs, store.nowMs);
   view.shownTo = view.cut === null ? now : view.cut;
+  view.started = view.cut === null ? store.known : startedAt(store, view.cut);
   const easing = moveDomain(view, now);
   showHead(view);
   showTools(view);
@@ -179,7 +180,7 @@ function frame(view) {
     if (parts.strip) parts.strip.setAttribute("aria-label", `At most ${Math.round(concurrencyStrip(view, parts.strip, STRIP))} attempts at once`);
     Object.assign(root.dataset, { draws: ++view.draws, level: view.level });
   }
-  root.dataset.shown = view.cut === null ? store.known : startedAt(store, view.cut);
+  root.dataset.shown = view.started;
   view.drawMs = 0.7 * view.drawMs + 0.3 * (performance.now() - view.last);
   view.onDrawn(store.seq);
   if (easing || (!store.done && view.live && !view.frozen)) kick(view);
