@@ -8,6 +8,20 @@ from typing import Any
 class HexvizError(Exception):
     """The base of all errors of hexviz: ``except HexvizError`` catches every one of them."""
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """For another process: made from what it is, since many word themselves from facts that their maker had."""
+        return _made_again, (type(self), self.args, self.__dict__)
+
+
+def _made_again(cls: type[HexvizError], args: tuple[Any, ...], facts: dict[str, Any]) -> HexvizError:
+    builtin: Any = cls  # with two builtin bases only the one that gives the layout can make an instance
+    while builtin.__module__ != "builtins":
+        builtin = builtin.__base__
+    error: HexvizError = builtin.__new__(cls, *args)
+    error.args = args
+    error.__dict__.update(facts)
+    return error
+
 
 class MissingExtraError(HexvizError, ImportError):
     """An optional package is not installed; the message names the extra that brings it."""

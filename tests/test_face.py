@@ -6,6 +6,7 @@ import asyncio
 import concurrent.futures
 import copy
 import inspect
+import pickle
 import re
 import subprocess
 import sys
@@ -16,9 +17,17 @@ import warnings
 import pytest
 
 import hexviz
-from hexviz.dag import CycleDetectedError, NodeSpec, NotRecordedError
-from hexviz.errors import HexvizError, WrongCallError
+from hexviz.dag import (
+    CycleDetectedError,
+    MissingDependencyError,
+    NodeExecutionError,
+    NodeSpec,
+    NotRecordedError,
+    WorkerLostError,
+)
+from hexviz.errors import HexvizError, MissingExtraError, SettingError, WrongCallError
 from hexviz.events import ControlResponse, ControlSignal, NodeFailed
+from hexviz.stores.errors import StoreWriteError
 from hexviz.testing import sample_graph
 
 
@@ -347,3 +356,33 @@ def test_a_run_of_the_store_is_named_by_the_beginning_of_its_id_or_as_the_last(t
         assert hexviz.load(written).run_ids == run.recording.run_ids
     with pytest.raises(HexvizError, match="several runs begin with 'run'"):
         hexviz.report("run", tmp_path / "report.html")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        CycleDetectedError("g", ["a", "b", "a"]),
+        MissingDependencyError("g", "a", "b", ["a"]),
+        NodeExecutionError("a", ValueError("x"), 2),
+        MissingExtraError("distributed", "dask", purpose="this"),
+        SettingError("at least 1"),
+        StoreWriteError("the disk is full"),
+        WorkerLostError("gone", "tcp://worker"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_an_error_comes_out_of_another_process_as_it_went_in(error):
+    error.add_note("told by a worker")
+    back = pickle.loads(pickle.dumps(error))
+    assert (type(back), str(back), back.__notes__) == (type(error), str(error), error.__notes__)
+    assert vars(back).keys() == vars(error).keys()
+
+
+def test_a_result_and_a_failure_can_be_handed_to_another_process():
+    result = hexviz.run_sync(sample_graph(), [1], store=False)
+    with pytest.raises(hexviz.PipelineError) as caught:
+        hexviz.run_sync(broken_graph(), store=False)
+    for told in (result, caught.value):
+        back = pickle.loads(pickle.dumps(told))
+        assert (type(back), back.run_id) == (type(told), told.run_id)
+        assert list(back.recording.records()) == list(told.recording.records())

@@ -85,6 +85,10 @@ class Recording:
         columns = expand(parts)
         return None if columns is None else cls.over(columns)
 
+    def __reduce__(self) -> tuple[Callable[[Iterable[bytes]], Recording], tuple[list[bytes]]]:
+        """Where a process hands it to another it goes as its records; hexviz itself unpickles none."""
+        return Recording.from_records, (list(self.records()),)
+
     def to_columns(self) -> list[bytes] | None:
         """The columns as bytes; None where they are not of one run by ascending seq, or too much in them is odd.
 

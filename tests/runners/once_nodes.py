@@ -35,3 +35,18 @@ def large(marks):
 def short(value):
     time.sleep(0.02)
     return value
+
+
+def runs_another(value):
+    """A node that runs a graph on the cluster that it is a part of."""
+    import distributed
+
+    import hexviz
+
+    graph = hexviz.Graph("inner")
+    for number in range(3):
+        graph.node(short, name=f"short{number}")
+    runner = hexviz.dag.DaskRunner(distributed.get_client())
+    for _ in range(2):
+        result = hexviz.run_sync(graph, value, runner=runner, store=False)
+    return dict(result)

@@ -33,7 +33,13 @@ def killed(client):
     client.wait_for_workers(2, timeout=30)
 
 
-def test_a_node_that_kills_its_worker_at_once_has_run_once(killed, tmp_path):
+@pytest.mark.parametrize("first", [True, False], ids=["the first node of its worker", "a later node"])
+def test_a_node_that_kills_its_worker_at_once_has_run_once(killed, tmp_path, first):
+    if not first:  # the begin of the first is told in another way
+        graph = Graph("warm")
+        for number in range(20):
+            graph.node(nodes.short, name=f"short{number}")
+        Watched(killed).run(graph, 1)
     for number in range(2):
         marks = tmp_path / str(number)
         assert "died while it ran node 'dies'" in str(lost(Watched(killed), nodes.dies, marks))

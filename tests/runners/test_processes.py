@@ -149,6 +149,55 @@ def test_a_closed_runner_says_so_and_closing_twice_is_fine():
     assert "closed" in str(failed.value)
 
 
+def test_a_runner_that_is_closed_in_mid_run_starts_no_process_any_more():
+    runner = ProcessRunner(1)
+    started = []
+    new_process = runner.new_process
+
+    def counted():
+        started.append(runner)
+        return new_process()
+
+    runner.new_process = counted
+    graph = Graph("closed")
+    for number in range(4):
+        graph.node(nodes.nap, name=f"nap{number}", params={"seconds": 3600.0 if not number else 0.0})
+
+    async def main():
+        task = asyncio.create_task(Orchestrator(runner=runner, on_error="continue").run(graph))
+        while not runner.processes:
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.2)
+        await asyncio.to_thread(runner.close)
+        with pytest.raises(PipelineError) as failed:
+            await task
+        return failed.value.exceptions
+
+    causes = [error.__cause__ for error in asyncio.run(main())]
+    assert sorted(type(cause).__name__ for cause in causes) == ["OrchestratorError"] * 3 + ["WorkerLostError"]
+    assert len(started) == 1
+    assert runner.processes == ()
+
+
+def forks_and_both_go_on(how):
+    child = os.fork()
+    if not child:
+        with tool_call("in the child"):
+            pass
+        if how == "exits":
+            sys.exit(3)
+        return "the child"
+    return os.getpid(), os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+@pytest.mark.parametrize(("how", "code"), [("returns", 0), ("exits", 3)])
+def test_a_child_that_a_node_forked_does_not_speak_for_it(runner, how, code):
+    graph = Graph("forks")
+    graph.node(forks_and_both_go_on, name="forks")
+    result = run_sync(graph, how, runner=runner, store=False)
+    assert result["forks"] == (*runner.processes, code)
+
+
 def test_what_is_no_runner_is_refused():
     with pytest.raises(ValueError, match="runner must be"):
         Orchestrator(runner="processes")
@@ -189,6 +238,35 @@ SCRIPT = """
         print(hexviz.run_sync(graph, runner=runner, store=False)["pid"], flush=True)
         {ending}
 """
+
+
+FORKING = """
+    import os, sys
+    import hexviz
+    from hexviz.dag import ProcessRunner
+
+    def pid():
+        return os.getpid()
+
+    if __name__ == "__main__":
+        runner = ProcessRunner(1)
+        graph = hexviz.Graph("script")
+        graph.node(pid)
+        first = hexviz.run_sync(graph, runner=runner, store=False)["pid"]
+        child = os.fork()
+        if not child:
+            own = hexviz.run_sync(graph, runner=runner, store=False)["pid"]
+            sys.exit(own == first)
+        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+        print(hexviz.run_sync(graph, runner=runner, store=False)["pid"] == first)
+"""
+
+
+def test_a_forked_child_has_processes_of_its_own_and_ends_only_those(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(textwrap.dedent(FORKING))
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.stdout.split(), done.stderr) == (["0", "True"], "")
 
 
 @pytest.mark.parametrize("ending", ["pass", "os._exit(3)", "os.kill(os.getpid(), 9)"])

@@ -23,6 +23,7 @@ class _Pipe:
 
     def __init__(self, line: Connection) -> None:
         self._line = line
+        self._pid = os.getpid()
         self._lock = threading.Lock()
         self._asked: dict[str, Future[bytes]] = {}
         self.calls: SimpleQueue[Any] = SimpleQueue()
@@ -41,7 +42,8 @@ class _Pipe:
 
     def send(self, *message: Any) -> None:
         with self._lock:
-            self._line.send(message)
+            if os.getpid() == self._pid:  # not for a child that the node forked
+                self._line.send(message)
 
     def ask(self, number: int) -> Future[bytes]:
         ticket, answer = secrets.token_hex(8), Future[bytes]()
@@ -55,11 +57,14 @@ def serve(line: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt is for home, which decides
     pipe = _Pipe(line)
     threading.Thread(target=pipe.listen, name="hexviz-home", daemon=True).start()
-    worker = f"process {os.getpid()}"
+    own = os.getpid()
+    worker = f"process {own}"
     while True:
         node, call = pipe.calls.get()
         pipe.send("start", worker)
         ended = perform_packed(node, call, pipe)
+        if os.getpid() != own:  # the node forked, and this is the child: it does not speak for its parent
+            os._exit(_exit_code(ended.error))
         pipe.send("end", ended.events, ended.duration_ms, *_payload(node, ended))
         del call, ended
 
@@ -71,3 +76,9 @@ def _payload(node: str, ended: Ended) -> tuple[bool, bytes]:
         return True, packed_result(node, ended.value)
     except NodeTransferError as error:
         return False, packed_error(error)
+
+
+def _exit_code(error: BaseException | None) -> int:
+    if isinstance(error, SystemExit):
+        return error.code if isinstance(error.code, int) else int(error.code is not None)
+    return int(error is not None)

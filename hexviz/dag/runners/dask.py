@@ -40,6 +40,12 @@ _RELEASE_S = 0.1
 _MESSAGES_S = 2.0
 _LONG_S = 86_400.0
 _CLOSING_S = 3.0
+_USELESS = {
+    "closed": "the Dask client of this run is closed: make another one",
+    "closing": "the Dask client of this run is closed: make another one",
+    "newly-created": "the Dask client of this run has no connection yet: "
+    "write client = await Client(..., asynchronous=True)",
+}
 
 
 class DaskRunner:
@@ -60,6 +66,8 @@ class DaskRunner:
     A cancelled or timed out async node is cancelled on its worker; a sync one cannot be ended from outside: its thread
     there goes on, and what it returns is dropped. One that has a ``timeout_s`` gets a thread of its own, so that its
     place on the worker is free again when its time is up (``distributed.worker_client`` does not work in such a node).
+    A runner that is made within a node, for a run on the same cluster, gives up the node's place on its worker, as
+    ``worker_client`` does: the nodes of that run may need it.
     The clock of a worker is never used for more than a duration.
     """
 
@@ -73,6 +81,7 @@ class DaskRunner:
         self.keeps_results = keep_remote
         self.lost_after_s = lost_after_s
         self.recomputed = 0
+        _leave_pool()
 
     async def open(self, run: Run) -> DaskSession:
         """Get the scheduler ready for a run; :class:`SchedulerLostError` where it does not answer."""
@@ -87,6 +96,7 @@ class DaskSession:
     def __init__(self, runner: DaskRunner, run: Run) -> None:
         self._runner = runner
         self._client = runner.client
+        self._address: str = getattr(getattr(self._client, "scheduler", None), "address", "")
         self._run = run
         self._topic = f"{PREFIX}{run.run_id}"
         self._numbers = itertools.count(1)
@@ -104,11 +114,13 @@ class DaskSession:
         """Subscribe to the run's topic; from then on the scheduler counts its tasks as ours."""
         plugin = importlib.import_module("hexviz.dag.runners.dask_plugin").HexvizTasks()
         client = self._client
+        if (status := getattr(client, "status", "")) in _USELESS:
+            raise SchedulerLostError(_USELESS[status])
         try:
             await self._on_client(lambda: client.register_plugin(plugin), self._runner.lost_after_s)
             client.subscribe_topic(self._topic, held_weakly(self._hear))
         except Exception as error:
-            text = f"the Dask scheduler {_address(client)} does not serve this run: {type(error).__name__}: {error}"
+            text = f"the Dask scheduler {self._address} does not serve this run: {type(error).__name__}: {error}"
             raise SchedulerLostError(text) from error
         self._line = getattr(client, "scheduler_comm", None)
         if self._line is not None:
@@ -316,8 +328,10 @@ class DaskSession:
         found.__cause__ = error if isinstance(error, BaseException) else None
         return found
 
-    def _scheduler_lost(self, how: str = "is lost: there is no connection to it") -> SchedulerLostError:
-        return SchedulerLostError(f"the Dask scheduler {_address(self._client)} {how}")
+    def _scheduler_lost(self, how: str = "") -> SchedulerLostError:
+        closed = getattr(self._client, "status", "closed") in ("closing", "closed")
+        how = how or f"is lost: {'its client is closed' if closed else 'there is no connection to it'}"
+        return SchedulerLostError(f"the Dask scheduler {self._address} {how}")
 
     async def close(self) -> None:
         """The run has ended."""
@@ -336,9 +350,11 @@ async def _awaited(found: Awaitable[Any] | Any) -> Any:
     return await found if hasattr(found, "__await__") else found
 
 
-def _address(client: Any) -> str:
-    scheduler = getattr(client, "scheduler", None)
-    return getattr(scheduler, "address", "") or ""
+def _leave_pool() -> None:
+    """Who makes a runner within a task of a worker waits for other tasks, which may need the place of that task."""
+    if hasattr(importlib.import_module("distributed.utils").thread_state, "start_time"):  # this is a task's thread
+        with suppress(KeyError):  # it has given up its place before
+            _distributed().secede()
 
 
 def _distributed() -> Any:

@@ -11,7 +11,7 @@ import threading
 from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakKeyDictionary
 
-from hexviz.dag.runners.names import key_of
+from hexviz.dag.runners.names import NEW_TASKS, key_of
 from hexviz.dag.runners.packing import packed, packed_call
 
 if TYPE_CHECKING:
@@ -75,6 +75,9 @@ class Sender:
         self._client, self._loop, self._failed, self._keep = client, loop, failed, keep
         self._perform, self._head, self._parent = worker.perform_task, worker.Head, worker.parent
         self._future_class = importlib.import_module("distributed").Future
+        self._quick = importlib.import_module("hexviz.dag.runners.dask_plugin").takes_tasks()
+        self._annotations = importlib.import_module("dask").get_annotations
+        self._thread_state = importlib.import_module("distributed.utils").thread_state
         self._waiting: list[_Packed] = []
         self._bytes = self._turns = self._seen = 0
 
@@ -118,12 +121,27 @@ class Sender:
         waiting, self._waiting = self._waiting, []
         if not waiting:
             return
-        tasks, keys, heads, calls, parents = zip(*waiting, strict=True)
+        as_graph = self._annotations() or not self._quick or self._bytes > 2 * _MOST_BYTES
         try:
-            futures = self._client.map(self._perform, heads, calls, parents, key=list(keys), retries=0, pure=False)
+            futures = self._mapped(waiting) if as_graph else self._given(waiting)
         except Exception as error:  # noqa: BLE001 - whatever the client raises
-            for task in tasks:
-                self._failed(task, error)
+            for one in waiting:
+                self._failed(one.task, error)
             return
-        for task, future in zip(tasks, futures, strict=True):
-            task.future = future
+        for one, future in zip(waiting, futures, strict=True):
+            one.task.future = future
+
+    def _mapped(self, waiting: list[_Packed]) -> list[Any]:
+        """As anybody sends tasks: with annotations of the user, too."""
+        _, keys, heads, calls, parents = zip(*waiting, strict=True)
+        found: list[Any] = self._client.map(self._perform, heads, calls, parents, key=list(keys), retries=0, pure=False)
+        return found
+
+    def _given(self, waiting: list[_Packed]) -> list[Any]:
+        """To hexviz's plugin of the scheduler, which needs no graph around them."""
+        client = self._client
+        futures = [self._future_class(one.key, client) for one in waiting]
+        rows = [(one.key, one.head, one.call, [parent.key for parent in one.parents]) for one in waiting]
+        asking = getattr(self._thread_state, "key", None)
+        client._send_to_scheduler({"op": NEW_TASKS, "rows": rows, "submitting_task": asking})  # noqa: SLF001 - as map
+        return futures

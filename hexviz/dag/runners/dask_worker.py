@@ -14,6 +14,7 @@ from distributed import get_worker
 
 from hexviz.dag.errors import NodeTransferError, WorkerLostError
 from hexviz.dag.runners.away import Ended, perform_packed
+from hexviz.dag.runners.dask_begins import Begins
 from hexviz.dag.runners.names import FACTS, topic_of
 from hexviz.dag.runners.packing import packed_error, packed_result, unpacked
 
@@ -59,10 +60,15 @@ class _Line:
 
     def begin(self) -> None:
         """Tell that the code begins, and wait until that is on its way: this process may not live to send it later."""
+        begins = self._worker.plugins.get(Begins.name)
+        if isinstance(begins, Begins) and begins.take(self._token):
+            return
         loop = self._worker.loop.asyncio_loop  # type: ignore[attr-defined]
         asyncio.run_coroutine_threadsafe(self._begin(), loop).result()
 
     async def _begin(self) -> None:
+        if Begins.name not in self._worker.plugins:  # the next ones are told without this thread
+            await self._worker.plugin_add(Begins(_performs))
         self.send("start", self._worker.address, self._head.key)
         line: Any = self._worker.batched_stream
         line.next_deadline = None  # it would wait for more to send
@@ -124,6 +130,10 @@ def perform_task(head: bytes, call: bytes, parents: list[Any]) -> Any:
         return ended.value
     finally:
         _running.pop(token, None)
+
+
+def _performs(function: Any) -> bool:
+    return function is perform_task
 
 
 def _called(call: bytes, parents: list[Any], line: _Line) -> Ended:

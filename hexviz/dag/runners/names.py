@@ -8,6 +8,8 @@ PREFIX = "hexviz-run-"
 """What a token, and the topic of a run, begin with."""
 KEPT = "kept"
 """Marks tasks whose results stay on the cluster."""
+NEW_TASKS = "hexviz-new-tasks"
+"""The operation by which a client gives tasks to the plugin of the scheduler."""
 FACTS = "hexviz"
 """Where the metadata of a task has what there is to say of its end."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import multiprocessing.process
 import multiprocessing.util
 import os
 import threading
@@ -45,26 +46,41 @@ class ProcessRunner(Closing):
             raise RunnerSettingError(f"max_workers must be a whole number of at least 1, not {max_workers!r}")
         self.max_workers = most
         self._context = multiprocessing.get_context("spawn")
+        self._closed = False
+        self.begin_anew()
+        _open.add(self)
+
+    def begin_anew(self) -> None:
+        """Know of no process."""
         self._waiting: SimpleQueue[_Job | None] = SimpleQueue()
         self._lock = threading.Lock()
         self._keepers: list[_Keeper] = []
         self._busy = 0
-        self._closed = False
-        _open.add(self)
+
+    def forget(self) -> None:
+        """Leave every process to the parent of this one."""
+        for keeper in self._keepers:
+            keeper.forget()
+        self.begin_anew()
 
     async def open(self, run: Run) -> ProcessSession:
         """Get ready for a run."""
+        self.check_open()
+        return ProcessSession(self, run)
+
+    def check_open(self) -> None:
+        """Raise where no process may be started any more."""
         if self._closed:
             raise OrchestratorError("this ProcessRunner is closed: make another one for this run")
-        return ProcessSession(self, run)
 
     def take(self, job: _Job) -> None:
         """Do ``job`` in a process that is free, or as soon as one is."""
         with self._lock:
+            self.check_open()
             self._busy += 1
             if self._busy > len(self._keepers) and len(self._keepers) < self.max_workers:
                 self._keepers.append(_Keeper(self))
-        self._waiting.put(job)
+            self._waiting.put(job)
 
     def next_job(self) -> _Job | None:
         """What a keeper is to do next; None: go home."""
@@ -96,7 +112,7 @@ class ProcessRunner(Closing):
         return tuple(keeper.pid for keeper in self._keepers if keeper.pid is not None)
 
     def close(self) -> None:
-        """End every process; nodes under way in one have lost their worker. Closing twice is fine."""
+        """End every process: nodes in one have lost their worker, those that waited for one fail. Twice is fine."""
         with self._lock:
             self._closed = True
             keepers, self._keepers = self._keepers, []
@@ -116,6 +132,16 @@ _open: weakref.WeakSet[ProcessRunner] = weakref.WeakSet()
 def _close_all() -> None:
     for runner in tuple(_open):
         runner.close()
+
+
+def _forked() -> None:
+    """A forked child has no part in the processes of its parent: it must neither end them nor wait for them."""
+    for runner in tuple(_open):
+        runner.forget()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)
 
 
 class ProcessSession:
@@ -202,6 +228,11 @@ class _Keeper:
         if process is not None:
             process.kill()
 
+    def forget(self) -> None:
+        """This is another process, forked from the one that started it."""
+        with suppress(AttributeError):  # of another Python: it will complain when this process ends
+            multiprocessing.process._children.discard(self._process)  # type: ignore[attr-defined]  # noqa: SLF001
+
     def _work(self) -> None:
         runner = self._runner
         while (job := runner.next_job()) is not None:
@@ -217,9 +248,11 @@ class _Keeper:
     def _do(self, job: _Job) -> None:
         attempt = job.attempt
         try:
+            self._runner.check_open()
             call = packed_call(attempt)
             if self._process is None:
                 self._process, self._line = self._runner.new_process()
+                self._runner.check_open()  # who closes it has seen no process here
         except (OrchestratorError, OSError) as error:
             attempt.post("end", 0, 0.0, None, error)
             return
