@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from hexviz.loading import at_once
 from hexviz.wiring import WITH_FRAMES
 
 __version__ = "0.1.0"
@@ -124,12 +125,13 @@ WITH_FRAMES.append(_bring_accessor)
 
 
 def __getattr__(name: str) -> Any:
-    if name in _HOME:
-        value = getattr(importlib.import_module(_HOME[name]), name)
-    elif name in _ROOMS:
-        value = importlib.import_module(f"hexviz.{name}")
-    else:
+    if name not in _HOME and name not in _ROOMS:
         raise AttributeError(f"module 'hexviz' has no attribute {name!r}")
+    with at_once():
+        if name in _HOME:
+            value = getattr(importlib.import_module(_HOME[name]), name)
+        else:
+            value = importlib.import_module(f"hexviz.{name}")
     globals()[name] = value
     return value
 

@@ -17,6 +17,7 @@ from hexviz.errors import HexvizError, WrongCallError, hint_at_another_copy, nam
 from hexviz.events.control_manager import ControlManager
 from hexviz.events.observer_manager import ObserverManager
 from hexviz.handlers import register_policy, several
+from hexviz.loading import at_once
 from hexviz.opening import store_of
 from hexviz.recording.recorder import Recorder
 from hexviz.run_handle import RunControls
@@ -151,8 +152,9 @@ def live_view(
 
     ``run_id`` is that of a run which a store keeps. None where there is no notebook.
     """
-    from hexviz.widgets import front_end  # noqa: PLC0415 - loads ipywidgets, so only on request
-    from hexviz.widgets.dashboard import LiveView  # noqa: PLC0415
+    with at_once():
+        from hexviz.widgets import front_end  # noqa: PLC0415 - loads ipywidgets, so only on request
+        from hexviz.widgets.dashboard import LiveView  # noqa: PLC0415
 
     if not front_end.can_display():
         return None

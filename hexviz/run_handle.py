@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from hexviz.dag.errors import PipelineError
 from hexviz.errors import WrongCallError
+from hexviz.loading import at_once
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable
@@ -166,7 +167,8 @@ class RunHandle:
 
     def live_view(self, panels: Iterable[str] | None = None) -> LiveView:
         """One more live view of this run, as :func:`dashboard` gives it."""
-        from hexviz.widgets.dashboard import LiveView  # noqa: PLC0415 - loads ipywidgets, so only on request
+        with at_once():
+            from hexviz.widgets.dashboard import LiveView  # noqa: PLC0415 - loads ipywidgets, so only on request
 
         launch, so_far = self._launch, self.recording.events()
         return LiveView(

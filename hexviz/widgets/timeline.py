@@ -14,6 +14,7 @@ import ipywidgets
 import traitlets
 
 from hexviz.events.events import RecordedError, traceback_lines
+from hexviz.loading import at_once
 from hexviz.widgets.assets import asset
 from hexviz.widgets.budget import ATTEMPT, FIRST, PIECE, Budget
 from hexviz.widgets.panels import DEFAULT_PANELS
@@ -184,8 +185,8 @@ class TimelineWidget(anywidget.AnyWidget):
         A view that ``asked`` gets a sample of the whole at once and the rest in pieces, one with each push. No push
         comes after the last one (``done``): where the view stays, all that is left follows it, in pieces as well.
         """
-        # numpy loads with the first message, while the browser makes the view.
-        from hexviz.widgets.outbox import Outbox  # noqa: PLC0415
+        with at_once():  # numpy loads with the first message, while the browser makes the view
+            from hexviz.widgets.outbox import Outbox  # noqa: PLC0415
 
         self._paused = self._is_paused()
         if self._outbox is None or full:
