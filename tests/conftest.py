@@ -3,6 +3,7 @@
 import gc
 import logging
 import os
+import signal
 import sys
 import warnings
 
@@ -13,6 +14,8 @@ from tests.services.fixtures import broker, proxy, second, topic, victim  # noqa
 
 settings.register_profile("shared machines", deadline=None)
 settings.load_profile("shared machines")
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a job in the background of a shell: its children would too
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
