@@ -348,10 +348,34 @@ def test_what_a_handler_said_with_one_proceed_is_not_said_again_in_a_later_check
     assert [vote.reason for vote in decision.votes] == [""]
 
 
-@pytest.mark.parametrize("handler", [lambda event: PROCEED, lambda: PROCEED, lambda event, context, more: PROCEED])
+@pytest.mark.parametrize(
+    "handler",
+    [
+        lambda event: PROCEED,
+        lambda: PROCEED,
+        lambda event, context, more: PROCEED,
+        lambda event, context, *, more: PROCEED,
+        functools.partial(lambda event: PROCEED),
+    ],
+)
 def test_a_handler_that_cannot_take_event_and_context_is_refused_at_once(handler):
     with pytest.raises(RegistrationTypeError, match=r"cannot be called with \(event, context\)"):
         ControlManager().register(handler)
+
+
+@pytest.mark.parametrize(
+    "handler",
+    [
+        lambda event, context, more=None, *, other=None: PROCEED,
+        lambda *facts: PROCEED,
+        functools.partial(lambda more, event, context: PROCEED, 1),
+        functools.wraps(lambda event: None)(lambda event, context: PROCEED),
+    ],
+)
+def test_a_handler_that_can_take_event_and_context_is_asked(handler):
+    manager = ControlManager()
+    manager.register(handler)
+    assert asyncio.run(manager.decide(STARTED, CONTEXT, all_votes=True)).votes[0].error == ""
 
 
 def test_a_check_that_is_over_keeps_nothing_of_its_event():
