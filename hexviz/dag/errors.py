@@ -122,17 +122,28 @@ class NotRecordedError(OrchestratorError, LookupError):
     """Nobody recorded the run, so it has no recording."""
 
 
-def recorded(recording: Recording | None, run_id: str) -> Recording:
-    """The recording of a run; :class:`NotRecordedError` where there is none."""
-    if recording is None:
-        raise NotRecordedError(
-            f"nothing recorded run {run_id}: use hexviz.run, or hexviz.Recorder().attach(observers) before an "
-            "Orchestrator(observers=observers) runs, and read recorder.recording"
-        )
-    return recording
+class OfRun:
+    """What a run ends with, a result or an error: it knows the recording of its run, where there is one."""
+
+    run_id: str
+    _recording: Recording | None = None
+
+    @property
+    def recording(self) -> Recording:
+        """What was recorded of the run; :class:`NotRecordedError` where nothing was."""
+        if self._recording is None:
+            raise NotRecordedError(
+                f"nothing recorded run {self.run_id}: use hexviz.run, or hexviz.Recorder().attach(observers) before an "
+                "Orchestrator(observers=observers) runs, and read recorder.recording"
+            )
+        return self._recording
+
+    @recording.setter
+    def recording(self, recording: Recording) -> None:
+        self._recording = recording
 
 
-class PipelineError(ExceptionGroup, OrchestratorError):
+class PipelineError(OfRun, ExceptionGroup, OrchestratorError):
     """A run failed: holds every failure, the run's id, and the results of the nodes that ended well.
 
     ``results`` is a dict of node -> result, ``run_id`` names the run in the store.
@@ -140,7 +151,6 @@ class PipelineError(ExceptionGroup, OrchestratorError):
 
     run_id: str = ""
     results: Mapping[str, Any]
-    _recording: Recording | None = None
 
     def __new__(cls, message: str, failures: Sequence[Exception], **facts: Any) -> Self:  # noqa: ARG004 - for __init__
         """Make the group; the facts are kept by ``__init__``."""
@@ -153,15 +163,6 @@ class PipelineError(ExceptionGroup, OrchestratorError):
         let_kernel_show_groups()
         self.run_id = run_id
         self.results = dict(results or {})
-
-    @property
-    def recording(self) -> Recording:
-        """What was recorded of the run; :class:`NotRecordedError` where nothing was."""
-        return recorded(self._recording, self.run_id)
-
-    @recording.setter
-    def recording(self, recording: Recording) -> None:
-        self._recording = recording
 
     def derive(self, excs: Sequence[Exception]) -> PipelineError:  # type: ignore[override]
         """The same run with some of its failures, as ``except*`` and ``split`` ask for."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import islice
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from hexviz.dag.errors import recorded
+from hexviz.dag.errors import OfRun
 from hexviz.errors import HexvizError
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ class NoResultError(HexvizError, KeyError):
         return str(self.args[0])
 
 
-class RunResult(dict[str, Any]):
+class RunResult(OfRun, dict[str, Any]):
     """A dict of node -> result that knows its run.
 
     ``run_id`` names the run, ``status`` is ``"succeeded"`` or ``"skipped"``. Nodes that were skipped without data are
@@ -37,15 +37,6 @@ class RunResult(dict[str, Any]):
         super().__init__(results)
         self.run_id = run_id
         self.status = status
-        self._recording = recording
-
-    @property
-    def recording(self) -> Recording:
-        """What was recorded of the run; :class:`~hexviz.dag.errors.NotRecordedError` where nothing was."""
-        return recorded(self._recording, self.run_id)
-
-    @recording.setter
-    def recording(self, recording: Recording) -> None:
         self._recording = recording
 
     if not TYPE_CHECKING:  # a type checker knows that there are none
