@@ -42,6 +42,7 @@ class PostgresStore(Store):
 
     ``url`` is ``postgresql://USER@HOST:PORT/DATABASE``, or what else libpq takes as one; the tables
     (``hexviz_runs``, ``hexviz_segments``, ``hexviz_layout``) stand in the first schema of the search path. Opening
+    makes them where they are not, or with ``create=False`` nothing (:class:`NoStoreError`). It
     takes ``connect_s`` seconds at most, reading and each group commit ``work_s``. The writer connects again after the
     connection was lost, and sends what was not acknowledged once more.
 
@@ -59,6 +60,7 @@ class PostgresStore(Store):
         self,
         url: str,
         *,
+        create: bool = True,
         connect_s: float = CONNECT_S,
         work_s: float = WORK_S,
         spool: str | os.PathLike[str] | None = None,
@@ -73,7 +75,7 @@ class PostgresStore(Store):
         self._spooled = None if spool is None else SpooledLog(log, Spool(spool, max_bytes=spool_bytes))
         if spool is None:
             try:
-                check_layout(self._line)
+                check_layout(self._line, create=create)
             except BaseException:
                 self._line.close()
                 raise

@@ -55,25 +55,26 @@ class SQLiteStore(Store):
     """Runs in one SQLite file (see :class:`~hexviz.stores.store.Store`).
 
     Raises :class:`NotAStoreError`, :class:`NewerStoreError` or :class:`StoreReadOnlyError` when opened on a path that
-    cannot serve.
+    cannot serve. Where nothing is yet, a store is made, or with ``create=False`` nothing: :class:`NoStoreError`.
     """
 
     def __init__(
         self,
         path: str | os.PathLike[str] | None = None,
         *,
+        create: bool = True,
         recordings: Recordings | None = None,
         make_frame: Callable[[list[RunInfo]], pd.DataFrame] | None = None,
     ) -> None:
         self.path = Path(path) if path is not None else default_path()
-        prepare(self.path)
+        prepare(self.path, create=create)
         self._lock = threading.RLock()
         try:
             self._reader = connect(self.path)
         except sqlite3.Error as error:
             raise opening_error(error, self.path) from error
         try:
-            check_layout(self._reader, self.path)
+            check_layout(self._reader, self.path, create=create)
             self._has_rows = bool(self._reader.execute(OLD_TABLE).fetchone())
         except BaseException:
             self._reader.close()
