@@ -80,6 +80,7 @@ class SQLiteStore(Store):
             self._reader.close()
             raise
         self._copies = Copies(self._reader, self._lock)
+        self._copies.clear_up()
         super().__init__(str(self.path), SQLiteLog(self.path), recordings=recordings, make_frame=make_frame)
         _open_stores.add(self)
 
