@@ -573,6 +573,26 @@ def test_e8_a_reader_in_the_middle_of_a_run_never_holds_up_the_writer(tmp_path):
 
 
 @pytest.mark.parametrize("how", ["deleted", "renamed"])
+def test_e9_a_run_whose_store_goes_away_ends_as_it_would_have_and_says_what_was_not_kept(tmp_path, how):
+    def lose():
+        hexviz_store.flush()
+        for found in list(tmp_path.glob("runs.db*")):
+            found.unlink() if how == "deleted" else found.rename(tmp_path / f"moved{found.name[4:]}")
+        return 2
+
+    graph = hexviz.Graph("g")
+    graph.node(lose, name="lose")
+    graph.node(lambda two: two + 1, name="after", after=["lose"])
+    with hexviz.open_store(tmp_path / "runs.db") as hexviz_store:
+        with pytest.warns(RuntimeWarning, match=r"deleted, moved or replaced"):
+            result = hexviz.run_sync(graph, store=hexviz_store)
+        assert result["after"] == 3
+        assert result.recording.frames.nodes["status"].tolist() == ["succeeded"] * 2
+        with contextlib.suppress(StoreWriteError):
+            hexviz_store.close(timeout=1)
+
+
+@pytest.mark.parametrize("how", ["deleted", "renamed"])
 def test_e9_a_file_that_goes_away_while_open_is_told_and_ends_no_run(tmp_path, how):
     with SQLiteStore(tmp_path / "runs.db") as store:
         store.append(contract_run())
