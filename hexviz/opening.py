@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from hexviz.dag.errors import PipelineError
@@ -14,6 +13,8 @@ from hexviz.stores.sqlite import SQLiteStore, default_path
 from hexviz.stores.store import Store, is_address
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import pandas as pd
 
     from hexviz.stores.run_info import RunInfo
@@ -32,13 +33,22 @@ def open_store(path: str | Path | None = None, *, spool: str | Path | None = Non
     ``store.runs()`` gives the runs as a frame, newest first (filters: ``pipeline``, ``status``, ``since``, ``until``,
     ``tag``), ``store.recording(run_id)`` gives one back. See docs/stores.md.
     """
+    return _opened(path, spool, create=True)
+
+
+def kept_store(place: str | Path | None) -> Store:
+    """The store at ``place``, or the default one, for who only reads: :class:`NoStoreError` where there is none yet."""
+    return _opened(place, None, create=False)
+
+
+def _opened(path: str | Path | None, spool: str | Path | None, *, create: bool) -> Store:
     chosen = os.environ.get("HEXVIZ_STORE") if path is None else path
     if chosen is not None and not isinstance(chosen, str | os.PathLike):
         raise WrongCallError(f"a store is named by a path or postgresql://..., not {named(chosen)}")
     if isinstance(chosen, str) and "://" in chosen and not is_address(chosen):
         scheme = chosen.partition("://")[0]
         raise SourceError(f"no store is kept at {scheme}://: name a file, or postgresql://USER@HOST/DATABASE")
-    made: dict[str, Any] = {"recordings": Recording, "make_frame": _frame_of_runs}
+    made: dict[str, Any] = {"create": create, "recordings": Recording, "make_frame": _frame_of_runs}
     if isinstance(chosen, str) and is_address(chosen):
         from hexviz.stores.postgres import PostgresStore  # noqa: PLC0415 - loads a spool and more, so only on request
 
@@ -46,16 +56,6 @@ def open_store(path: str | Path | None = None, *, spool: str | Path | None = Non
     if spool is not None:
         raise WrongCallError("spool= is for a store on a server (postgresql://...); this one is a file")
     return SQLiteStore(chosen or default_path(), **made)
-
-
-def kept_store(place: str | Path | None) -> Store:
-    """The store at ``place``, or the default one; what is named must be there, for opening a path would make it."""
-    if isinstance(place, str | os.PathLike) and "://" not in str(place) and not Path(place).exists():
-        raise SourceError(
-            f"there is no store {place}: correct the path. The first run that is kept there makes it "
-            f"(hexviz demo --store PATH), and so does hexviz.open_store(PATH)"
-        )
-    return open_store(place)
 
 
 def store_of(store: StoreLike) -> Store | None:
@@ -72,7 +72,7 @@ def recording_of(source: Any) -> Recording:
     if isinstance(source, Recording):
         return source
     if isinstance(source, str):
-        with open_store() as store:
+        with kept_store(None) as store:
             return store.recording(store.find(source))
     if isinstance(source, RunResult | PipelineError):
         return source.recording

@@ -131,6 +131,7 @@ def test_a_report_that_cannot_be_written_is_one_line_on_stderr(demo, tmp_path):
     ],
 )
 def test_what_cannot_be_done_is_one_line_on_stderr_and_exit_code_2(tmp_path, arguments, expected):
+    hexviz.open_store(tmp_path / "runs.db").close()
     done = command(*arguments, cwd=tmp_path, HEXVIZ_STORE=str(tmp_path / "runs.db"))
     assert done.returncode == 2
     assert done.stderr.startswith("hexviz: ")
@@ -325,6 +326,7 @@ def test_watch_gives_up_a_run_of_which_nothing_comes(tmp_path):
 
 
 def test_watch_names_what_it_cannot_find(tmp_path):
+    hexviz.open_store(tmp_path / "runs.db").close()
     missing = command("watch", "moon", cwd=tmp_path, HEXVIZ_STORE=str(tmp_path / "runs.db"))
     assert missing.returncode == 2
     assert missing.stderr.startswith("hexviz: there is no run 'moon'")

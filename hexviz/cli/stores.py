@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 from hexviz.cli.chosen import chosen_store, refuse_other_addresses
 from hexviz.errors import SourceError
-from hexviz.opening import open_store
+from hexviz.opening import kept_store
 from hexviz.quantities import age, count, moment, size
 from hexviz.recording.run_list import STATUSES
+from hexviz.stores.errors import NoStoreError
 from hexviz.stores.files import plain_file
 from hexviz.stores.jsonl_check import is_jsonl, verify_jsonl
 from hexviz.stores.salvage import salvage
@@ -59,8 +60,13 @@ def add_commands(add: Add) -> None:
 
 def _runs(arguments: argparse.Namespace, console: Console) -> None:
     filters = {name: getattr(arguments, name) for name in ("pipeline", "status", "tag", "since", "until")}
-    with chosen_store(arguments.store) as store:
-        infos = store.list_runs(**filters)
+    try:
+        with chosen_store(arguments.store) as store:
+            infos = store.list_runs(**filters)
+    except NoStoreError:
+        if arguments.store is not None:
+            raise
+        infos = []  # on the first day
     shown = infos[: arguments.limit]
     more = f"{len(shown)} of {len(infos)} runs"
     if not infos:
@@ -112,8 +118,8 @@ def _checked(where: str | None, chosen: str | None) -> tuple[list[Problem], int]
         if not is_address(place):
             if is_jsonl(place):
                 return verify_jsonl(place)[:2]
-            plain_file(place)  # opening a store would make one where there is none
-    with open_store(place) as store:
+            plain_file(place)
+    with kept_store(place) as store:
         return store.verify(), len(store.list_runs())
 
 

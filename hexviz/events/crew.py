@@ -12,6 +12,7 @@ import time
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Protocol
 
+from hexviz.events.forking import free_in_children
 from hexviz.events.lag import LAG_S, SlowCall
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ class Crew:
     def __init__(self, *, max_workers: int, call_timeout_s: float) -> None:
         self._max_workers = max_workers
         self._call_timeout_s = call_timeout_s
-        self._lock = threading.RLock()
+        self._lock = free_in_children(threading.RLock())
         self._shift: _Shift | None = None
 
     def put(self, event: Event, observers: Sequence[ThreadedObserver]) -> None:
@@ -79,7 +80,6 @@ class Crew:
 
     def forget(self) -> None:
         """A forked child has none of its parent's threads: what was queued stays with the parent."""
-        self._lock = threading.RLock()
         self._shift = None
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import threading
 from asyncio import _enter_task, _get_running_loop, _leave_task, current_task
 from collections import deque
 from copy import copy
@@ -23,6 +22,8 @@ from hexviz.events.stepping import Continued
 from hexviz.events.teller import Teller
 
 if TYPE_CHECKING:
+    import threading
+
     from hexviz.events.events import Event
     from hexviz.events.lag import LagWatch
     from hexviz.events.observer_entry import ObserverEntry
@@ -51,7 +52,6 @@ class Desk(Batches):
 
     def forget(self) -> None:
         """A forked child has none of its parent's loops: what was queued stays with the parent."""
-        self._lock = threading.RLock()  # a thread that is not there any more may have held it
         self._let_go()
         self.loop = self._thread = None
 

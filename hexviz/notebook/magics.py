@@ -15,7 +15,8 @@ from hexviz.dag.watching import WATCHER
 from hexviz.display import switch, wanted
 from hexviz.notebook.cell import Cell
 from hexviz.notebook.options import CELL_OPTIONS, LINE_USAGE, RUNS_OPTIONS, USAGE, NamedPolicy, parsed
-from hexviz.opening import open_store
+from hexviz.opening import kept_store
+from hexviz.stores.errors import NoStoreError
 from hexviz.widgets.text import clean_text
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
     from hexviz.recording.recording import Recording
+    from hexviz.stores.store import Store
 
 _CELL = re.compile(r"%%hexviz(?=\s|$)")
 _ANY_CELL = re.compile(r"%%(\w+)(?: (.*))?$")
@@ -153,7 +155,7 @@ class HexvizMagics(Magics):
     def _last(self) -> None:
         recording = self.last
         if recording is None:
-            with open_store() as store:
+            with _kept(None) as store:
                 run_id = store.last_run_id()
                 recording = None if run_id is None else store.recording(run_id)
         if recording is None:
@@ -164,8 +166,16 @@ class HexvizMagics(Magics):
     def _runs(self, given: argparse.Namespace) -> pd.DataFrame | None:
         if not wanted():
             return None
-        with open_store(given.store) as store:
+        with _kept(given.store) as store:
             return _shown(store.runs().head(given.limit))
+
+
+def _kept(place: str | None) -> Store:
+    """A store to read from."""
+    try:
+        return kept_store(place)
+    except NoStoreError as error:
+        raise UsageError(f"{clean_text(error, 300)}; or begin a cell with: {USAGE}") from None
 
 
 def _shown(runs: pd.DataFrame) -> pd.DataFrame:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hexviz.errors import HexvizError
+from hexviz.errors import HexvizError, SourceError
 
 
 class StoreError(HexvizError, OSError):
@@ -11,6 +11,16 @@ class StoreError(HexvizError, OSError):
 
 class NotAStoreError(StoreError):
     """The path is a directory, a file of another kind, or another application's database."""
+
+
+class NoStoreError(StoreError, SourceError):
+    """No store is there yet (no file, an empty one, a database without its tables), and who only reads makes none."""
+
+    def __init__(self, place: object, found: str = "") -> None:
+        super().__init__(
+            f"there is no store {place}{found}, so no run is kept in it: correct the name. The first run "
+            "makes it (hexviz demo --store NAME), and so does hexviz.open_store(NAME)"
+        )
 
 
 class NothingToSalvageError(StoreError):

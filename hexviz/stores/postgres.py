@@ -14,7 +14,7 @@ from hexviz.stores.postgres_copies import Copies
 from hexviz.stores.postgres_layout import check_layout, key_of, raw_of, text_of
 from hexviz.stores.postgres_line import CONNECT_S, WORK_S, Address, Line
 from hexviz.stores.postgres_log import PostgresLog
-from hexviz.stores.run_info import STATUS, Problem, RunInfo, info_of, micros
+from hexviz.stores.run_info import STATUS, Problem, RunInfo, Wanted, info_of
 from hexviz.stores.segments import COLUMNS, MAX_SEQ, Segment
 from hexviz.stores.spooled_log import SpooledLog
 from hexviz.stores.store import Store
@@ -22,7 +22,6 @@ from hexviz.stores.store import Store
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Iterator
-    from datetime import datetime
 
     import pandas as pd
 
@@ -42,6 +41,7 @@ class PostgresStore(Store):
 
     ``url`` is ``postgresql://USER@HOST:PORT/DATABASE``, or what else libpq takes as one; the tables
     (``hexviz_runs``, ``hexviz_segments``, ``hexviz_layout``) stand in the first schema of the search path. Opening
+    makes them where they are not, or with ``create=False`` nothing (:class:`NoStoreError`). It
     takes ``connect_s`` seconds at most, reading and each group commit ``work_s``. The writer connects again after the
     connection was lost, and sends what was not acknowledged once more.
 
@@ -59,6 +59,7 @@ class PostgresStore(Store):
         self,
         url: str,
         *,
+        create: bool = True,
         connect_s: float = CONNECT_S,
         work_s: float = WORK_S,
         spool: str | os.PathLike[str] | None = None,
@@ -73,7 +74,7 @@ class PostgresStore(Store):
         self._spooled = None if spool is None else SpooledLog(log, Spool(spool, max_bytes=spool_bytes))
         if spool is None:
             try:
-                check_layout(self._line)
+                check_layout(self._line, create=create)
             except BaseException:
                 self._line.close()
                 raise
@@ -99,27 +100,17 @@ class PostgresStore(Store):
 
     # --- the runs ---
 
-    def list_runs(
-        self,
-        *,
-        pipeline: str | None = None,
-        status: str | None = None,
-        since: datetime | None = None,
-        until: datetime | None = None,
-        tag: str | None = None,
-    ) -> list[RunInfo]:
-        """The runs, newest first; filters combine. ``since <= started_at < until``; a naive time is UTC."""
-        if status is not None and status not in _STATUSES:
+    def _list_runs(self, wanted: Wanted) -> list[RunInfo]:
+        if wanted.status is not None and wanted.status not in _STATUSES:
             return []
         parts = {
-            "pipeline = %s": None if pipeline is None else raw_of(pipeline),
-            "status = %s": status,
-            "started_us >= %s": micros(since),
-            "started_us < %s": micros(until),
+            "pipeline = %s": None if wanted.pipeline is None else raw_of(wanted.pipeline),
+            "status = %s": wanted.status,
+            "started_us >= %s": wanted.since_us,
+            "started_us < %s": wanted.until_us,
         }
         asked = {part: value for part, value in parts.items() if value is not None}
-        infos = self._infos(" AND ".join(asked) or "true", tuple(asked.values()))
-        return [info for info in infos if tag is None or tag in info.tags]
+        return self._infos(" AND ".join(asked) or "true", tuple(asked.values()))
 
     def _info(self, run_id: str) -> RunInfo | None:
         return next(iter(self._infos("key = %s", (key_of(run_id),))), None)

@@ -6,7 +6,13 @@ import hashlib
 import math
 from typing import Any
 
-from hexviz.stores.errors import NewerStoreError, NotAStoreError, StoreReadOnlyError, StoreUnreachableError
+from hexviz.stores.errors import (
+    NewerStoreError,
+    NoStoreError,
+    NotAStoreError,
+    StoreReadOnlyError,
+    StoreUnreachableError,
+)
 from hexviz.stores.postgres_line import Address, Line, driver
 
 LAYOUT_VERSION = 1
@@ -30,12 +36,17 @@ ALTER TABLE hexviz_segments ALTER COLUMN page SET STORAGE EXTERNAL;
 """
 
 
-def check_layout(line: Line) -> None:
-    """Make the tables where there are none; named errors for those of others, and newer ones."""
+def check_layout(line: Line, *, create: bool = True) -> None:
+    """Make the tables where there are none; named errors for those of others, and newer ones.
+
+    Without ``create`` none are made: :class:`NoStoreError`.
+    """
     errors = driver().errors
     try:
         with line.work() as connection:
             version = _known_version(connection, line.address)
+            if version is None and not create:
+                raise NoStoreError(line.address, " (it has no tables of hexviz)")
             if version is None:
                 with connection.transaction():
                     connection.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))

@@ -8,7 +8,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from hexviz.stores.errors import RunNotFoundError, StoreCorruptError
-from hexviz.stores.run_info import Problem, RunInfo
+from hexviz.stores.run_info import Problem, RunInfo, Wanted, micros
 from hexviz.stores.segments import Opened, Segment, is_whole, open_segment
 
 if TYPE_CHECKING:
@@ -30,7 +30,6 @@ class StoreReading(ABC):
 
     # --- the runs ---
 
-    @abstractmethod
     def list_runs(
         self,
         *,
@@ -41,6 +40,8 @@ class StoreReading(ABC):
         tag: str | None = None,
     ) -> list[RunInfo]:
         """The runs, newest first; filters combine. ``since <= started_at < until``; a naive time is UTC."""
+        infos = self._list_runs(Wanted(pipeline, status, micros(since), micros(until)))
+        return [info for info in infos if tag is None or tag in info.tags]
 
     def last_run_id(self) -> str | None:
         """The newest run; None in an empty store."""
@@ -202,6 +203,10 @@ class StoreReading(ABC):
         return info
 
     # --- what a store of another kind defines ---
+
+    @abstractmethod
+    def _list_runs(self, wanted: Wanted) -> list[RunInfo]:
+        """The runs that are wanted, newest first."""
 
     @abstractmethod
     def _info(self, run_id: str) -> RunInfo | None:

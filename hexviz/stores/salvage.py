@@ -65,13 +65,17 @@ def salvage(path: str | os.PathLike[str], target: str | os.PathLike[str] | None 
             )
         return _new_store(_free(Path(target)), lambda scratch: _fetch(str(path), scratch / "new.db"))
     source = plain_file(path)
+    if is_open_here(source):
+        raise StoreWriteError(f"{source} is open in this process: close it first")
+    try:
+        source.open("rb").close()
+    except OSError as error:
+        raise NotAStoreError(f"{source} cannot be read: {error.strerror or error}") from error
     suffix = ".jsonl" if is_jsonl(source) else ".db"
     goal = _free(Path(target) if target is not None else source.with_name(f"{source.stem}.salvaged{suffix}"))
     if suffix == ".jsonl":
         lost, runs, records = salvage_jsonl(source, goal)
         return Salvaged(goal, runs, records, lost)
-    if is_open_here(source):
-        raise StoreWriteError(f"{source} is open in this process: close it first")
     return _new_store(goal, lambda scratch: _transfer(_copy(source, scratch), source, scratch / "new.db"))
 
 
@@ -95,7 +99,7 @@ def _fetch(address: str, new: Path) -> Salvaged:
     from hexviz.stores.postgres import PostgresStore  # noqa: PLC0415 - wants psycopg, so only on request
 
     lost: list[Problem] = []
-    with PostgresStore(address) as source, SQLiteStore(new) as store:
+    with PostgresStore(address, create=False) as source, SQLiteStore(new) as store:
         for info in reversed(source.list_runs()):
             _keep(store, info.run_id, info.events, source.opened(info.run_id), lost)
         return _salvaged(source.where, store, lost)
@@ -123,11 +127,11 @@ def _transfer(copy: Path, source: Path, new: Path) -> Salvaged:
         raise NotAStoreError(f"{source} cannot be opened: {error}") from error
     with contextlib.closing(connection), SQLiteStore(new) as store:
         try:
-            known_version(connection, source)
+            version = known_version(connection, source)
             tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
         except (sqlite3.Error, UnicodeDecodeError) as error:
             raise NotAStoreError(f"nothing of {source} can be read: {error}") from error
-        if not tables and not source.stat().st_size:
+        if not version:
             raise NothingToSalvageError(source)
         lost: list[Problem] = []
         for found in _runs(connection, tables, lost):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from hexviz.stores.errors import StoreCorruptError, StoreWriteError
-from hexviz.stores.run_info import Problem, RunInfo, micros
+from hexviz.stores.run_info import Problem, RunInfo, Wanted
 from hexviz.stores.segments import COLUMNS, Segment
 from hexviz.stores.sqlite_copies import Copies
 from hexviz.stores.sqlite_layout import (
@@ -37,7 +37,6 @@ from hexviz.stores.store import Store
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Iterator
-    from datetime import datetime
 
     import pandas as pd
 
@@ -55,30 +54,32 @@ class SQLiteStore(Store):
     """Runs in one SQLite file (see :class:`~hexviz.stores.store.Store`).
 
     Raises :class:`NotAStoreError`, :class:`NewerStoreError` or :class:`StoreReadOnlyError` when opened on a path that
-    cannot serve.
+    cannot serve. Where nothing is yet, a store is made, or with ``create=False`` nothing: :class:`NoStoreError`.
     """
 
     def __init__(
         self,
         path: str | os.PathLike[str] | None = None,
         *,
+        create: bool = True,
         recordings: Recordings | None = None,
         make_frame: Callable[[list[RunInfo]], pd.DataFrame] | None = None,
     ) -> None:
         self.path = Path(path) if path is not None else default_path()
-        prepare(self.path)
+        prepare(self.path, create=create)
         self._lock = threading.RLock()
         try:
             self._reader = connect(self.path)
         except sqlite3.Error as error:
             raise opening_error(error, self.path) from error
         try:
-            check_layout(self._reader, self.path)
+            check_layout(self._reader, self.path, create=create)
             self._has_rows = bool(self._reader.execute(OLD_TABLE).fetchone())
         except BaseException:
             self._reader.close()
             raise
         self._copies = Copies(self._reader, self._lock)
+        self._copies.clear_up()
         super().__init__(str(self.path), SQLiteLog(self.path), recordings=recordings, make_frame=make_frame)
         _open_stores.add(self)
 
@@ -93,22 +94,13 @@ class SQLiteStore(Store):
 
     # --- the runs ---
 
-    def list_runs(
-        self,
-        *,
-        pipeline: str | None = None,
-        status: str | None = None,
-        since: datetime | None = None,
-        until: datetime | None = None,
-        tag: str | None = None,
-    ) -> list[RunInfo]:
-        """The runs, newest first; filters combine. ``since <= started_at < until``; a naive time is UTC."""
-        infos = self._infos(
+    def _list_runs(self, wanted: Wanted) -> list[RunInfo]:
+        asked = (_key(wanted.pipeline), _key(wanted.status), wanted.since_us, wanted.until_us)
+        return self._infos(
             "WHERE (? IS NULL OR pipeline = ?) AND (? IS NULL OR status = ?)"
             " AND (? IS NULL OR started_us >= ?) AND (? IS NULL OR started_us < ?) ORDER BY id DESC",
-            tuple(value for value in (_key(pipeline), _key(status), micros(since), micros(until)) for _ in range(2)),
+            tuple(value for value in asked for _ in range(2)),
         )
-        return [info for info in infos if tag is None or tag in info.tags]
 
     def _info(self, run_id: str) -> RunInfo | None:
         return next(iter(self._infos("WHERE run_id = ?", (key_of(run_id),))), None)

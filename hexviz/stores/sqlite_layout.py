@@ -18,7 +18,14 @@ from typing import TYPE_CHECKING, Any
 
 from platformdirs import user_data_path
 
-from hexviz.stores.errors import NewerStoreError, NotAStoreError, StoreCorruptError, StoreError, StoreReadOnlyError
+from hexviz.stores.errors import (
+    NewerStoreError,
+    NoStoreError,
+    NotAStoreError,
+    StoreCorruptError,
+    StoreError,
+    StoreReadOnlyError,
+)
 from hexviz.stores.run_info import RunInfo, info_of
 from hexviz.stores.segments import Segment, pack_marked
 
@@ -68,21 +75,26 @@ def default_path() -> Path:
 # --- opening ------------------------------------------------------------------------------------------------------
 
 
-def prepare(path: Path) -> None:
+def prepare(path: Path, *, create: bool) -> None:
     """Make the file (0600) and its directory (0700) where missing; named errors where the path cannot serve.
+
+    Without ``create`` nothing is made: :class:`NoStoreError`.
 
     A file that is there is not opened here: closing it again would take away the locks that other connections of this
     process hold on it (https://sqlite.org/howtocorrupt.html, 2.2).
     """
     try:
-        _make_directories(path.parent)
-        if _made(path):
-            path.chmod(0o600)  # whatever the umask said
+        if create:
+            _make_directories(path.parent)
+            if _made(path):
+                path.chmod(0o600)  # whatever the umask said
         mode = path.stat().st_mode
         allowed = os.access(path, os.R_OK | os.W_OK)
     except PermissionError as error:
         raise StoreReadOnlyError(f"{path} cannot be written: {error.strerror}. {_ELSEWHERE}") from error
     except (OSError, ValueError) as error:
+        if not create and isinstance(error, FileNotFoundError | NotADirectoryError):
+            raise NoStoreError(path) from error
         if getattr(error, "errno", None) == errno.EROFS:
             raise StoreReadOnlyError(f"{path} is on a read-only file system. {_ELSEWHERE}") from error
         reason = getattr(error, "strerror", None) or error
@@ -126,11 +138,17 @@ def uri_of(path: PurePath) -> str:
     return f"{uri}?mode=rw"
 
 
-def check_layout(connection: sqlite3.Connection, path: Path) -> None:
-    """Make an empty file a store, and an old layout the newest; named errors for files of others, and newer ones."""
+def check_layout(connection: sqlite3.Connection, path: Path, *, create: bool) -> None:
+    """Make an empty file a store, and an old layout the newest; named errors for files of others, and newer ones.
+
+    Without ``create`` an empty file stays as it is: :class:`NoStoreError`.
+    """
     try:
-        if known_version(connection, path) == LAYOUT_VERSION:
+        version = known_version(connection, path)
+        if version == LAYOUT_VERSION:
             return
+        if not (version or create):
+            raise NoStoreError(path, " (the file is empty)")
         connection.execute(f"PRAGMA page_size = {_PAGE_BYTES}")  # counts for a new file only
         _use_log(connection)
         connection.execute("BEGIN IMMEDIATE")

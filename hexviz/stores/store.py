@@ -14,9 +14,10 @@ from hexviz.events.events import Event
 from hexviz.events.schema import from_record
 from hexviz.stores.copying import MOST, Copier, is_long
 from hexviz.stores.errors import StoreError, StoreWriteError
+from hexviz.stores.parts import Given
 from hexviz.stores.pruning import to_prune
 from hexviz.stores.reading import StoreReading
-from hexviz.stores.writer import Given, Log, Writer
+from hexviz.stores.writer import Log, Writer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence

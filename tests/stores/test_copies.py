@@ -16,7 +16,7 @@ from hexviz.events import events as ev
 from hexviz.events.schema import to_record
 from hexviz.recording.frames import COLUMNS
 from hexviz.recording.recorder import Recorder
-from hexviz.stores import copying, sqlite
+from hexviz.stores import copying, sqlite, sqlite_copies
 from hexviz.stores.errors import StoreCorruptError, StoreWriteError
 from hexviz.testing.store_contract import contract_run, kept
 from tests.recording.made_events import ProgressMade
@@ -234,23 +234,17 @@ def test_the_last_room_on_a_disk_is_left_to_the_records(store, monkeypatch):
     assert count(store) == 1
 
 
-def test_a_copy_for_which_there_is_no_room_leaves_nothing(store, monkeypatch):
+def test_a_copy_for_which_there_is_no_room_leaves_nothing(store):
     run = contract_run(nodes=5)
     kept(store, run)
-    execute = store._copies._connection.execute
-
-    class Dying:
-        in_transaction = False
-
-        def execute(self, sql, *more):
-            if "VALUES (?, ?, ?, ?, ?)" in sql and more[0][2] == 4:
-                raise sqlite3.OperationalError("disk I/O error")
-            return execute(sql, *more)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(store._copies, "_connection", Dying())
+    with contextlib.closing(sqlite3.connect(store.path)) as raw:
+        raw.executescript(sqlite_copies._TABLES)
+        raw.execute(
+            "CREATE TRIGGER full BEFORE INSERT ON copied WHEN NEW.part = 4 BEGIN SELECT RAISE (ABORT, 'full'); END"
+        )
         assert list(store.recording("run-1").records()) == records(run)
-    assert (count(store), count(store, "copied")) == (0, 0)
+        assert (count(store), count(store, "copied"), count(store, "copying")) == (0, 0, 0)
+        raw.execute("DROP TRIGGER full")
     assert list(store.recording("run-1").records()) == records(run)
     assert from_the_copy(store) == records(run)
     tokens = "SELECT count(DISTINCT token) FROM copied"
@@ -276,8 +270,28 @@ def test_a_process_that_is_killed_while_it_copies_leaves_every_record_and_no_cop
     killed = subprocess.run([sys.executable, "-c", textwrap.dedent(program)], check=False)
     assert killed.returncode == -signal.SIGKILL
     with hexviz.open_store(tmp_path / "runs.db") as again:
-        assert (again.verify(), count(again), count(again, "copied")) == ([], 0, 4)
+        assert (again.verify(), count(again), count(again, "copied"), count(again, "copying")) == ([], 0, 4, 1)
         assert list(again.recording("run-1").records()) == records(contract_run(nodes=5))
+
+
+def test_what_a_killed_process_has_begun_to_copy_goes_when_the_store_is_opened_a_minute_later(tmp_path):
+    with hexviz.open_store(tmp_path / "runs.db") as store:
+        for run_id in ("run-1", "run-2"):
+            kept(store, contract_run(run_id, nodes=5))
+            store.recording(run_id)
+    change(store, "DELETE FROM copies WHERE run = 1")
+    change(
+        store,
+        "INSERT INTO copying SELECT DISTINCT token, run, CAST(strftime('%s', 'now') AS INTEGER)"
+        " FROM copied WHERE run = 1",
+    )
+    parts = count(store, "copied")
+    hexviz.open_store(store.path).close()
+    assert count(store, "copied") == parts  # somebody may still be making it
+    change(store, "UPDATE copying SET begun_s = begun_s - 100")
+    with hexviz.open_store(store.path) as again:
+        assert (count(again, "copied"), count(again, "copying")) == (parts / 2, 0)
+        assert from_the_copy(again, "run-2") == records(contract_run("run-2", nodes=5))
 
 
 def test_what_a_killed_process_has_begun_to_copy_goes_when_its_run_or_any_later_goes(tmp_path):

@@ -15,6 +15,7 @@ from hexviz.errors import MissingExtraError
 from hexviz.events.schema import to_record
 from hexviz.stores.errors import (
     NewerStoreError,
+    NoStoreError,
     NotAStoreError,
     RunNotFoundError,
     StoreReadOnlyError,
@@ -22,6 +23,7 @@ from hexviz.stores.errors import (
 )
 from hexviz.stores.postgres import PostgresStore
 from hexviz.stores.postgres_log import PostgresLog
+from hexviz.stores.salvage import salvage
 from hexviz.testing import StoreContract
 from hexviz.testing.store_contract import contract_run, kept
 from tests.test_docs import follow
@@ -96,6 +98,19 @@ def test_the_tables_of_a_newer_hexviz_and_of_others_are_refused_by_name(url, sha
         PostgresStore(foreign)
     with pytest.raises(StoreReadOnlyError, match="search_path"):
         PostgresStore(f"{shared_server.url}?options=-csearch_path%3Dnowhere")
+
+
+def test_who_only_reads_makes_no_tables(shared_server, monkeypatch, tmp_path):
+    empty = shared_server.fresh()
+    monkeypatch.setenv("HEXVIZ_STORE", empty)
+    for read in (hexviz.dashboard, lambda _: hexviz.serve(empty), lambda _: salvage(empty, tmp_path / "saved.db")):
+        with pytest.raises(NoStoreError, match="has no tables of hexviz"):
+            read("last")
+    found = shared_server.execute(
+        "SELECT count(*) FROM pg_class WHERE relname LIKE 'hexviz%%' AND pg_table_is_visible(oid)", url=empty
+    )
+    assert found == [(0,)]
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_user_without_rights_is_told_what_is_missing(url, shared_server):
