@@ -121,7 +121,6 @@ class DaskSession:
             self._stop(task)
             raise
         finally:
-            attempt.answer = None
             self._tasks.pop(task.token, None)
             self._finished_at.pop(task.token, None)
             self._release_later(task.future)
