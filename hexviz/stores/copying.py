@@ -1,6 +1,7 @@
 """Copies of the columns of long runs: which runs have one, and the thread that makes what nobody else has made.
 
-The recorder of a run leaves one when it closes, and whoever reads a run that has none. For every other run that ends
+The recorder of a run leaves one when it closes, and whoever reads a run that has none. While the run goes on a thread
+copies what the recorder has heard so far, each time it is half as much again. For every other run that ends
 (one that was imported, or came over a stream, or was heard by a recorder of many runs) a thread makes it, from the
 records that the store has, once nothing has been written for a while: not beside a run.
 """
@@ -16,6 +17,8 @@ import zlib
 from datetime import UTC, datetime, timedelta
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+from hexviz.events.forking import free_in_children
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -34,7 +37,7 @@ LATE_S = 10.0
 """How long closing a store waits for the copies that are due; without it, the next reader makes them."""
 _PACE_S = 0.0005
 _LOOK_S = 0.1
-_NAME_BYTES = 40
+_HASH_BYTES = 32
 _STALE = timedelta(minutes=1)
 
 
@@ -63,21 +66,34 @@ class Copy(NamedTuple):
 def name_of(rows: Rows) -> bytes:
     """What names the segments that a copy is made of: a hash, and the last seq."""
     last = rows[-1][1] if rows else 0
-    return hashlib.sha256(repr(rows).encode()).digest() + int(last).to_bytes(8, "big", signed=True)
+    return _hash_of(rows) + int(last).to_bytes(8, "big", signed=True)
 
 
 def named(name: Any, rows: Rows) -> Rows | None:
-    """The first of ``rows`` that ``name`` names; None where they are others now."""
-    if type(name) is not bytes or len(name) != _NAME_BYTES:
+    """The first of ``rows`` that ``name`` names; None where they are others now.
+
+    A hash alone, as the first copies had it, names all that there was.
+    """
+    if type(name) is not bytes or len(name) not in {_HASH_BYTES, _HASH_BYTES + 8}:
         return None
-    last = int.from_bytes(name[-8:], "big", signed=True)
-    begin = list(takewhile(lambda row: type(row[1]) is int and row[1] <= last, rows))
-    return begin if begin and name_of(begin) == name else None
+    last, begin = int.from_bytes(name[_HASH_BYTES:], "big", signed=True), rows
+    if len(name) > _HASH_BYTES:
+        begin = list(takewhile(lambda row: type(row[1]) is int and row[1] <= last, rows))
+    return begin if begin and _hash_of(begin) == name[:_HASH_BYTES] else None
+
+
+def _hash_of(rows: Rows) -> bytes:
+    return hashlib.sha256(repr(rows).encode()).digest()
 
 
 def copy_of(parts: list[bytes] | None, rows: Rows) -> Copy | None:
     """The copy that has these parts and is made of these segments."""
     return None if parts is None else Copy(parts, sum(row[2] for row in rows), rows[-1][1])
+
+
+def is_of_all(copy: Copy | None, rows: Rows) -> bool:
+    """Whether there is a copy, and it is made of all of these segments."""
+    return copy is not None and bool(rows) and copy.last_seq == rows[-1][1]
 
 
 def whole_parts(rows: Sequence[tuple[Any, Any, Any]], number: Any) -> list[bytes] | None:
@@ -101,7 +117,7 @@ class Copier:
         self._due: dict[str, None] = {}
         self._grown: dict[str, tuple[Recording, int]] = {}
         self._at: str | None = None
-        self._lock = threading.Lock()
+        self._lock = free_in_children(threading.Lock())
         self._thread: threading.Thread | None = None
         self._closing = threading.Event()
         self._deadline = float("inf")

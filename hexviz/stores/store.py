@@ -13,7 +13,7 @@ from hexviz.closing import Closing
 from hexviz.errors import SettingError
 from hexviz.events.events import Event
 from hexviz.events.schema import from_record
-from hexviz.stores.copying import MOST, Copier, is_long, is_over, name_of
+from hexviz.stores.copying import MOST, Copier, is_long, is_of_all, is_over, name_of
 from hexviz.stores.errors import StoreError, StoreWriteError
 from hexviz.stores.parts import Given
 from hexviz.stores.pruning import to_prune
@@ -141,9 +141,8 @@ class Store(StoreReading, Closing):
     def recording(self, run_id: str) -> Recording:
         """The recording of a run, made by the store's ``recordings``.
 
-        Of a long run that has ended a store may keep a copy of the columns, made by the recorder, by the store when
-        nothing else is to be written, or by the first who reads it; it is used where it is whole and of the very
-        records that are there.
+        Of a long run a store may keep a copy of the columns (:mod:`hexviz.stores.copying`); it is used where it is
+        whole and of the very records that are there, or of the first of them.
         """
         if self._recordings is None:
             raise TypeError("this store was opened without recordings=: use hexviz.open_store(path)")
@@ -151,11 +150,11 @@ class Store(StoreReading, Closing):
         if not is_long(info):
             return self._recordings.from_pages(self.pages(run_id))
         segments, copy = self._copy_of(run_id)
-        if is_over(info) and not _is_of_all(copy, segments):
+        if is_over(info) and not is_of_all(copy, segments):
             self._copier.forget(run_id)
         found, used = self._read_columns(self._recordings, info, copy)
-        if is_over(info) and not _is_of_all(used, segments) and self._writer.is_here:
-            self._keep_copy(run_id, name_of(segments), found.to_columns())
+        if is_over(info) and not is_of_all(used, segments) and self._writer.is_here:
+            self._keep_all(run_id, segments, found)
         return found
 
     def _read_columns(
@@ -171,6 +170,11 @@ class Store(StoreReading, Closing):
             return recordings.from_pages(paced(self.pages(info.run_id))), None
         begun.add_pages(paced(self._pages_after(info, copy.last_seq, copy.events)))
         return begun, copy
+
+    def _keep_all(self, run_id: str, segments: Rows, recording: Recording) -> bool:
+        if sum(row[2] for row in segments) != len(recording):  # something was added meanwhile
+            return False
+        return self._keep_copy(run_id, name_of(segments), recording.to_columns())
 
     def keep_columns(self, run_id: str, recording: Any) -> bool:
         """Keep a copy of the columns of a run that was put here, and say whether it was kept.
@@ -188,10 +192,12 @@ class Store(StoreReading, Closing):
         untouched = not (writer.refused or writer.lost or writer.queued)
         if info is None or not (is_long(info) and is_over(info) and untouched) or info.events != len(recording):
             return False
-        self._copier.forget(run_id)
         with self._copying:
             segments, there = self._copy_of(run_id)
-            return _is_of_all(there, segments) or self._keep_copy(run_id, name_of(segments), recording.to_columns())
+            kept = is_of_all(there, segments) or self._keep_all(run_id, segments, recording)
+        if kept:
+            self._copier.forget(run_id)
+        return kept
 
     def columns_grew(self, run_id: str, recording: Recording) -> None:
         """Of a run that goes on, and that ``recording`` hears alone, there is much by now: a thread copies it."""
@@ -231,9 +237,9 @@ class Store(StoreReading, Closing):
         if self._recordings is None or info is None or not (is_long(info) and is_over(info)) or info.events > MOST:
             return
         segments, there = self._copy_of(run_id)
-        if not _is_of_all(there, segments):
+        if not is_of_all(there, segments):
             found, _ = self._read_columns(self._recordings, info, there, paced)
-            self._keep_copy(run_id, name_of(segments), found.to_columns())
+            self._keep_all(run_id, segments, found)
 
     def idle_s(self) -> float:
         """For how long nothing has been written here, in seconds."""
@@ -285,10 +291,6 @@ class Store(StoreReading, Closing):
     @abstractmethod
     def _release(self) -> Callable[[], None]:
         """A function that lets go of what reading holds; it must not hold the store itself."""
-
-
-def _is_of_all(copy: Copy | None, segments: Rows) -> bool:
-    return copy is not None and bool(segments) and copy.last_seq == segments[-1][1]
 
 
 def is_address(place: Any) -> bool:
