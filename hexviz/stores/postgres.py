@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
+    from hexviz.recording.recording import Recording
+    from hexviz.stores.copying import Copy, Rows
     from hexviz.stores.store import Recordings
 
 _SOME = 4
@@ -159,11 +161,17 @@ class PostgresStore(Store):
         if self._spooled is None or not self._spooled.waiting:
             super().leave_copy(run_id, paced)
 
-    def _copy_of(self, run_id: str) -> tuple[bytes, list[bytes] | None]:
+    def keep_beginning(self, run_id: str, recording: Recording, least: int) -> bool:
+        """As of every store; not while records wait in the spool."""
+        return (self._spooled is not None and bool(self._spooled.waiting)) or super().keep_beginning(
+            run_id, recording, least
+        )
+
+    def _copy_of(self, run_id: str) -> tuple[Rows, Copy | None]:
         if (key := self._row_of(run_id)) is None:
-            return b"", None
-        made_of = self._copies.made_of(key)
-        return made_of, self._copies.read(key, made_of)
+            return [], None
+        segments = self._copies.segments(key)
+        return segments, self._copies.read(key, segments)
 
     def _keep_copy(self, run_id: str, made_of: bytes, parts: list[bytes] | None) -> bool:
         key = self._row_of(run_id)

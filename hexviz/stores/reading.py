@@ -104,8 +104,12 @@ class StoreReading(ABC):
 
         Raises :class:`StoreCorruptError` for a page that is damaged, and where events are missing.
         """
-        info, seen = self._info_of(run_id), 0
-        for segment in self._segments(run_id, None):
+        yield from self._pages_after(self._info_of(run_id), None, 0)
+
+    def _pages_after(self, info: RunInfo, after_seq: int | None, seen: int) -> Iterator[bytes]:
+        """The pages after a segment that ends with ``after_seq``, where ``seen`` events came before."""
+        run_id = info.run_id
+        for segment in self._segments(run_id, after_seq):
             if not is_whole(run_id, segment):
                 self._opened(run_id, segment, skip=False)
                 raise self._damage(run_id, f"a page of run {run_id!r} is damaged")

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
+    from hexviz.stores.copying import Copy, Rows
     from hexviz.stores.store import Recordings
 
 __all__ = ["SQLiteStore", "default_path", "is_open_here"]
@@ -186,9 +187,11 @@ class SQLiteStore(Store):
 
     _keeps_copies = True
 
-    def _copy_of(self, run_id: str) -> tuple[bytes, list[bytes] | None]:
-        key = self._long_run(run_id)
-        return (b"", None) if key is None else (self._copies.made_of(key), self._copies.read(key))
+    def _copy_of(self, run_id: str) -> tuple[Rows, Copy | None]:
+        if (key := self._long_run(run_id)) is None:
+            return [], None
+        segments = self._copies.segments(key)
+        return segments, self._copies.read(key, segments)
 
     def _keep_copy(self, run_id: str, made_of: bytes, parts: list[bytes] | None) -> bool:
         key = self._long_run(run_id)

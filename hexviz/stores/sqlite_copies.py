@@ -18,7 +18,7 @@ import zlib
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from hexviz.stores.copying import name_of, whole_parts
+from hexviz.stores.copying import Copy, Rows, copy_of, named, whole_parts
 from hexviz.stores.sqlite_layout import execute_all
 
 if TYPE_CHECKING:
@@ -48,21 +48,22 @@ class Copies:
         self._connection = connection
         self._lock = lock
 
-    def made_of(self, run: int) -> bytes:
-        """What names the segments that a run has now."""
+    def segments(self, run: int) -> Rows:
+        """What there is of a run now."""
         sql = "SELECT first_seq, last_seq, count, crc FROM segments WHERE run = ? ORDER BY first_seq"
         with self._lock:
-            return name_of(self._connection.execute(sql, (run,)).fetchall())
+            return self._connection.execute(sql, (run,)).fetchall()
 
-    def read(self, run: int) -> list[bytes] | None:
-        """The parts of the copy of a run; None where there is none that is whole and of what the run has now."""
+    def read(self, run: int, segments: Rows) -> Copy | None:
+        """The copy of a run; None where there is none that is whole and of these segments, or the first of them."""
         with contextlib.suppress(sqlite3.Error), self._lock:
             head = self._connection.execute("SELECT token, parts, made_of FROM copies WHERE run = ?", (run,)).fetchone()
-            if head is None or head[2] != self.made_of(run):
+            begin = None if head is None else named(head[2], segments)
+            if begin is None:
                 return None
             sql = "SELECT part, crc, data FROM copied WHERE run = ? AND token = ? ORDER BY part"
             rows = self._connection.execute(sql, (run, head[0])).fetchall()
-            return whole_parts(rows, head[1])
+            return copy_of(whole_parts(rows, head[1]), begin)
         return None
 
     def clear_up(self) -> None:
@@ -91,7 +92,10 @@ class Copies:
             connection.execute("DELETE FROM copying WHERE token = ?", (token,))
 
     def write(self, run: int, made_of: bytes, parts: Sequence[bytes]) -> bool:
-        """Keep a copy, where nobody is in the way; the parts one by one, so that no writer waits for long."""
+        """Keep a copy of segments with that name, where nobody is in the way; one part after the other.
+
+        So no writer waits for long.
+        """
         token = secrets.randbits(62)
         with contextlib.suppress(sqlite3.Error), self._lock, self._in_no_hurry() as connection:
             execute_all(connection, _TABLES)
@@ -113,7 +117,7 @@ class Copies:
             connection.execute(insert, (run, token, number, zlib.crc32(part), part))
         with connection:
             connection.execute("BEGIN IMMEDIATE")
-            if self.made_of(run) != made_of:  # something was added, or the run is gone
+            if named(made_of, self.segments(run)) is None:  # something was put right, or the run is gone
                 return False
             there = "SELECT count(*) FROM copied WHERE run = ? AND token = ?"
             if connection.execute(there, (run, token)).fetchone()[0] < len(parts):  # somebody else's copy was quicker
