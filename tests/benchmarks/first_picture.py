@@ -1,4 +1,6 @@
-"""How soon a view opened in mid-run is seen in JupyterLab: ``pytest tests/benchmarks/first_picture.py -s --benchmark-enable``.
+"""How soon a view opened in mid-run is seen in JupyterLab.
+
+Run with ``python -m pytest tests/benchmarks/first_picture.py -s --benchmark-enable``.
 
 Each round is a fresh kernel: a run of 100,000 quick nodes and one that holds it open, then three views of it, one after
 the other. Printed are milliseconds from running the cell until the view is drawn first, until it shows its first
