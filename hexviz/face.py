@@ -121,7 +121,7 @@ def run_sync(graph: Graph, initial_input: Any = None, *, loop: str = "thread", *
         return run_nested(run(graph, initial_input, **options))  # type: ignore[no-any-return]
     if loop != "thread":
         raise WrongCallError(f"run_sync(loop=...) is 'thread' or 'nested', not {loop!r}")
-    handle = start(graph, initial_input, **options)
+    handle = RunHandle(Launch(graph, initial_input, **options))
     try:
         return handle.result()
     except BaseException:

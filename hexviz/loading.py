@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+_FIRST_S = 2.0
 _WINDOW_S = 0.2
 _BUSY_SHARE = 0.05
 _MOST_WINDOWS = 300
@@ -39,9 +40,9 @@ def at_once() -> Iterator[None]:
 def when_idle(*modules: str) -> threading.Thread | None:
     """Load ``modules`` in a thread of its own, each when this process has computed next to nothing for a moment.
 
-    So whoever needs them later need not wait, and what runs now loses nothing. The thread gives up after a minute in
-    which there was no such moment; a module that cannot be loaded is left to whoever needs it. None where all of them
-    are there.
+    So whoever needs them later need not wait, and what runs now loses next to nothing; what ends within two seconds
+    loses nothing at all. The thread gives up after a minute without such a moment; a module that cannot be loaded is
+    left to whoever needs it. None where all of them are there.
     """
     missing = [module for module in modules if module not in sys.modules]
     if not missing:
@@ -52,6 +53,7 @@ def when_idle(*modules: str) -> threading.Thread | None:
 
 
 def _load_when_idle(modules: list[str]) -> None:
+    time.sleep(_FIRST_S)
     for _ in range(_MOST_WINDOWS):
         before_s = time.process_time()
         time.sleep(_WINDOW_S)

@@ -40,7 +40,7 @@ import time
 until = time.monotonic() + 60
 while len(run.recording) < 200_000 and time.monotonic() < until:
     time.sleep(0.2)
-time.sleep(1.5)
+time.sleep(4)
 print(len(run.recording))
 """
 WATCH = f"""i => {{
