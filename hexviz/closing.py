@@ -24,13 +24,13 @@ class Closing:
         self.close()
 
 
-def held_weakly(method: Callable[[Any], None]) -> Callable[[Any], None]:
-    """``method`` as a handler for a Dask client, which keeps its handlers for as long as it lives."""
+def held_weakly(method: Callable[..., None]) -> Callable[..., None]:
+    """``method`` as a handler for who may live longer than its object, or is part of it."""
     held = WeakMethod(method)
 
-    def hear(event: Any) -> None:
+    def hear(*told: Any) -> None:
         found = held()
         if found is not None:
-            found(event)
+            found(*told)
 
     return hear

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
+from weakref import finalize
 
 from hexviz.closing import Closing
 from hexviz.errors import SourceError
@@ -52,11 +53,45 @@ class StoreSource:
         self._closed.set()
 
 
+class _Reading:
+    """The thread of a :class:`Watch`. It knows the watch's parts, not the watch, which may go while it reads."""
+
+    def __init__(self, reader: Reader, observers: ObserverManager, let_go: Callable[[], object]) -> None:
+        self.ended = threading.Event()
+        self.error: Exception | None = None
+        self._reader, self._observers, self._let_go = reader, observers, let_go
+        self._open: set[str] = set()
+        self.thread = threading.Thread(target=self._read, name="hexviz-watch", daemon=True)
+        self.thread.start()
+
+    def _read(self) -> None:
+        try:
+            for event in self._reader:
+                self._observers.notify_nowait(event)
+                self._note(event)
+                self._reader.commit()
+        except Exception as error:  # noqa: BLE001 - of a source of any make; told by wait()
+            self.error = error
+        finally:
+            self.ended.set()
+            self._let_go()
+
+    def _note(self, event: Event) -> None:
+        if isinstance(event, _ENDS):
+            self._open.discard(event.run_id)
+            if not self._open:
+                self.ended.set()
+        elif event.run_id not in self._open and type(event) is ev.PipelineStarted:
+            self._open.add(event.run_id)
+            self.ended.clear()
+
+
 class Watch(Closing):
     """What :func:`hexviz.watch` gives: a recording that grows while a thread reads what happens elsewhere.
 
     ``observers`` hears every event as if the run were here; ``recording``, ``frames`` and ``dashboard`` show what came
-    so far. Closing ends the reading, and what was recorded stays. A context manager.
+    so far. Closing ends the reading, and what was recorded stays. A context manager. A watch that nobody holds any
+    more, neither a variable nor a view, and that was given no ``observers``, closes itself.
     """
 
     def __init__(
@@ -71,38 +106,13 @@ class Watch(Closing):
     ) -> None:
         self.observers = ObserverManager()
         self.recorder = Recorder().attach(self.observers)
-        for observer in observers:
-            self.observers.register(observer, lossless=True)
+        given = [self.observers.register(observer, lossless=True) for observer in observers]
         self.reader = Reader(source, run_id=run, topics=topics)
         self._where = (shown(where) if "://" in where else where) or type(source).__name__
-        self._let_go = let_go
-        self._open: set[str] = set()
-        self._ended = threading.Event()
-        self._error: Exception | None = None
         self._dashboard: LiveView | None = None
-        self._thread = threading.Thread(target=self._read, name="hexviz-watch", daemon=True)
-        self._thread.start()
-
-    def _read(self) -> None:
-        try:
-            for event in self.reader:
-                self.observers.notify_nowait(event)
-                self._note(event)
-                self.reader.commit()
-        except Exception as error:  # noqa: BLE001 - of a source of any make; told by wait()
-            self._error = error
-        finally:
-            self._ended.set()
-            self._let_go()
-
-    def _note(self, event: Event) -> None:
-        if isinstance(event, _ENDS):
-            self._open.discard(event.run_id)
-            if not self._open:
-                self._ended.set()
-        elif event.run_id not in self._open and type(event) is ev.PipelineStarted:
-            self._open.add(event.run_id)
-            self._ended.clear()
+        self._reading = _Reading(self.reader, self.observers, let_go)
+        if not given:
+            finalize(self, self.reader.close).atexit = False
 
     @property
     def recording(self) -> Recording:
@@ -123,6 +133,7 @@ class Watch(Closing):
             runs = self.recording.run_ids
             so_far = self.recording.run(runs[-1]).events() if runs else iter(())
             self._dashboard = LiveView(self.observers, history=so_far)
+            self._dashboard.source = self
         return self._dashboard
 
     def wait(self, timeout: float | None = None) -> bool:
@@ -130,9 +141,9 @@ class Watch(Closing):
 
         Raises what ended the reading, where that was an error.
         """
-        ended = self._ended.wait(timeout)
-        if self._error is not None:
-            raise self._error
+        ended = self._reading.ended.wait(timeout)
+        if self._reading.error is not None:
+            raise self._reading.error
         return ended
 
     def statistics(self) -> dict[str, int]:
@@ -142,8 +153,8 @@ class Watch(Closing):
     def close(self) -> None:
         """Stop watching; twice is fine. The recording and the dashboard's last picture stay."""
         self.reader.close()
-        if threading.current_thread() is not self._thread:
-            self._thread.join(_GRACE_S)
+        if threading.current_thread() is not self._reading.thread:
+            self._reading.thread.join(_GRACE_S)
         if self._dashboard is not None:
             self._dashboard.close()
         self.recorder.close()

@@ -1,5 +1,6 @@
 """``hexviz.watch`` and ``hexviz.serve``: a run elsewhere gives the recording, the frames and the dashboard here."""
 
+import gc
 import os
 import re
 import signal
@@ -183,6 +184,35 @@ def test_closing_leaves_no_thread_and_what_was_recorded_stays():
     wait_until(lambda: threading.active_count() <= before)
     assert len(watched.frames.nodes) == 5
     assert "17 events of 1 runs" in repr(watched)
+
+
+def test_a_watch_that_nobody_holds_closes_itself():
+    """As in a cell that is run again."""
+    with hexviz.serve(False) as server:
+        put(server, contract_run())
+        for _ in range(3):
+            watched = hexviz.watch(server.url, token=server.token)
+            wait_until(lambda watched=watched: len(watched.recorder) == 17)
+        del watched
+        gc.collect()
+        wait_until(lambda: server.statistics()["clients"] == 0)
+    wait_until(lambda: not [thread for thread in threading.enumerate() if thread.name == "hexviz-watch"])
+
+
+@pytest.mark.parametrize("held", ["an observer", "a view"])
+def test_a_watch_that_tells_an_observer_or_has_a_view_goes_on(held):
+    heard = []
+    with hexviz.serve(False) as server:
+        watched = hexviz.watch(
+            server.url, token=server.token, observers=[heard.append] if held == "an observer" else ()
+        )
+        view = None if held == "an observer" else watched.dashboard
+        reader = watched.reader
+        del watched
+        gc.collect()
+        put(server, contract_run())
+        wait_until(lambda: len(heard) == 17 if view is None else view.state.done)
+        reader.close()
 
 
 @pytest.mark.parametrize("error", [StreamError("the broker is gone"), RuntimeError("the broker is gone")])

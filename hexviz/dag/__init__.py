@@ -24,6 +24,7 @@ from hexviz.dag.errors import (
     RunnerSettingError,
     SchedulerLostError,
     SchemaCompatibilityError,
+    VersionMismatchError,
     WorkerLostError,
 )
 from hexviz.dag.graph import DirectedGraph, Graph, NodeSpec
@@ -62,6 +63,7 @@ __all__ = [
     "RunnerSettingError",
     "SchedulerLostError",
     "SchemaCompatibilityError",
+    "VersionMismatchError",
     "WorkerLostError",
     "llm_call",
     "new_run_id",

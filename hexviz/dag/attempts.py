@@ -80,7 +80,10 @@ class Attempts(WaveGates):
         assert self._session is not None  # noqa: S101 - nothing starts before it is open
         args, kwargs = self.plan.bindings[here.index].arguments(initial_input, results)
         attempt = self._away[here.index] = Attempt(cast("Run", self), here.index, args, kwargs)
-        return await self._session.execute(attempt)
+        try:
+            return await self._session.execute(attempt)
+        finally:
+            attempt.answer = None  # it knows the attempt, which would wait for the garbage collector
 
     # --- control waits, or objects
 

@@ -7,8 +7,8 @@ function of one parameter. Ports and fixed parameters go to parameters of their 
 from __future__ import annotations
 
 import inspect
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 from hexviz.dag.errors import NodeSignatureError
 
@@ -141,18 +141,24 @@ def _check_params(node: NodeSpec, shape: _Shape) -> None:
             raise NodeSignatureError(msg)
 
 
+_SHAPES: WeakKeyDictionary[Callable[..., Any], _Shape] = WeakKeyDictionary()
+"""A function may hold a model, a table: it is known for as long as others hold it, and no longer."""
+
+
 def _shape(fn: Callable[..., Any]) -> _Shape:
     try:
+        known = _SHAPES.get(fn)
+        if known is None:
+            known = _SHAPES[fn] = _shape_of(fn)
+    except TypeError:  # it cannot be hashed, or not be held weakly
         return _shape_of(fn)
-    except TypeError:  # it cannot be hashed
-        return _shape_of.__wrapped__(fn)
+    return known
 
 
 _UNKNOWN = _Shape((("value", False),), (), takes_args=False, takes_kwargs=False)
 """A builtin that does not tell its signature: it gets its data, and nothing by name."""
 
 
-@lru_cache(maxsize=256)
 def _shape_of(fn: Callable[..., Any]) -> _Shape:
     try:
         parameters = inspect.signature(fn).parameters.values()

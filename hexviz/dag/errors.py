@@ -114,6 +114,10 @@ class SchedulerLostError(OrchestratorError, ConnectionError):
     """The cluster that runs the nodes cannot be reached any more."""
 
 
+class VersionMismatchError(OrchestratorError):
+    """A cluster has another version of hexviz than the process that starts the run."""
+
+
 class NoWorkersError(OrchestratorError, TimeoutError):
     """A cluster had no worker for a node for too long."""
 

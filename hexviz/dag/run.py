@@ -83,14 +83,15 @@ class Run(Work):
             await self._run_nodes()
             return
         try:
-            self._session = await self._runner.open(self)
+            self._session = session = await self._runner.open(self)
         except OrchestratorError as error:
             self.fail(error)
             return
         try:
             await self._run_nodes()
         finally:
-            await self._session.close()
+            self._session = None
+            await session.close()
 
     async def _run_nodes(self) -> None:
         self.ready.extend(self.plan.roots)

@@ -12,6 +12,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from hexviz.events.by_class import ByClass
+from hexviz.events.forking import free_in_children
 from hexviz.events.rows import NAMED, NOBODY, Addressed, Row
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ class Batches:
     __slots__ = ("_batch", "_batches", "_events", "_lock", "_rest", "_row", "_rows", "inbox")
 
     def __init__(self) -> None:
-        self._lock = threading.RLock()
+        self._lock = free_in_children(threading.RLock())
         self._rows: ByClass[Row] = ByClass(lambda _: NOBODY)
         self.inbox: list[Event | Addressed] = []
         """What is to be told: emitters append, from any thread, and wake the teller unless it is ``awake``."""

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import threading
 import time
+import weakref
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Protocol
 
+from hexviz.events.forking import free_in_children
 from hexviz.events.lag import LAG_S, SlowCall
 
 if TYPE_CHECKING:
@@ -47,13 +49,14 @@ class ThreadedObserver(Protocol):
 
 
 class Crew:
-    """The threads of one manager; they come with the first event and go when it is closed, or after a fork."""
+    """The threads of one manager; they come with the first event and go when it is closed or forgotten by its user."""
 
     def __init__(self, *, max_workers: int, call_timeout_s: float) -> None:
         self._max_workers = max_workers
         self._call_timeout_s = call_timeout_s
-        self._lock = threading.RLock()
+        self._lock = free_in_children(threading.RLock())
         self._shift: _Shift | None = None
+        self._end: weakref.finalize[..., Any] | None = None
 
     def put(self, event: Event, observers: Sequence[ThreadedObserver]) -> None:
         """Hand ``event`` to ``observers``; never waits for any of them."""
@@ -63,6 +66,8 @@ class Crew:
         with self._lock:
             if self._shift is None:
                 self._shift = _Shift(self._max_workers, self._call_timeout_s)
+                self._end = weakref.finalize(self, self._shift.close)
+                self._end.atexit = False
             return self._shift
 
     def idle(self) -> bool:
@@ -73,18 +78,22 @@ class Crew:
     def close(self) -> None:
         """Send the threads home. What a stuck observer holds is left behind: it is a daemon and holds nobody up."""
         with self._lock:
-            shift, self._shift = self._shift, None
-        if shift is not None:
-            shift.close()
+            self._shift = None
+            if self._end is not None:
+                self._end()
 
     def forget(self) -> None:
         """A forked child has none of its parent's threads: what was queued stays with the parent."""
-        self._lock = threading.RLock()
         self._shift = None
+        if self._end is not None:
+            self._end.detach()
 
 
 class _Shift:
-    """A router and its workers. Its lock is re-entrant: a finaliser may tell an event in the middle of anything."""
+    """A router and its workers, which hold nothing while they wait: the last event may hold all results of a run.
+
+    Its lock is re-entrant: a finaliser may tell an event in the middle of anything.
+    """
 
     def __init__(self, max_workers: int, call_timeout_s: float) -> None:
         self._max_workers = max_workers
@@ -118,21 +127,24 @@ class _Shift:
     # --- router thread
 
     def _route(self) -> None:
-        inbox = self._inbox
-        while True:
-            try:
-                item = inbox.get(timeout=_PATIENCE_S if self._running or not self._ready.empty() else None)
-            except Empty:
-                self._watch()
-                continue
-            if item is _STOP:
-                return
-            for observer in item[1]:
-                self._assign(observer, item[0])
-            with self._lock:
-                self._unrouted -= 1
-            if time.monotonic() - self._watched > _PATIENCE_S:
-                self._watch()
+        while self._route_next():
+            pass
+
+    def _route_next(self) -> bool:
+        try:
+            item = self._inbox.get(timeout=_PATIENCE_S if self._running or not self._ready.empty() else None)
+        except Empty:
+            self._watch()
+            return True
+        if item is _STOP:
+            return False
+        for observer in item[1]:
+            self._assign(observer, item[0])
+        with self._lock:
+            self._unrouted -= 1
+        if time.monotonic() - self._watched > _PATIENCE_S:
+            self._watch()
+        return True
 
     def _assign(self, observer: ThreadedObserver, event: Event) -> None:
         observer.enqueue(event)
@@ -166,14 +178,18 @@ class _Shift:
     # --- worker threads
 
     def _work(self) -> None:
-        ready = self._ready
-        while (observer := ready.get()) is not _STOP:
-            self._serve(observer)
-            with self._lock:
-                if self._workers > self._max_workers + self._slow:
-                    break
+        while self._serve_next():
+            pass
         with self._lock:
             self._workers -= 1
+
+    def _serve_next(self) -> bool:
+        observer = self._ready.get()
+        if observer is _STOP:
+            return False
+        self._serve(observer)
+        with self._lock:
+            return self._workers <= self._max_workers + self._slow
 
     def _serve(self, observer: ThreadedObserver) -> None:
         backlog = observer.backlog

@@ -10,19 +10,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import threading
 from asyncio import _enter_task, _get_running_loop, _leave_task, current_task
 from collections import deque
 from copy import copy
 from typing import TYPE_CHECKING, Any
+from weakref import finalize
 
 from hexviz.events.batches import Batches
-from hexviz.events.own_loop import loop_in_a_thread
+from hexviz.events.own_loop import loop_in_a_thread, stop
 from hexviz.events.rows import NOBODY
 from hexviz.events.stepping import Continued
 from hexviz.events.teller import Teller
 
 if TYPE_CHECKING:
+    import threading
+
     from hexviz.events.events import Event
     from hexviz.events.lag import LagWatch
     from hexviz.events.observer_entry import ObserverEntry
@@ -36,7 +38,18 @@ _DONE: Any = object()
 class Desk(Batches):
     """The inbox of the async observers of one manager, and the tellers that work it off."""
 
-    __slots__ = ("_lag", "_manager", "_teller", "_thread", "_waiting", "_working", "awake", "loop")
+    __slots__ = (
+        "__weakref__",
+        "_end",
+        "_lag",
+        "_manager",
+        "_teller",
+        "_thread",
+        "_waiting",
+        "_working",
+        "awake",
+        "loop",
+    )
 
     def __init__(self, manager: ObserverManager, lag: LagWatch) -> None:
         super().__init__()
@@ -44,6 +57,7 @@ class Desk(Batches):
         self._lag = lag
         self.loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
+        self._end: finalize[..., Any] | None = None
         self._teller: Teller | None = None
         self._waiting: set[Teller] = set()
         self._working = False
@@ -51,9 +65,10 @@ class Desk(Batches):
 
     def forget(self) -> None:
         """A forked child has none of its parent's loops: what was queued stays with the parent."""
-        self._lock = threading.RLock()  # a thread that is not there any more may have held it
         self._let_go()
         self.loop = self._thread = None
+        if self._end is not None:
+            self._end.detach()
 
     def wake(self) -> None:
         """Something came into an inbox that nobody was about to look into; from any thread."""
@@ -75,6 +90,8 @@ class Desk(Batches):
         self._forget_loop()
         if running is None:
             running, self._thread = loop_in_a_thread("hexviz-observer-loop")
+            self._end = finalize(self, stop, running)  # a manager that nobody closed
+            self._end.atexit = False
         self.loop = running
         return running
 

@@ -13,6 +13,7 @@ import weakref
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from hexviz.errors import HexvizError
+from hexviz.events.forking import free_in_children
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -67,7 +68,7 @@ class LagWatch:
 
     def __init__(self, watched: Watched) -> None:
         self._watched = weakref.ref(watched)
-        self._lock = threading.Lock()
+        self._lock = free_in_children(threading.Lock())
         self._stopped = threading.Event()
         self.running = False
 
@@ -88,7 +89,6 @@ class LagWatch:
 
     def forget(self) -> None:
         """A forked child has no such thread."""
-        self._lock = threading.Lock()
         self.running = False
 
     def _watch(self, stopped: threading.Event) -> None:

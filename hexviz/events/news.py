@@ -9,6 +9,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from hexviz.events.events import Event, EventsDropped, ObserverFailed
+from hexviz.events.forking import free_in_children
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,12 +30,11 @@ class News:
         self._emitters: dict[str, Callable[..., Any]] = {}
         self._reports: dict[tuple[str, str, str], list[Any]] = {}
         self._most = _MOST_REPORTS
-        self._lock = threading.RLock()
+        self._lock = free_in_children(threading.RLock())
         self._drops_logged_s: dict[str, float] = {}
 
     def forget(self) -> None:
-        """In a forked child: what was held back is told by the parent; a thread of its own may have held the lock."""
-        self._lock = threading.RLock()
+        """In a forked child: what was held back is told by the parent."""
         self._reports = {}
 
     def number_events_of(self, run_id: str, emit: Callable[..., Any] | None) -> None:

@@ -8,6 +8,7 @@ from collections import Counter, deque
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from hexviz.events.config import DEFAULT_QUEUE_SIZE
+from hexviz.events.forking import free_in_children
 from hexviz.events.registration import is_async
 
 if TYPE_CHECKING:
@@ -108,7 +109,7 @@ class ObserverEntry:
         self.timed_out = 0
         self.dropped: Counter[str] = Counter()
         self._manager = manager
-        self._lock = threading.RLock()
+        self._lock = free_in_children(threading.RLock())
 
     @property
     def delivered(self) -> int:
@@ -117,8 +118,7 @@ class ObserverEntry:
         return max(0, told)
 
     def forget(self) -> None:
-        """In a forked child: no call is under way, and nothing waits; a thread of the parent may have held the lock."""
-        self._lock = threading.RLock()
+        """In a forked child: no call is under way, and nothing waits."""
         self.backlog.clear()
         self.now, self.started = None, 0.0
         self.stuck = self.scheduled = False

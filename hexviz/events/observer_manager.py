@@ -28,6 +28,7 @@ from hexviz.events.config import (
 from hexviz.events.crew import Crew
 from hexviz.events.desk import Desk
 from hexviz.events.events import Event, EventsDropped, ObserverFailed, traceback_lines
+from hexviz.events.forking import free_in_children
 from hexviz.events.lag import LAG_S, LagWatch, LoopBlockedError
 from hexviz.events.models import BaseEventManager, ErrorHandler
 from hexviz.events.news import News
@@ -88,7 +89,7 @@ class ObserverManager(BaseEventManager):
         self.blocking: tuple[ObserverEntry, ...] = ()
         """Those with ``overflow="block"``: an emitter on an event loop calls :meth:`make_room` before it goes on."""
         self._late: int | None = None  # how many events were told since close(); None while open
-        self._late_lock = threading.RLock()
+        self._late_lock = free_in_children(threading.RLock())
         self.tellers: ByClass[Callable[[Event], None]]
         """``tellers[type(event)](event)`` tells the observers; another object when the registrations change."""
         self._gather()
@@ -385,7 +386,6 @@ class ObserverManager(BaseEventManager):
 
     def forget_parent(self) -> None:
         """In a forked child: none of the parent's threads and loops is here; what was queued stays with the parent."""
-        self._late_lock = threading.RLock()
         self._desk.forget()
         self._crew.forget()
         self._lag.forget()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from contextlib import suppress
 
 
 def loop_in_a_thread(name: str) -> tuple[asyncio.AbstractEventLoop, threading.Thread]:
@@ -15,6 +16,12 @@ def loop_in_a_thread(name: str) -> tuple[asyncio.AbstractEventLoop, threading.Th
     thread.start()
     started.wait()
     return loop, thread
+
+
+def stop(loop: asyncio.AbstractEventLoop) -> None:
+    """Stop it, from any thread; twice is fine."""
+    with suppress(RuntimeError):  # it is closed
+        loop.call_soon_threadsafe(loop.stop)
 
 
 def _run(loop: asyncio.AbstractEventLoop) -> None:

@@ -12,8 +12,13 @@ from hexviz.events.forking import free_in_children
 from hexviz.recording.columns import EventColumns
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from hexviz.events.events import Event
 
+FIRST = 40_000
+GROWTH = 1.5
+"""It is told that the columns have grown when there are so many events, and each time there are so many times more."""
 PENDING = 8_192
 """Events that wait, as they are, to become columns: a run of some thousand nodes pays for that when it is over."""
 _CHUNK = 1_024
@@ -30,6 +35,8 @@ class KeptEvents:
         self.columns = EventColumns()
         self.pending: list[Event] = []
         self.lock = free_in_children(threading.RLock())
+        self.grown: Callable[[KeptEvents], None] | None = None
+        self._next = FIRST
         self._run_id = run_id
         self._seqs: defaultdict[str, int] = defaultdict(int)
 
@@ -50,6 +57,10 @@ class KeptEvents:
             for first in range(0, count, _CHUNK):
                 self.columns.extend(self.pending[first : min(first + _CHUNK, count)])
             del self.pending[:count]
+            if len(self.columns) >= self._next:
+                self._next = int(GROWTH * len(self.columns))
+                if self.grown is not None:
+                    self.grown(self)
 
     def __len__(self) -> int:
         with self.lock:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
+from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
@@ -59,6 +60,8 @@ class Recorder(Closing):
         self._put = put_to(store, self._sinks)
         self._summariser = Summariser(capture, redact)
         self._kept = KeptEvents(self.run_id)
+        grew = getattr(store, "columns_grew", None)
+        self._kept.grown = None if grew is None else partial(_tell_of_growth, grew)
         self._attached: list[tuple[BaseEventManager, str]] = []
         self._values: dict[tuple[str, int], Any] = {}
         self._keepers: dict[type[Event], Callable[[Event], None]] = {}
@@ -140,8 +143,7 @@ class Recorder(Closing):
     @property
     def recording(self) -> Recording:
         """Everything seen so far; it goes on growing while the recorder is told more."""
-        kept = self._kept
-        return Recording.over(kept.columns, refresh=kept.seal, lock=kept.lock)
+        return _recording_of(self._kept)
 
     def recording_of(self, run_id: str) -> Recording:
         """One run of what was seen."""
@@ -187,6 +189,15 @@ class Recorder(Closing):
 
     def __repr__(self) -> str:
         return f"<Recorder {len(self)} events{' with a store' if self._store is not None else ''}>"
+
+
+def _recording_of(kept: KeptEvents) -> Recording:
+    return Recording.over(kept.columns, refresh=kept.seal, lock=kept.lock)
+
+
+def _tell_of_growth(grew: Callable[[str, Recording], None], kept: KeptEvents) -> None:
+    if len(kept.columns.runs) == 1:
+        grew(next(iter(kept.columns.runs)), _recording_of(kept))
 
 
 # The hottest two classes, where an event is kept as it is: everything else goes to the ``keep`` of its class.

@@ -89,16 +89,32 @@ class Recording:
         """Where a process hands it to another it goes as its records; hexviz itself unpickles none."""
         return Recording.from_records, (list(self.records()),)
 
-    def to_columns(self) -> list[bytes] | None:
-        """The columns as bytes; None where they are not of one run by ascending seq, or too much in them is odd.
+    def seq_at(self, place: int) -> int:
+        """The number of the event at a place in the order of arrival, from 0 on."""
+        columns = self.columns
+        with self._lock:
+            code = columns.classes[place]
+            row = columns.classes[: place + 1].count(code) - 1
+            return columns.blocks[code].base["seq"].data[row]  # type: ignore[no-any-return]
 
-        So it is where a value is not what its record says, and where a tenth of the events are of users' classes.
+    def add_pages(self, pages: Iterable[bytes]) -> None:
+        """Append records that come as JSON arrays; errors as in :meth:`from_records`."""
+        from hexviz.recording.pages import read_pages_into  # noqa: PLC0415 - as above
+
+        read_pages_into(self._columns, pages)
+
+    def to_columns(self, count: int | None = None) -> list[bytes] | None:
+        """The columns (of the first ``count`` events) as bytes.
+
+        None where they are not of one run by ascending seq, or too much in them is odd: a value is not what its record
+        says, or a tenth of the events are of users' classes.
         """
+        from hexviz.recording.beginning import beginning  # noqa: PLC0415 - as above
         from hexviz.recording.condensed import condense  # noqa: PLC0415 - as above
 
         columns = self.columns
         with self._lock:
-            return condense(columns)
+            return condense(columns if count is None else beginning(columns, count))
 
     @classmethod
     def over(

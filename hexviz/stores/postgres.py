@@ -14,7 +14,7 @@ from hexviz.stores.postgres_copies import Copies
 from hexviz.stores.postgres_layout import check_layout, key_of, raw_of, text_of
 from hexviz.stores.postgres_line import CONNECT_S, WORK_S, Address, Line
 from hexviz.stores.postgres_log import PostgresLog
-from hexviz.stores.run_info import STATUS, Problem, RunInfo, info_of, micros
+from hexviz.stores.run_info import STATUS, Problem, RunInfo, Wanted, info_of
 from hexviz.stores.segments import COLUMNS, MAX_SEQ, Segment
 from hexviz.stores.spooled_log import SpooledLog
 from hexviz.stores.store import Store
@@ -22,10 +22,11 @@ from hexviz.stores.store import Store
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Iterator
-    from datetime import datetime
 
     import pandas as pd
 
+    from hexviz.recording.recording import Recording
+    from hexviz.stores.copying import Copy, Rows
     from hexviz.stores.store import Recordings
 
 _SOME = 4
@@ -101,27 +102,17 @@ class PostgresStore(Store):
 
     # --- the runs ---
 
-    def list_runs(
-        self,
-        *,
-        pipeline: str | None = None,
-        status: str | None = None,
-        since: datetime | None = None,
-        until: datetime | None = None,
-        tag: str | None = None,
-    ) -> list[RunInfo]:
-        """The runs, newest first; filters combine. ``since <= started_at < until``; a naive time is UTC."""
-        if status is not None and status not in _STATUSES:
+    def _list_runs(self, wanted: Wanted) -> list[RunInfo]:
+        if wanted.status is not None and wanted.status not in _STATUSES:
             return []
         parts = {
-            "pipeline = %s": None if pipeline is None else raw_of(pipeline),
-            "status = %s": status,
-            "started_us >= %s": micros(since),
-            "started_us < %s": micros(until),
+            "pipeline = %s": None if wanted.pipeline is None else raw_of(wanted.pipeline),
+            "status = %s": wanted.status,
+            "started_us >= %s": wanted.since_us,
+            "started_us < %s": wanted.until_us,
         }
         asked = {part: value for part, value in parts.items() if value is not None}
-        infos = self._infos(" AND ".join(asked) or "true", tuple(asked.values()))
-        return [info for info in infos if tag is None or tag in info.tags]
+        return self._infos(" AND ".join(asked) or "true", tuple(asked.values()))
 
     def _info(self, run_id: str) -> RunInfo | None:
         return next(iter(self._infos("key = %s", (key_of(run_id),))), None)
@@ -170,11 +161,17 @@ class PostgresStore(Store):
         if self._spooled is None or not self._spooled.waiting:
             super().leave_copy(run_id, paced)
 
-    def _copy_of(self, run_id: str) -> tuple[bytes, list[bytes] | None]:
+    def keep_beginning(self, run_id: str, recording: Recording, least: int) -> bool:
+        """As of every store; not while records wait in the spool."""
+        return (self._spooled is not None and bool(self._spooled.waiting)) or super().keep_beginning(
+            run_id, recording, least
+        )
+
+    def _copy_of(self, run_id: str) -> tuple[Rows, Copy | None]:
         if (key := self._row_of(run_id)) is None:
-            return b"", None
-        made_of = self._copies.made_of(key)
-        return made_of, self._copies.read(key, made_of)
+            return [], None
+        segments = self._copies.segments(key)
+        return segments, self._copies.read(key, segments)
 
     def _keep_copy(self, run_id: str, made_of: bytes, parts: list[bytes] | None) -> bool:
         key = self._row_of(run_id)

@@ -10,7 +10,7 @@ import contextlib
 import zlib
 from typing import TYPE_CHECKING, Any
 
-from hexviz.stores.copying import name_of, whole_parts
+from hexviz.stores.copying import Copy, Rows, copy_of, named, whole_parts
 from hexviz.stores.errors import StoreError
 from hexviz.stores.postgres_line import driver
 
@@ -41,20 +41,23 @@ class Copies:
     def __init__(self, line: Line) -> None:
         self._line = line
 
-    def made_of(self, run: int) -> bytes:
-        """What names the segments that a run has now."""
+    def segments(self, run: int) -> Rows:
+        """What there is of a run now."""
         sql = "SELECT first_seq, last_seq, count, crc FROM hexviz_segments WHERE run = %s ORDER BY first_seq"
-        return name_of(self._line.ask(sql, (run,)))
+        return self._line.ask(sql, (run,))
 
-    def read(self, run: int, made_of: bytes) -> list[bytes] | None:
-        """The parts of the copy of a run; None where there is none that is whole and was made of ``made_of``."""
-        sql = (
+    def read(self, run: int, segments: Rows) -> Copy | None:
+        """The copy of a run; None where there is none that is whole and of these segments, or the first of them."""
+        parts = (
             "SELECT parts, part, crc, data FROM hexviz_copies JOIN hexviz_copied USING (run)"
             " WHERE run = %s AND made_of = %s ORDER BY part"
         )
         with contextlib.suppress(driver().Error):  # there is no such table, or we may not read it
-            rows = self._line.ask(sql, (run, made_of))
-            return whole_parts([row[1:] for row in rows], rows[0][0]) if rows else None
+            head = self._line.ask("SELECT made_of FROM hexviz_copies WHERE run = %s", (run,))
+            begin = named(head[0][0], segments) if head else None
+            rows = [] if begin is None else self._line.ask(parts, (run, head[0][0]))
+            if begin is not None and rows:
+                return copy_of(whole_parts([row[1:] for row in rows], rows[0][0]), begin)
         return None
 
     def write(self, run: int, made_of: bytes, parts: Sequence[bytes]) -> bool:

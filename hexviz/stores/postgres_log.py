@@ -16,7 +16,8 @@ from hexviz.stores.segments import COLUMNS, Segment
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from hexviz.stores.writer import Part, Refusal
+    from hexviz.stores.parts import Part
+    from hexviz.stores.writer import Refusal
 
 _COLUMNS = ("int8", "int8", "int8", "int8", "int8", "int8", "bytea", "bytea")
 _COMMIT = {False: "local", True: "on"}

@@ -8,7 +8,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from hexviz.stores.errors import RunNotFoundError, StoreCorruptError
-from hexviz.stores.run_info import Problem, RunInfo
+from hexviz.stores.run_info import Problem, RunInfo, Wanted, micros
 from hexviz.stores.segments import Opened, Segment, is_whole, open_segment
 
 if TYPE_CHECKING:
@@ -30,7 +30,6 @@ class StoreReading(ABC):
 
     # --- the runs ---
 
-    @abstractmethod
     def list_runs(
         self,
         *,
@@ -41,6 +40,8 @@ class StoreReading(ABC):
         tag: str | None = None,
     ) -> list[RunInfo]:
         """The runs, newest first; filters combine. ``since <= started_at < until``; a naive time is UTC."""
+        infos = self._list_runs(Wanted(pipeline, status, micros(since), micros(until)))
+        return [info for info in infos if tag is None or tag in info.tags]
 
     def last_run_id(self) -> str | None:
         """The newest run; None in an empty store."""
@@ -103,8 +104,12 @@ class StoreReading(ABC):
 
         Raises :class:`StoreCorruptError` for a page that is damaged, and where events are missing.
         """
-        info, seen = self._info_of(run_id), 0
-        for segment in self._segments(run_id, None):
+        yield from self._pages_after(self._info_of(run_id), None, 0)
+
+    def _pages_after(self, info: RunInfo, after_seq: int | None, seen: int) -> Iterator[bytes]:
+        """The pages after a segment that ends with ``after_seq``, where ``seen`` events came before."""
+        run_id = info.run_id
+        for segment in self._segments(run_id, after_seq):
             if not is_whole(run_id, segment):
                 self._opened(run_id, segment, skip=False)
                 raise self._damage(run_id, f"a page of run {run_id!r} is damaged")
@@ -202,6 +207,10 @@ class StoreReading(ABC):
         return info
 
     # --- what a store of another kind defines ---
+
+    @abstractmethod
+    def _list_runs(self, wanted: Wanted) -> list[RunInfo]:
+        """The runs that are wanted, newest first."""
 
     @abstractmethod
     def _info(self, run_id: str) -> RunInfo | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
@@ -41,6 +41,15 @@ class RunInfo(msgspec.Struct, frozen=True):
     tags: tuple[str, ...] = ()
     bytes: int = 0
     changed_at: datetime | None = None
+
+
+class Wanted(NamedTuple):
+    """Which runs a store is to list; None asks for nothing. ``since_us <= started < until_us``, since 1970."""
+
+    pipeline: str | None
+    status: str | None
+    since_us: int | None
+    until_us: int | None
 
 
 class Problem(msgspec.Struct, frozen=True):

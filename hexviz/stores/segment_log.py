@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 from hexviz.stores.errors import RunTakenError, StoreCorruptError, StoreError, StoreWriteError
 from hexviz.stores.run_info import facts_of
 from hexviz.stores.segments import MAX_SEQ, Segment, merge, pack_all
-from hexviz.stores.writer import Part, Refusal
+from hexviz.stores.writer import Refusal
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from contextlib import AbstractContextManager
+
+    from hexviz.stores.parts import Part
 
 
 class SegmentLog(ABC):

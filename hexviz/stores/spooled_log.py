@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from hexviz.events.schema import from_record
 from hexviz.spool import Entry, SpoolError
 from hexviz.stores.errors import StoreWriteError
-from hexviz.stores.writer import Given, Part, Refusal, parts_of
+from hexviz.stores.parts import Given, Part, parts_of
+from hexviz.stores.writer import Refusal
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

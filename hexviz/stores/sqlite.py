@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from hexviz.stores.errors import StoreCorruptError, StoreWriteError
-from hexviz.stores.run_info import Problem, RunInfo, micros
+from hexviz.stores.run_info import Problem, RunInfo, Wanted
 from hexviz.stores.segments import COLUMNS, Segment
 from hexviz.stores.sqlite_copies import Copies
 from hexviz.stores.sqlite_layout import (
@@ -37,10 +37,10 @@ from hexviz.stores.store import Store
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Iterator
-    from datetime import datetime
 
     import pandas as pd
 
+    from hexviz.stores.copying import Copy, Rows
     from hexviz.stores.store import Recordings
 
 __all__ = ["SQLiteStore", "default_path", "is_open_here"]
@@ -80,6 +80,7 @@ class SQLiteStore(Store):
             self._reader.close()
             raise
         self._copies = Copies(self._reader, self._lock)
+        self._copies.clear_up()
         super().__init__(str(self.path), SQLiteLog(self.path), recordings=recordings, make_frame=make_frame)
         _open_stores.add(self)
 
@@ -94,22 +95,13 @@ class SQLiteStore(Store):
 
     # --- the runs ---
 
-    def list_runs(
-        self,
-        *,
-        pipeline: str | None = None,
-        status: str | None = None,
-        since: datetime | None = None,
-        until: datetime | None = None,
-        tag: str | None = None,
-    ) -> list[RunInfo]:
-        """The runs, newest first; filters combine. ``since <= started_at < until``; a naive time is UTC."""
-        infos = self._infos(
+    def _list_runs(self, wanted: Wanted) -> list[RunInfo]:
+        asked = (_key(wanted.pipeline), _key(wanted.status), wanted.since_us, wanted.until_us)
+        return self._infos(
             "WHERE (? IS NULL OR pipeline = ?) AND (? IS NULL OR status = ?)"
             " AND (? IS NULL OR started_us >= ?) AND (? IS NULL OR started_us < ?) ORDER BY id DESC",
-            tuple(value for value in (_key(pipeline), _key(status), micros(since), micros(until)) for _ in range(2)),
+            tuple(value for value in asked for _ in range(2)),
         )
-        return [info for info in infos if tag is None or tag in info.tags]
 
     def _info(self, run_id: str) -> RunInfo | None:
         return next(iter(self._infos("WHERE run_id = ?", (key_of(run_id),))), None)
@@ -195,9 +187,11 @@ class SQLiteStore(Store):
 
     _keeps_copies = True
 
-    def _copy_of(self, run_id: str) -> tuple[bytes, list[bytes] | None]:
-        key = self._long_run(run_id)
-        return (b"", None) if key is None else (self._copies.made_of(key), self._copies.read(key))
+    def _copy_of(self, run_id: str) -> tuple[Rows, Copy | None]:
+        if (key := self._long_run(run_id)) is None:
+            return [], None
+        segments = self._copies.segments(key)
+        return segments, self._copies.read(key, segments)
 
     def _keep_copy(self, run_id: str, made_of: bytes, parts: list[bytes] | None) -> bool:
         key = self._long_run(run_id)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from hexviz.stores.writer import Part
+    from hexviz.stores.parts import Part
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 import weakref
 from abc import abstractmethod
@@ -12,11 +13,12 @@ from hexviz.closing import Closing
 from hexviz.errors import SettingError
 from hexviz.events.events import Event
 from hexviz.events.schema import from_record
-from hexviz.stores.copying import MOST, Copier, is_long
+from hexviz.stores.copying import MOST, Copier, is_long, is_of_all, is_over, name_of
 from hexviz.stores.errors import StoreError, StoreWriteError
+from hexviz.stores.parts import Given
 from hexviz.stores.pruning import to_prune
 from hexviz.stores.reading import StoreReading
-from hexviz.stores.writer import Given, Log, Writer
+from hexviz.stores.writer import Log, Writer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from hexviz.recording.recording import Recording
+    from hexviz.stores.copying import Copy, Rows
     from hexviz.stores.run_info import RunInfo
 
 
@@ -64,6 +67,7 @@ class Store(StoreReading, Closing):
         self._recordings = recordings
         self._make_frame = make_frame
         self._copier = Copier(self)
+        self._copying = threading.Lock()
         ended = self._copier.ended if recordings is not None and self._keeps_copies else None
         self._writer = Writer(log, f"hexviz store {where}", ended)
         self.put = self._writer.put
@@ -137,23 +141,40 @@ class Store(StoreReading, Closing):
     def recording(self, run_id: str) -> Recording:
         """The recording of a run, made by the store's ``recordings``.
 
-        Of a long run that has ended a store may keep a copy of the columns, made by the recorder, by the store when
-        nothing else is to be written, or by the first who reads it; it is used where it is whole and of the very
-        records that are there.
+        Of a long run a store may keep a copy of the columns (:mod:`hexviz.stores.copying`); it is used where it is
+        whole and of the very records that are there, or of the first of them.
         """
         if self._recordings is None:
             raise TypeError("this store was opened without recordings=: use hexviz.open_store(path)")
         info = self._info_of(run_id)
         if not is_long(info):
             return self._recordings.from_pages(self.pages(run_id))
-        made_of, parts = self._copy_of(run_id)
-        found = None if parts is None else self._recordings.from_columns(parts)
-        if found is None:
+        segments, copy = self._copy_of(run_id)
+        if is_over(info) and not is_of_all(copy, segments):
             self._copier.forget(run_id)
-            found = self._recordings.from_pages(self.pages(run_id))
-            if self._writer.is_here:
-                self._keep_copy(run_id, made_of, found.to_columns())
+        found, used = self._read_columns(self._recordings, info, copy)
+        if is_over(info) and not is_of_all(used, segments) and self._writer.is_here:
+            self._keep_all(run_id, segments, found)
         return found
+
+    def _read_columns(
+        self,
+        recordings: Recordings,
+        info: RunInfo,
+        copy: Copy | None,
+        paced: Callable[[Iterator[bytes]], Iterator[bytes]] = iter,
+    ) -> tuple[Recording, Copy | None]:
+        """What a copy has of a run, and from there on what its pages have; and the copy, where it could be used."""
+        begun = None if copy is None else recordings.from_columns(copy.parts)
+        if copy is None or begun is None or len(begun) != copy.events:
+            return recordings.from_pages(paced(self.pages(info.run_id))), None
+        begun.add_pages(paced(self._pages_after(info, copy.last_seq, copy.events)))
+        return begun, copy
+
+    def _keep_all(self, run_id: str, segments: Rows, recording: Recording) -> bool:
+        if sum(row[2] for row in segments) != len(recording):  # something was added meanwhile
+            return False
+        return self._keep_copy(run_id, name_of(segments), recording.to_columns())
 
     def keep_columns(self, run_id: str, recording: Any) -> bool:
         """Keep a copy of the columns of a run that was put here, and say whether it was kept.
@@ -169,13 +190,43 @@ class Store(StoreReading, Closing):
         except StoreError:  # damage is for readers and verify() to tell
             return False
         untouched = not (writer.refused or writer.lost or writer.queued)
-        if info is None or not is_long(info) or not untouched or info.events != len(recording):
+        if info is None or not (is_long(info) and is_over(info) and untouched) or info.events != len(recording):
             return False
-        made_of, there = self._copy_of(run_id)
-        kept = there is not None or self._keep_copy(run_id, made_of, recording.to_columns())
+        with self._copying:
+            segments, there = self._copy_of(run_id)
+            kept = is_of_all(there, segments) or self._keep_all(run_id, segments, recording)
         if kept:
             self._copier.forget(run_id)
         return kept
+
+    def columns_grew(self, run_id: str, recording: Recording) -> None:
+        """Of a run that goes on, and that ``recording`` hears alone, there is much by now: a thread copies it."""
+        if self._keeps_copies and self._recordings is not None and self.is_open and self._writer.is_here:
+            self._copier.grown(run_id, recording)
+
+    def keep_beginning(self, run_id: str, recording: Recording, least: int) -> bool:
+        """Keep a copy of what the store has by now of a run that goes on, all of which stands in ``recording``.
+
+        Whoever reads the run before another copy is made, as after the death of this process, reads the rest only.
+        False where the store has less than ``least`` events yet.
+        """
+        writer, count, begin = self._writer, 0, 0
+        with self._copying:
+            info = self._info(run_id)
+            if writer.refused or writer.lost or least > MOST:
+                return True
+            if info is None or min(info.events, writer.written) < least:
+                return False
+            segments, there = self._copy_of(run_id)
+            while begin < len(segments) and count + segments[begin][2] <= len(recording):
+                count += segments[begin][2]
+                begin += 1
+            if begin == 0 or (there is not None and there.events >= count):
+                return True
+            parts = recording.to_columns(count)
+            if parts is not None and recording.seq_at(count - 1) == segments[begin - 1][1]:
+                self._keep_copy(run_id, name_of(segments[:begin]), parts)
+        return True
 
     def leave_copy(self, run_id: str, paced: Callable[[Iterator[bytes]], Iterator[bytes]]) -> None:
         """Make the copy of a run of at most :data:`~hexviz.stores.copying.MOST` events where it is due: no run's path.
@@ -183,11 +234,12 @@ class Store(StoreReading, Closing):
         ``paced`` is between the reading of the pages and what becomes of them.
         """
         info = self._info(run_id)
-        if self._recordings is None or info is None or not is_long(info) or info.events > MOST:
+        if self._recordings is None or info is None or not (is_long(info) and is_over(info)) or info.events > MOST:
             return
-        made_of, there = self._copy_of(run_id)
-        if there is None:
-            self._keep_copy(run_id, made_of, self._recordings.from_pages(paced(self.pages(run_id))).to_columns())
+        segments, there = self._copy_of(run_id)
+        if not is_of_all(there, segments):
+            found, _ = self._read_columns(self._recordings, info, there, paced)
+            self._keep_all(run_id, segments, found)
 
     def idle_s(self) -> float:
         """For how long nothing has been written here, in seconds."""
@@ -222,12 +274,12 @@ class Store(StoreReading, Closing):
 
     _keeps_copies = False
 
-    def _copy_of(self, _run_id: str) -> tuple[bytes, list[bytes] | None]:
-        """What names the records of the run as they are now, and the copy that was made of exactly these, if any."""
-        return b"", None
+    def _copy_of(self, _run_id: str) -> tuple[Rows, Copy | None]:
+        """The segments of the run as they are now, and the copy that was made of them, or of the first, if any."""
+        return [], None
 
     def _keep_copy(self, _run_id: str, _made_of: bytes, _parts: list[bytes] | None) -> bool:
-        """Keep a copy, and say whether it was; no error where that cannot be done."""
+        """Keep a copy of the segments with that name, and say whether it was; no error where that cannot be done."""
         return False
 
     # --- what a store of another kind defines, beside what reading stands on ---

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import time
+import weakref
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -107,6 +109,24 @@ class RunnerContract:
             [True] * 4 if self.elsewhere else [True, False, True, True]
         )
         assert self.recorder.recording.diagnostics().empty
+
+    def test_a_result_goes_when_nobody_holds_it_any_more(self, runner: Any) -> None:
+        """Without the garbage collector: a large one would wait for that in memory."""
+        graph = Graph("held")
+        graph.node(nodes.rows)
+        graph.node(nodes.size, after=["rows"])
+        gc.collect()
+        gc.disable()
+        try:
+            result = self.run(runner, graph, 1)
+            held = weakref.ref(self.value_of(result["rows"]))
+            del result, self.heard
+            ends_s = time.monotonic() + _LONG_S
+            while held() is not None and time.monotonic() < ends_s:
+                time.sleep(0.01)
+            assert held() is None
+        finally:
+            gc.enable()
 
     def test_a_nodes_time_is_its_own(self, runner: Any) -> None:
         graph = Graph("naps")

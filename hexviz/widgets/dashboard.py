@@ -71,6 +71,8 @@ class LiveView(Selectable):
         self.panels = chosen_panels(panels)
         self.state = RunState()
         self.widget: TimelineWidget | None = None
+        self.source: object = None
+        """What tells the observers, where that is to live for as long as the view."""
         self._title = title
         self._run_id = run_id
         self._controls = controls
@@ -144,6 +146,7 @@ class LiveView(Selectable):
             if self._freeze:
                 self._put_frozen()
         finally:
+            self.source = None
             self._finished.set()
 
     def statistics(self) -> dict[str, int]:

@@ -157,10 +157,25 @@ def keep(store, events):
         store.put(event)
     store.flush(timeout=None)
     started = perf_counter()
-    while (parts := store._copy_of(RUN_ID)[1]) is None:
+    while (copy := store._copy_of(RUN_ID)[1]) is None:
         assert perf_counter() < started + 120
         time.sleep(0.1)
-    return sum(map(len, parts)), perf_counter() - started
+    return sum(map(len, copy.parts)), perf_counter() - started
+
+
+def record_and_leave(store, events):
+    """Record a run that goes on; the recorder, as it is when its process is killed, and the part that is copied."""
+    recorder = Recorder(store=store)
+    for first in range(0, len(events), GROUP):
+        for event in events[first : first + GROUP]:
+            recorder(event)
+        store.flush(timeout=None)
+    deadline = perf_counter() + 120
+    while store._copier._grown:
+        assert perf_counter() < deadline
+        time.sleep(0.1)
+    found = store._copy_of(RUN_ID)[1]
+    return recorder, (found.events if found else 0) / len(events)
 
 
 def fetched(connect, length):
@@ -174,6 +189,7 @@ def test_a_stored_run_against_adbc_fetching_typed_rows_to_arrow(benchmark, event
     """``recording`` is without the frame; ``first`` reads the pages, as whoever comes first to a run without a copy.
 
     Nobody has recorded or read the run here: the store itself has made the copy, ``left_s`` after the run's end.
+    ``killed`` reads a run whose recorder has not come to its end.
     """
     from adbc_driver_sqlite import dbapi
 
@@ -181,14 +197,21 @@ def test_a_stored_run_against_adbc_fetching_typed_rows_to_arrow(benchmark, event
         raw.execute(f"CREATE TABLE events ({TYPED})")
         raw.executemany(f"INSERT INTO events VALUES ({', '.join('?' * 12)})", typed_rows(events))
         raw.commit()
-    with hexviz.open_store(tmp_path / "runs.db") as store:
+    with hexviz.open_store(tmp_path / "runs.db") as store, hexviz.open_store(tmp_path / "killed.db") as other:
         copy_bytes, left_s = keep(store, events)
+        recorder, copied = record_and_leave(other, events)
+        assert len(recorder) == len(events)
         work = {
             "pages": lambda: list(store.pages(RUN_ID)),
             "recording": lambda: store.recording(RUN_ID),
             "first": lambda: Recording.from_pages(store.pages(RUN_ID)).frames.events,
+            "killed": lambda: other.recording(RUN_ID).frames.events,
         }
-        benchmark.extra_info.update(copy_bytes_per_event=round(copy_bytes / len(events)), left_s=round(left_s, 2))
+        benchmark.extra_info.update(
+            killed_copied=round(copied, 2),
+            copy_bytes_per_event=round(copy_bytes / len(events)),
+            left_s=round(left_s, 2),
+        )
         limits = {"adbc": lambda: fetched(lambda: dbapi.connect(str(tmp_path / "typed.db")), len(events)), **work}
         compare(benchmark, lambda: store.recording(RUN_ID).frames.events, limits, per=len(events))
         for name in work:
@@ -213,14 +236,20 @@ def test_a_run_on_a_server_against_adbc_fetching_typed_rows_to_arrow(benchmark, 
             for row in typed_rows(events):
                 copy.write_row(row)
         store = stack.enter_context(hexviz.open_store(url))
+        other = stack.enter_context(hexviz.open_store(server.fresh()))
         keep(store, events)
+        recorder, copied = record_and_leave(other, events)
+        assert len(recorder) == len(events)
         limits = {
             "adbc": lambda: fetched(lambda: dbapi.connect(url), len(events)),
             "first": lambda: Recording.from_pages(store.pages(RUN_ID)).frames.events,
+            "killed": lambda: other.recording(RUN_ID).frames.events,
         }
         compare(benchmark, lambda: store.recording(RUN_ID).frames.events, limits, per=len(events))
         info = benchmark.extra_info
-        info["first_of_adbc"] = round(info["first_us_wall"] / info["adbc_us_wall"], 3)
+        info["killed_copied"] = round(copied, 2)
+        for name in ("first", "killed"):
+            info[f"{name}_of_adbc"] = round(info[f"{name}_us_wall"] / info["adbc_us_wall"], 3)
 
 
 # --- many events --------------------------------------------------------------------------------------------------

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import gzip
 import json
+import weakref
+from functools import partial
 from pathlib import Path
 
 import networkx as nx
@@ -19,6 +23,7 @@ from hexviz.dag import (
     GraphError,
     MissingDependencyError,
     NodeSpec,
+    Orchestrator,
     SchemaCompatibilityError,
 )
 
@@ -153,6 +158,30 @@ def test_real_workflows_have_their_waves(file, tasks, waves):
 def test_an_option_of_a_node_of_the_wrong_kind_is_named(options, says):
     with pytest.raises(GraphError, match=says):
         Graph().node(lambda: 1, name="load", **options)
+
+
+@pytest.mark.parametrize(
+    "wrap", [lambda table: partial(take, table), lambda table: table.take], ids=["partial", "method"]
+)
+def test_what_a_node_function_holds_goes_with_the_graph_that_ran_it(wrap):
+    table = Table()
+    graph = Graph("once", [NodeSpec("take", wrap(table))])
+    assert asyncio.run(Orchestrator().run(graph, 1)) == {"take": 1}
+    held = weakref.ref(table)
+    del graph, table
+    gc.collect()
+    assert held() is None
+
+
+class Table:
+    """Stands for much memory."""
+
+    def take(self, value):
+        return value
+
+
+def take(table, value):
+    return value
 
 
 def test_a_graph_is_named_by_a_string():

@@ -8,6 +8,7 @@ import gc
 import threading
 import time
 import types
+import weakref
 
 import pytest
 
@@ -564,3 +565,27 @@ def test_what_observers_lost_of_runs_that_are_long_over_is_not_kept(monkeypatch)
         reports.take_note(ObserverFailed, "o", NodeStarted("a", 1, run_id=str(number)), "ValueError")
     assert sum(event.count for event in told) == 5_000
     assert len(reports._reports) < 2_000
+
+
+async def _hears_and_waits(event):
+    await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("hear", [lambda event: None, _hears_and_waits], ids=["sync", "async"])
+def test_a_manager_that_nobody_closed_goes_with_its_threads_and_what_it_told_last(hear):
+    """As in a cell of a notebook that is run again."""
+    before = set(threading.enumerate())
+    event = NodeStarted("a", 1)
+    told = weakref.ref(manager := ObserverManager())
+    manager.register(hear, observer_id="hear")
+    manager.notify_nowait(event)
+    end_s = time.monotonic() + 10.0
+    while manager.statistics()["hear"]["delivered"] == 0 and time.monotonic() < end_s:
+        time.sleep(0.01)
+    del manager
+    while (told() or set(threading.enumerate()) - before) and time.monotonic() < end_s:
+        gc.collect()
+        time.sleep(0.01)
+    assert told() is None
+    assert set(threading.enumerate()) <= before
+    assert not [held for held in gc.get_referrers(event) if not isinstance(held, types.FrameType)]

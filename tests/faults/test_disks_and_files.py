@@ -18,7 +18,7 @@ import pytest
 import hexviz
 from hexviz.errors import HexvizError
 from hexviz.events.schema import from_record, to_record
-from hexviz.stores import copying, sqlite
+from hexviz.stores import copying, sqlite, sqlite_copies
 from hexviz.stores.errors import (
     NewerStoreError,
     NotAStoreError,
@@ -113,6 +113,35 @@ def test_e1_a_store_closed_on_a_full_disk_says_how_much_was_not_written(small_di
         assert again.verify() == []
 
 
+def parts_of_copies(path, of):
+    """How many parts are in the file of copies that were finished (IN), or were not (NOT IN)."""
+    with contextlib.closing(sqlite3.connect(path)) as raw:
+        return raw.execute(f"SELECT count(*) FROM copied WHERE token {of} (SELECT token FROM copies)").fetchone()[0]
+
+
+def test_e1_parts_of_a_copy_that_a_full_disk_keeps_from_being_cleared_away_go_when_the_store_is_opened_again(
+    small_disk, monkeypatch
+):
+    monkeypatch.setattr(copying, "LONG", 1)
+    monkeypatch.setattr(sqlite, "_ROOM", 0)
+    path = small_disk / "runs.db"
+    with hexviz.open_store(path) as store:
+        monkeypatch.setattr(store._writer, "_ended", None)  # the reader makes it, not the thread
+        store.append(contract_run(nodes=1_500))
+        store.flush()
+        store._reader.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        with (small_disk / "ballast").open("wb") as ballast:
+            os.posix_fallocate(ballast.fileno(), 0, shutil.disk_usage(small_disk).free - 300_000)
+        store.recording("run-1")
+        left = parts_of_copies(path, "NOT IN")
+        (small_disk / "ballast").unlink()
+    hexviz.open_store(path).close()  # somebody may still be making it
+    assert parts_of_copies(path, "NOT IN") == left > 0
+    monkeypatch.setattr(sqlite_copies, "_STALE_S", -1)
+    hexviz.open_store(path).close()
+    assert parts_of_copies(path, "NOT IN") == 0
+
+
 @pytest.mark.parametrize("room", [0, 130_000, 300_000])
 def test_e1_a_copy_that_a_full_disk_stops_is_never_read_and_gone_once_there_is_space(small_disk, monkeypatch, room):
     """What could not be cleared away at once, since that wants room too, goes with the next copy."""
@@ -120,11 +149,6 @@ def test_e1_a_copy_that_a_full_disk_stops_is_never_read_and_gone_once_there_is_s
     monkeypatch.setattr(sqlite, "_ROOM", 0)
     run = contract_run(nodes=1_500)
     records = [to_record(event) for event in run]
-
-    def parts(of):
-        with contextlib.closing(sqlite3.connect(store.path)) as raw:
-            return raw.execute(f"SELECT count(*) FROM copied WHERE token {of} (SELECT token FROM copies)").fetchone()[0]
-
     with hexviz.open_store(small_disk / "runs.db") as store:
         monkeypatch.setattr(store._writer, "_ended", None)  # the reader makes it, not the thread
         store.append(run)
@@ -138,8 +162,8 @@ def test_e1_a_copy_that_a_full_disk_stops_is_never_read_and_gone_once_there_is_s
         (small_disk / "ballast").unlink()
         assert list(store.recording("run-1").records()) == records
         assert store._copy_of("run-1")[1] is not None
-        assert parts("IN") > 0
-        assert parts("NOT IN") == 0
+        assert parts_of_copies(store.path, "IN") > 0
+        assert parts_of_copies(store.path, "NOT IN") == 0
         assert list(store.recording("run-1").records()) == records
 
 
@@ -546,6 +570,26 @@ def test_e8_a_reader_in_the_middle_of_a_run_never_holds_up_the_writer(tmp_path):
 
 
 # --- E9: the file goes away ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("how", ["deleted", "renamed"])
+def test_e9_a_run_whose_store_goes_away_ends_as_it_would_have_and_says_what_was_not_kept(tmp_path, how):
+    def lose():
+        hexviz_store.flush()
+        for found in list(tmp_path.glob("runs.db*")):
+            found.unlink() if how == "deleted" else found.rename(tmp_path / f"moved{found.name[4:]}")
+        return 2
+
+    graph = hexviz.Graph("g")
+    graph.node(lose, name="lose")
+    graph.node(lambda two: two + 1, name="after", after=["lose"])
+    with hexviz.open_store(tmp_path / "runs.db") as hexviz_store:
+        with pytest.warns(RuntimeWarning, match=r"deleted, moved or replaced"):
+            result = hexviz.run_sync(graph, store=hexviz_store)
+        assert result["after"] == 3
+        assert result.recording.frames.nodes["status"].tolist() == ["succeeded"] * 2
+        with contextlib.suppress(StoreWriteError):
+            hexviz_store.close(timeout=1)
 
 
 @pytest.mark.parametrize("how", ["deleted", "renamed"])

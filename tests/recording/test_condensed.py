@@ -67,6 +67,28 @@ def test_a_run_as_it_was_heard_comes_back_as_its_records_or_not_at_all(events):
         assert list(Recording.from_columns(parts).records()) == [to_record(event) for event in events]
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_the_beginning_of_a_run_comes_back_and_goes_on_with_the_pages_after_it(seed):
+    whole = record_random(seed)
+    records = list(whole.records())
+    for count in {1, 2, len(records) // 3, len(records) - 1, len(records)}:
+        back = Recording.from_columns(whole.to_columns(count))
+        assert list(back.records()) == records[:count]
+        back.add_pages([b"[" + b",".join(records[count:]) + b"]"])
+        assert list(back.records()) == records
+        for name in COLUMNS:
+            assert_frame_equal(getattr(back.frames, name), getattr(whole.frames, name))
+
+
+@given(numbered, st.data())
+def test_the_beginning_of_any_stored_run_comes_back_equal(events, data):
+    recording = Recording.from_records(map(to_record, events))
+    count = data.draw(st.integers(1, len(events))) if events else 0
+    parts = recording.to_columns(count)
+    assert parts is None or list(Recording.from_columns(parts).records()) == list(recording.records())[:count]
+    assert list(recording.records()) == list(map(to_record, events))
+
+
 def test_a_recording_that_came_back_goes_on():
     events = made(300)
     back = Recording.from_columns(Recording(events[:200]).to_columns())

@@ -109,7 +109,7 @@ def test_d9_events_of_two_workers_with_skewed_clocks_are_merged_by_the_clock_at_
 
 
 def test_d9_events_that_are_lost_on_the_way_are_shown_as_a_gap(client, monkeypatch):
-    from hexviz.dag.runners.dask import DaskSession
+    from hexviz.dag.runners.dask_session import DaskSession
 
     hear = DaskSession._hear
     monkeypatch.setattr(DaskSession, "_hear", lambda self, event: None if event[1][2:3] == (3,) else hear(self, event))
@@ -124,12 +124,12 @@ def test_d9_events_that_are_lost_on_the_way_are_shown_as_a_gap(client, monkeypat
 
 
 def test_d9_a_task_whose_end_is_lost_is_brought_home_without_it(client, monkeypatch):
-    from hexviz.dag.runners import dask
+    from hexviz.dag.runners import dask_session
 
-    hear = dask.DaskSession._hear
-    monkeypatch.setattr(dask, "_MESSAGES_S", 0.1)
+    hear = dask_session.DaskSession._hear
+    monkeypatch.setattr(dask_session, "_MESSAGES_S", 0.1)
     monkeypatch.setattr(
-        dask.DaskSession, "_hear", lambda self, event: None if event[1][1] == "end" else hear(self, event)
+        dask_session.DaskSession, "_hear", lambda self, event: None if event[1][1] == "end" else hear(self, event)
     )
     graph = Graph("mute")
     graph.node(nodes.load)

@@ -1,6 +1,7 @@
 """Clusters and clients that change, end or are used twice while runs go on."""
 
 import asyncio
+import logging
 import threading
 
 import pytest
@@ -116,3 +117,24 @@ def test_workers_come_and_go_in_mid_run(start):
     assert set(result.values()) == {1}
     assert len({event.worker for event in watched.heard.of(NodePlaced)}) == 2
     assert {type(event.error) for event in watched.heard.of(NodeFailed)} <= {WorkerLostError}
+
+
+def test_a_cluster_that_adapts_starts_workers_for_a_run_and_ends_them_after_it():
+    distributed = pytest.importorskip("distributed", reason="distributed is not installed: pip install -e '.[dask]'")
+    options = {"threads_per_worker": 2, "dashboard_address": "127.0.0.1:0", "silence_logs": logging.CRITICAL}
+    with (
+        distributed.LocalCluster(n_workers=0, **options) as cluster,
+        distributed.Client(cluster, set_as_default=False) as client,
+    ):
+        cluster.adapt(minimum=0, maximum=2, interval="50ms", wait_count=2)
+        for _ in range(2):  # the second run begins where the first one's workers were sent away
+            watched = Watched(client)
+            assert watched.run(many(nodes.short, 8), 1) == {f"n{number}": 1 for number in range(8)}
+            assert not watched.heard.of(NodeFailed)
+            client.sync(gone, client)
+
+
+async def gone(client):
+    async with asyncio.timeout(30):
+        while (await client.scheduler.identity())["workers"]:
+            await asyncio.sleep(0.05)

@@ -79,7 +79,7 @@ def test_a_node_whose_worker_is_retired_is_a_failed_attempt_and_does_not_begin_a
 
 
 def test_a_result_that_is_lost_before_it_comes_home_is_not_computed_again(start, monkeypatch, tmp_path):
-    from hexviz.dag.runners.dask import DaskSession
+    from hexviz.dag.runners.dask_session import DaskSession
 
     _, client = start()
     pids = client.run(os.getpid)

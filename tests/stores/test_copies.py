@@ -7,6 +7,8 @@ import subprocess
 import sys
 import textwrap
 import time
+from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from pandas.testing import assert_frame_equal
@@ -14,9 +16,10 @@ from pandas.testing import assert_frame_equal
 import hexviz
 from hexviz.events import events as ev
 from hexviz.events.schema import to_record
+from hexviz.recording import kept as recording_kept
 from hexviz.recording.frames import COLUMNS
 from hexviz.recording.recorder import Recorder
-from hexviz.stores import copying, sqlite
+from hexviz.stores import copying, sqlite, sqlite_copies
 from hexviz.stores.errors import StoreCorruptError, StoreWriteError
 from hexviz.testing.store_contract import contract_run, kept
 from tests.recording.made_events import ProgressMade
@@ -234,23 +237,17 @@ def test_the_last_room_on_a_disk_is_left_to_the_records(store, monkeypatch):
     assert count(store) == 1
 
 
-def test_a_copy_for_which_there_is_no_room_leaves_nothing(store, monkeypatch):
+def test_a_copy_for_which_there_is_no_room_leaves_nothing(store):
     run = contract_run(nodes=5)
     kept(store, run)
-    execute = store._copies._connection.execute
-
-    class Dying:
-        in_transaction = False
-
-        def execute(self, sql, *more):
-            if "VALUES (?, ?, ?, ?, ?)" in sql and more[0][2] == 4:
-                raise sqlite3.OperationalError("disk I/O error")
-            return execute(sql, *more)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(store._copies, "_connection", Dying())
+    with contextlib.closing(sqlite3.connect(store.path)) as raw:
+        raw.executescript(sqlite_copies._TABLES)
+        raw.execute(
+            "CREATE TRIGGER full BEFORE INSERT ON copied WHEN NEW.part = 4 BEGIN SELECT RAISE (ABORT, 'full'); END"
+        )
         assert list(store.recording("run-1").records()) == records(run)
-    assert (count(store), count(store, "copied")) == (0, 0)
+        assert (count(store), count(store, "copied"), count(store, "copying")) == (0, 0, 0)
+        raw.execute("DROP TRIGGER full")
     assert list(store.recording("run-1").records()) == records(run)
     assert from_the_copy(store) == records(run)
     tokens = "SELECT count(DISTINCT token) FROM copied"
@@ -276,8 +273,28 @@ def test_a_process_that_is_killed_while_it_copies_leaves_every_record_and_no_cop
     killed = subprocess.run([sys.executable, "-c", textwrap.dedent(program)], check=False)
     assert killed.returncode == -signal.SIGKILL
     with hexviz.open_store(tmp_path / "runs.db") as again:
-        assert (again.verify(), count(again), count(again, "copied")) == ([], 0, 4)
+        assert (again.verify(), count(again), count(again, "copied"), count(again, "copying")) == ([], 0, 4, 1)
         assert list(again.recording("run-1").records()) == records(contract_run(nodes=5))
+
+
+def test_what_a_killed_process_has_begun_to_copy_goes_when_the_store_is_opened_a_minute_later(tmp_path):
+    with hexviz.open_store(tmp_path / "runs.db") as store:
+        for run_id in ("run-1", "run-2"):
+            kept(store, contract_run(run_id, nodes=5))
+            store.recording(run_id)
+    change(store, "DELETE FROM copies WHERE run = 1")
+    change(
+        store,
+        "INSERT INTO copying SELECT DISTINCT token, run, CAST(strftime('%s', 'now') AS INTEGER)"
+        " FROM copied WHERE run = 1",
+    )
+    parts = count(store, "copied")
+    hexviz.open_store(store.path).close()
+    assert count(store, "copied") == parts  # somebody may still be making it
+    change(store, "UPDATE copying SET begun_s = begun_s - 100")
+    with hexviz.open_store(store.path) as again:
+        assert (count(again, "copied"), count(again, "copying")) == (parts / 2, 0)
+        assert from_the_copy(again, "run-2") == records(contract_run("run-2", nodes=5))
 
 
 def test_what_a_killed_process_has_begun_to_copy_goes_when_its_run_or_any_later_goes(tmp_path):
@@ -317,6 +334,112 @@ def recorded(store, run):
     for event in run:
         recorder(event)
     return recorder
+
+
+def wait_for_a_beginning(store, recorder, run_id="run-1"):
+    """Let the recorder's events become columns, and wait until the store has copied them; how many it has copied."""
+    recorder.flush()
+    deadline = time.monotonic() + 10
+    while (copy := store._copy_of(run_id)[1]) is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    return copy.events
+
+
+@pytest.fixture
+def _soon(monkeypatch):
+    monkeypatch.setattr(recording_kept, "FIRST", 10)
+    monkeypatch.setattr(copying, "_LOOK_S", 0.01)
+
+
+@pytest.mark.usefixtures("_soon")
+def test_of_a_run_that_goes_on_the_beginning_is_copied_and_only_the_rest_is_read(store, tmp_path, monkeypatch):
+    run = contract_run(nodes=20)
+    run[3] = ProgressMade("load", done=0.5, run_id="run-1", seq=4)
+    recorder = recorded(store, run[:30])
+    assert wait_for_a_beginning(store, recorder) == 30
+    for event in run[30:-1]:
+        recorder(event)
+    store.flush()
+    with hexviz.open_store(tmp_path / "runs.db") as other, monkeypatch.context() as patch:
+        patch.setattr(hexviz.Recording, "from_pages", lambda *_: pytest.fail("all of it was read"))
+        found = other.recording("run-1")
+        assert list(found.records()) == records(run[:-1])
+        whole = hexviz.Recording(run[:-1])
+        for name in COLUMNS:
+            assert_frame_equal(getattr(found.frames, name), getattr(whole.frames, name))
+    recorder(run[-1])
+    recorder.close()
+    assert store._copy_of("run-1")[1].events == len(run)
+    assert from_the_copy(store) == records(run)
+
+
+@pytest.mark.usefixtures("_soon")
+def test_a_longer_copy_is_not_replaced_by_a_shorter_one(store):
+    run = contract_run(nodes=20)
+    recorder = recorded(store, run)
+    recorder.close()
+    assert store.keep_beginning("run-1", hexviz.Recording(run[:30]), 10) is True
+    assert store._copy_of("run-1")[1].events == len(run)
+
+
+@pytest.mark.usefixtures("_soon")
+def test_a_beginning_whose_records_are_others_now_is_passed_over(store):
+    run = contract_run(nodes=20)
+    recorder = recorded(store, run[:30])
+    wait_for_a_beginning(store, recorder)
+    change(store, "UPDATE segments SET crc = crc + 1 WHERE first_seq = 1")
+    with pytest.raises(StoreCorruptError):
+        store.recording("run-1")
+
+
+@pytest.mark.usefixtures("_soon")
+def test_no_beginning_is_copied_of_what_the_store_has_refused_or_does_not_have_yet(store, tmp_path):
+    run = contract_run(nodes=20)
+    kept(store, run[:-1])
+    with hexviz.open_store(tmp_path / "runs.db") as other:
+        mine = hexviz.Recording(
+            [ev.NodeStarted("mine", 1, run_id="run-1", monotonic_ns=7, seq=event.seq) for event in run[:30]]
+        )
+        assert other.keep_beginning("run-1", mine, 30) is False  # nothing of it was written here
+        other.append(mine)
+        with pytest.raises(StoreWriteError):
+            other.flush()
+        assert other.keep_beginning("run-1", mine, 30) is True
+    assert count(store) == 0
+
+
+def test_after_a_kill_the_beginning_is_there_and_the_first_reader_copies_all(tmp_path, monkeypatch):
+    program = f"""
+        import os, signal, hexviz
+        from hexviz.recording import kept
+        from hexviz.stores import copying
+        from hexviz.testing.store_contract import contract_run
+        from tests.stores.test_copies import recorded, wait_for_a_beginning
+        copying.LONG, kept.FIRST = 1, 10
+        store = hexviz.open_store({str(tmp_path / "runs.db")!r})
+        run = contract_run(nodes=20)
+        recorder = recorded(store, run[:30])
+        wait_for_a_beginning(store, recorder)
+        for event in run[30:-1]:
+            recorder(event)
+        store.flush()
+        os.kill(os.getpid(), signal.SIGKILL)
+    """
+    killed = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program)], check=False, cwd=Path(__file__).parents[2]
+    )
+    assert killed.returncode == -signal.SIGKILL
+    monkeypatch.setattr(copying, "_STALE", timedelta(0))
+    run = contract_run(nodes=20)[:-1]
+    with hexviz.open_store(tmp_path / "runs.db") as store:
+        assert store._copy_of("run-1")[1].events == 30
+        assert [found.problem for found in store.verify()] == ["unclean end"]
+        with monkeypatch.context() as patch:
+            patch.setattr(hexviz.Recording, "from_pages", lambda *_: pytest.fail("all of it was read"))
+            assert list(store.recording("run-1").records()) == records(run)
+        assert store._copy_of("run-1")[1].events == len(run)
+        assert from_the_copy(store) == records(run)
 
 
 def test_events_that_were_refused_leave_no_copy(tmp_path, store):

@@ -6,9 +6,11 @@ import pytest
 
 import hexviz
 from hexviz.events.schema import to_record
+from hexviz.recording import kept as recording_kept
 from hexviz.stores import copying
 from hexviz.stores.postgres import PostgresStore
 from hexviz.testing.store_contract import contract_run, kept
+from tests.stores.test_copies import recorded, wait_for_a_beginning
 
 pytestmark = pytest.mark.server
 RUN = contract_run(nodes=5)
@@ -48,6 +50,23 @@ def test_the_second_reader_gets_what_the_first_has_copied(store, url):
 def test_a_recorder_that_closes_leaves_a_copy(store):
     result = hexviz.run_sync(hexviz.testing.sample_graph(), store=store)
     assert from_the_copy(store, result.run_id) == list(store.read(result.run_id))
+
+
+def test_of_a_run_that_goes_on_the_beginning_is_copied_and_only_the_rest_is_read(store, url, monkeypatch):
+    monkeypatch.setattr(recording_kept, "FIRST", 10)
+    monkeypatch.setattr(copying, "_LOOK_S", 0.01)
+    run = contract_run(nodes=20)
+    recorder = recorded(store, run[:30])
+    assert wait_for_a_beginning(store, recorder) == 30
+    for event in run[30:-1]:
+        recorder(event)
+    store.flush()
+    with hexviz.open_store(url) as other, monkeypatch.context() as patch:
+        patch.setattr(hexviz.Recording, "from_pages", lambda *_: pytest.fail("all of it was read"))
+        assert list(other.recording("run-1").records()) == [to_record(event) for event in run[:-1]]
+    recorder(run[-1])
+    recorder.close()
+    assert store._copy_of("run-1")[1].events == len(run)
 
 
 def test_a_store_that_closes_makes_the_copies_that_are_due(store, url):

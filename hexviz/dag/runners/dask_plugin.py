@@ -13,8 +13,9 @@ from distributed import Scheduler
 from distributed.core import error_message
 from distributed.diagnostics.plugin import SchedulerPlugin
 
+from hexviz import __version__
 from hexviz.dag.runners.dask_worker import perform_task, refuse
-from hexviz.dag.runners.names import FACTS, NEW_TASKS, PREFIX, is_kept, is_ours, topic_of
+from hexviz.dag.runners.names import FACTS, NEW_TASKS, PREFIX, is_kept, is_ours, refuse_other_version, topic_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,15 +47,17 @@ class HexvizTasks(SchedulerPlugin):
     task that has not begun is Dask's to give to another worker.
     """
 
-    name = "hexviz"
     idempotent = True
 
     def __init__(self) -> None:
+        self.version = __version__
+        self.name = f"hexviz-{self.version}"  # of another version than the one that is there, it is looked at
         self._scheduler: Any = None
         self._codes: dict[Any, Any] = {}
 
     async def start(self, scheduler: Scheduler) -> None:
         """Know the scheduler, and be known as the one who takes tasks."""
+        refuse_other_version(f"the Dask scheduler {scheduler.address}", self.version)
         self._scheduler = scheduler
         scheduler.stream_handlers[NEW_TASKS] = self.new_tasks
 

@@ -11,6 +11,7 @@ import threading
 from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakKeyDictionary
 
+from hexviz import __version__
 from hexviz.dag.runners.names import NEW_TASKS, key_of
 from hexviz.dag.runners.packing import packed, packed_call
 
@@ -92,11 +93,12 @@ class Sender:
             return self._parent, (number,)
 
         call = packed_call(attempt, attempt.out_model if self._keep else None, {self._future_class: brought})
-        head = packed(tuple(self._head(key, self._keep, attempt.timeout_s is not None)), "a task")
+        head = packed((__version__, *self._head(key, self._keep, attempt.timeout_s is not None)), "a task")
         if not self._waiting:
             self._bytes = self._turns = self._seen = 0
             self._loop.call_soon(self._turn)
         self._waiting.append(_Packed(task, key, head, call, [future for _, future in parents.values()]))
+        parents.clear()  # a class of cloudpickle knows of ``brought`` until it is collected
         self._bytes += len(call)
         if len(self._waiting) >= _MOST_TASKS or self._bytes >= _MOST_BYTES:
             self._flush()

@@ -15,7 +15,7 @@ from distributed import get_worker
 from hexviz.dag.errors import NodeTransferError, WorkerLostError
 from hexviz.dag.runners.away import Ended, perform_packed
 from hexviz.dag.runners.dask_begins import Begins
-from hexviz.dag.runners.names import FACTS, topic_of
+from hexviz.dag.runners.names import FACTS, refuse_other_version, topic_of
 from hexviz.dag.runners.packing import packed_error, packed_result, unpacked
 
 if TYPE_CHECKING:
@@ -109,7 +109,9 @@ class _Line:
 
 def perform_task(head: bytes, call: bytes, parents: list[Any]) -> Any:
     """The task: the node's result, or what it raised. ``parents`` are the results that were on the cluster."""
-    facts = Head(*unpacked(head))
+    version, *facts_of_task = unpacked(head)
+    refuse_other_version(f"the Dask worker {get_worker().address}", version)
+    facts = Head(*facts_of_task)
     token = facts.key[1]
     line = _running[token] = _Line(facts)
     try:

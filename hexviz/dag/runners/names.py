@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from hexviz import __version__
+from hexviz.dag.errors import VersionMismatchError
+
 PREFIX = "hexviz-run-"
 """What a token, and the topic of a run, begin with."""
 KEPT = "kept"
@@ -12,6 +15,15 @@ NEW_TASKS = "hexviz-new-tasks"
 """The operation by which a client gives tasks to the plugin of the scheduler."""
 FACTS = "hexviz"
 """Where the metadata of a task has what there is to say of its end."""
+
+
+def refuse_other_version(there: str, version: str) -> None:
+    """Raise :class:`~hexviz.dag.errors.VersionMismatchError` in a process ``there`` that was sent another version."""
+    if version != __version__:
+        raise VersionMismatchError(
+            f"{there} has hexviz {__version__}, the process that started the run has {version}: "
+            "install the same version in both"
+        )
 
 
 def key_of(node: str, token: str, *, kept: bool) -> tuple[str, ...]:

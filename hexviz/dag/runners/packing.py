@@ -33,22 +33,16 @@ def packed(value: Any, what: str, apart: Apart | None = None) -> bytes:
     ``apart`` says of some types how they are pickled, as ``__reduce__`` does. Raises
     :class:`~hexviz.dag.errors.NodeTransferError`, which names ``what``.
     """
-    try:
-        data = pickle.dumps(value, pickle.HIGHEST_PROTOCOL) if apart is None else _pickled(pickle.Pickler, value, apart)
-        if b"__main__" not in data:
-            return data
-    except Exception as error:  # noqa: BLE001 - whatever the value's own code raises
-        refused: Exception | None = error
-    else:
-        refused = None
+    plain, refused = _tried(pickle.Pickler, value, apart)
+    if plain is not None and b"__main__" not in plain:
+        return plain
     by_value = _cloudpickle_pickler()
+    data = plain  # without cloudpickle the other side looks it up in its own __main__
     if by_value is not None:
-        try:
-            return _pickled(by_value, value, apart)
-        except Exception as error:  # noqa: BLE001 - as above
-            refused = error
-    if refused is None:
-        return data  # the other side looks it up in its own __main__
+        data, refused = _tried(by_value, value, apart)
+    if data is not None:
+        return data
+    assert refused is not None  # noqa: S101 - one of the two is there
     text = f"{what} cannot be sent to another process: {type(refused).__name__}: {_said(refused)}"
     if by_value is None:
         text += (
@@ -57,7 +51,17 @@ def packed(value: Any, what: str, apart: Apart | None = None) -> bytes:
     raise NodeTransferError(text) from refused
 
 
+def _tried(pickler: Any, value: Any, apart: Apart | None) -> tuple[bytes | None, Exception | None]:
+    """The bytes, or what was raised. Where that is caught, its frame must end, or both would wait for the collector."""
+    try:
+        return _pickled(pickler, value, apart), None
+    except Exception as error:  # noqa: BLE001 - whatever the value's own code raises
+        return None, error
+
+
 def _pickled(pickler: Any, value: Any, apart: Apart | None) -> bytes:
+    if apart is None and pickler is pickle.Pickler:
+        return pickle.dumps(value, pickle.HIGHEST_PROTOCOL)
     file = io.BytesIO()
     made: Any
     if apart is None:
