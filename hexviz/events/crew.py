@@ -38,6 +38,10 @@ class ThreadedObserver(Protocol):
     removed: bool
     slow_call: SlowCall | None
 
+    @property
+    def written_off(self) -> bool:
+        """Whether it is stuck, and what waited behind it was dropped and told."""
+
     def run(self, event: Event) -> None:
         """Call the observer's function; counts and reports what it raises, never raises itself."""
 
@@ -116,7 +120,7 @@ class _Shift:
     def idle(self) -> bool:
         if self._unrouted or not self._ready.empty():
             return False
-        return all(observer.stuck for observer in tuple(self._running))
+        return all(observer.written_off for observer in tuple(self._running))
 
     def close(self) -> None:
         self._inbox.put(_STOP)
