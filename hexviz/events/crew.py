@@ -124,9 +124,6 @@ class _Shift:
 
     def close(self) -> None:
         self._inbox.put(_STOP)
-        with self._lock:
-            for _ in range(self._workers):
-                self._ready.put(_STOP)
 
     # --- router thread
 
@@ -141,6 +138,7 @@ class _Shift:
             self._watch()
             return True
         if item is _STOP:
+            self._send_home()
             return False
         for observer in item[1]:
             self._assign(observer, item[0])
@@ -149,6 +147,9 @@ class _Shift:
         if time.monotonic() - self._watched > _PATIENCE_S:
             self._watch()
         return True
+
+    def _send_home(self) -> None:
+        self._ready.put(_STOP)
 
     def _assign(self, observer: ThreadedObserver, event: Event) -> None:
         observer.enqueue(event)
@@ -189,8 +190,10 @@ class _Shift:
 
     def _serve_next(self) -> bool:
         observer = self._ready.get()
-        if observer is _STOP:
-            return False
+        if observer is _STOP:  # stays there, for all others and for one that is hired only now
+            others_first = not self._ready.empty()
+            self._send_home()
+            return others_first
         self._serve(observer)
         with self._lock:
             return self._workers <= self._max_workers + self._slow

@@ -587,6 +587,23 @@ async def _hears_and_waits(event):
     await asyncio.sleep(0)
 
 
+def test_a_thread_that_comes_only_after_the_crew_was_sent_home_does_its_work_and_goes():
+    def crew():
+        return {thread for thread in threading.enumerate() if thread.name.startswith("hexviz-observer")}
+
+    before, heard = crew(), []
+    manager = ObserverManager()
+    manager.register(lambda event: heard.append(event), observer_id="hear")
+    with manager._entries["hear"]._lock:  # nobody can be hired for it yet
+        manager.notify_nowait(NodeStarted("a", 1))
+        manager._crew.close()
+    end_s = time.monotonic() + 10.0
+    while (not heard or crew() - before) and time.monotonic() < end_s:
+        time.sleep(0.01)
+    assert len(heard) == 1
+    assert crew() <= before
+
+
 @pytest.mark.parametrize("hear", [lambda event: None, _hears_and_waits], ids=["sync", "async"])
 def test_a_manager_that_nobody_closed_goes_with_its_threads_and_what_it_told_last(hear):
     """As in a cell of a notebook that is run again."""
