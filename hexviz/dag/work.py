@@ -123,7 +123,7 @@ class Work(Attempts):
                 waiting_on = context.run(step, (here, launchers[index]))
                 ended_ns = monotonic_ns()
                 took_ns = ended_ns - started_ns
-                if took_ns > _LAG_NS and not away:
+                if took_ns > _LAG_NS and plan.asynchronous[index] and not away:
                     _warn_of_lag(name, pipeline, took_ns)
                 if waiting_on is not DONE:
                     timeout_s = None if away else plan.specs[index].timeout_s  # elsewhere it begins with the code

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from IPython.display import display
 
+from hexviz.closing import held_weakly
 from hexviz.recording.state import RunState
 from hexviz.widgets import cells, front_end
 from hexviz.widgets.feed import Pump, Tap
@@ -108,8 +109,7 @@ class LiveView(Selectable):
                 self.widget.set_pace = self._pump.pace
                 self.widget.complete = not self._freeze
                 self.widget.channel.on_hello = self._pump.resync
-                if not self._freeze:
-                    cells.adopt(self.widget.close_channel)
+                cells.adopt(held_weakly(self._leave))
             shown = self.widget if front_end.in_marimo() else WithNote(self.widget)
             handle = display(shown, display_id=f"hexviz-{uuid.uuid4().hex}")  # type: ignore[no-untyped-call]
             if handle is not None:
@@ -148,6 +148,14 @@ class LiveView(Selectable):
         finally:
             self.source = None
             self._finished.set()
+
+    def _leave(self) -> None:
+        """The cell that showed this view runs again: nobody sees it there, and nobody needs its last picture."""
+        if len(self._handles) <= 1:
+            self._freeze = False
+        self.close()
+        if not self._freeze and self.widget is not None:
+            self.widget.close_channel()
 
     def statistics(self) -> dict[str, int]:
         """Events folded, messages sent, ticks skipped because the browser lagged, events that could not be folded."""

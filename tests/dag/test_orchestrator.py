@@ -798,6 +798,19 @@ def test_an_async_node_that_holds_up_the_loop_is_named_in_the_log(awaits, caplog
     assert ["'greedy'" in record.getMessage() for record in caplog.records] == [True]
 
 
+def test_a_sync_node_is_never_said_to_hold_up_the_loop(monkeypatch, caplog):
+    """It runs in a thread: where its start took long, somebody else had the interpreter."""
+    monkeypatch.setattr("hexviz.dag.work._LAG_NS", -1)
+
+    async def waits(value):
+        return value
+
+    graph = Graph("both", [NodeSpec("plain", lambda value: value), NodeSpec("waits", waits)])
+    with caplog.at_level("WARNING", logger="hexviz.dag"):
+        asyncio.run(Orchestrator().run(graph, 1))
+    assert ["'waits'" in record.getMessage() for record in caplog.records] == [True]
+
+
 def test_a_run_that_is_over_is_let_go_of_without_waiting_for_the_garbage_collector():
     class Result:
         pass
