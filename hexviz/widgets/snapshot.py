@@ -85,14 +85,14 @@ def summary_line(state: RunState) -> str:
     """Elapsed time, nodes ended, attempts, waves and decisions, in words."""
     ended = sum(state.counts[RETRYING + 1 :])
     return (
-        f"{format_ms(state.end_ms)} · {ended} of {_some(state.total_nodes, 'node')} · "
+        f"{format_ms(state.end_ms)} · {ended:,} of {_some(state.total_nodes, 'node')} · "
         f"{_some(len(state.attempts), 'attempt')} · {_some(len(state.waves), 'wave')} · "
         f"{_some(len(state.decisions), 'decision')}"
     )
 
 
 def _some(count: int, word: str) -> str:
-    return f"{count} {word}{'' if count == 1 else 's'}"
+    return f"{count:,} {word}{'' if count == 1 else 's'}"
 
 
 def workers_table(workers: list[WorkerRow], *, limit: int) -> str:
@@ -191,7 +191,7 @@ def _counts(state: RunState) -> str:
     shown = [(word, count) for word, count in state.counts_by_status.items() if count]
     items = "".join(
         f'<span style="margin-right:16px"><span style="color:{STATUS_COLORS[word]}">&#9632;</span> '
-        f"{count} {word.replace('_', ' ')}</span>"
+        f"{count:,} {word.replace('_', ' ')}</span>"
         for word, count in shown
     )
     return f'<div style="font-size:12px;margin-bottom:6px">{items}</div>'

@@ -127,3 +127,11 @@ def test_the_picture_of_an_ended_run_marks_its_critical_path(runs):
     (places,) = line.findall(timeline_svg(whole))
     assert len(places.split("L")) == 6  # three nodes, each with its beginning and its end
     assert line.findall(timeline_svg(part)) == []
+
+
+def test_thousands_are_set_apart_in_the_picture_that_stays_as_in_the_live_one():
+    state = RunState.from_events(told(2_000))
+    nodes = f"{len(state.nodes):,}"
+    assert "," in nodes
+    assert f"{nodes} of {nodes} nodes" in plain_text(state)
+    assert f"{state.counts_by_status['succeeded']:,} succeeded" in frozen_html(state)
