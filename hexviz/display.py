@@ -15,6 +15,16 @@ def wanted() -> bool:
     return os.environ.get(_VARIABLE, "").strip().lower() not in _OFF
 
 
+def in_kernel() -> bool:
+    """Whether this is the process of a notebook; loads nothing to find out."""
+    return hasattr(_shell(), "kernel")
+
+
+def _shell() -> Any:
+    ipython = sys.modules.get("IPython")
+    return ipython.get_ipython() if ipython is not None and hasattr(ipython, "get_ipython") else None
+
+
 def let_kernel_show_groups() -> None:
     """Let a cell that ends with an exception group end.
 
@@ -22,8 +32,7 @@ def let_kernel_show_groups() -> None:
     shown last. Where no cell without ``await`` has run before there is none, not even None, so the kernel would fail
     and the cell never end.
     """
-    ipython = sys.modules.get("IPython")
-    shell: Any = ipython.get_ipython() if ipython is not None and hasattr(ipython, "get_ipython") else None
+    shell = _shell()
     if hasattr(shell, "kernel") and not hasattr(shell, "_last_traceback"):
         shell._last_traceback = None  # noqa: SLF001 - what its run_cell does
 

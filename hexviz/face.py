@@ -10,11 +10,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar, overload
 
-from hexviz.display import wanted
+from hexviz.display import in_kernel, wanted
 from hexviz.errors import WrongCallError
 from hexviz.events.observer_manager import ObserverManager
 from hexviz.handlers import control_of, several
 from hexviz.launch import Launch, live_view, panels_of
+from hexviz.loading import when_idle
 from hexviz.opening import kept_store, open_store, recording_of, store_of
 from hexviz.recording.recorder import Recorder
 from hexviz.run_handle import PendingRun, RunHandle
@@ -99,7 +100,10 @@ def start(graph: Graph, initial_input: Any = None, *, live: Live = False, **opti
     Takes what :func:`run` takes. ``await handle`` or ``handle.result()`` gives the result; ``handle.cancel()``,
     ``handle.pause()`` and ``handle.resume()`` steer the run. In a notebook this keeps the kernel free for other cells.
     """
-    return RunHandle(Launch(graph, initial_input, live=live, **options))
+    handle = RunHandle(Launch(graph, initial_input, live=live, **options))
+    if in_kernel() and wanted():
+        when_idle("hexviz.widgets.dashboard", "numpy", "hexviz.widgets.wire")  # a view of it may be opened soon
+    return handle
 
 
 @_takes_what(run)
@@ -117,7 +121,7 @@ def run_sync(graph: Graph, initial_input: Any = None, *, loop: str = "thread", *
         return run_nested(run(graph, initial_input, **options))  # type: ignore[no-any-return]
     if loop != "thread":
         raise WrongCallError(f"run_sync(loop=...) is 'thread' or 'nested', not {loop!r}")
-    handle = start(graph, initial_input, **options)
+    handle = RunHandle(Launch(graph, initial_input, **options))
     try:
         return handle.result()
     except BaseException:

@@ -38,6 +38,10 @@ class ThreadedObserver(Protocol):
     removed: bool
     slow_call: SlowCall | None
 
+    @property
+    def written_off(self) -> bool:
+        """Whether it is stuck, and what waited behind it was dropped and told."""
+
     def run(self, event: Event) -> None:
         """Call the observer's function; counts and reports what it raises, never raises itself."""
 
@@ -116,13 +120,10 @@ class _Shift:
     def idle(self) -> bool:
         if self._unrouted or not self._ready.empty():
             return False
-        return all(observer.stuck for observer in tuple(self._running))
+        return all(observer.written_off for observer in tuple(self._running))
 
     def close(self) -> None:
         self._inbox.put(_STOP)
-        with self._lock:
-            for _ in range(self._workers):
-                self._ready.put(_STOP)
 
     # --- router thread
 
@@ -137,6 +138,7 @@ class _Shift:
             self._watch()
             return True
         if item is _STOP:
+            self._send_home()
             return False
         for observer in item[1]:
             self._assign(observer, item[0])
@@ -145,6 +147,9 @@ class _Shift:
         if time.monotonic() - self._watched > _PATIENCE_S:
             self._watch()
         return True
+
+    def _send_home(self) -> None:
+        self._ready.put(_STOP)
 
     def _assign(self, observer: ThreadedObserver, event: Event) -> None:
         observer.enqueue(event)
@@ -185,8 +190,10 @@ class _Shift:
 
     def _serve_next(self) -> bool:
         observer = self._ready.get()
-        if observer is _STOP:
-            return False
+        if observer is _STOP:  # stays there, for all others and for one that is hired only now
+            others_first = not self._ready.empty()
+            self._send_home()
+            return others_first
         self._serve(observer)
         with self._lock:
             return self._workers <= self._max_workers + self._slow

@@ -309,7 +309,7 @@ class Desk(Batches):
 
     def idle(self) -> bool:
         """Whether everything was told; observers that are stuck do not count."""
-        return not self._has_work() and all(t.entry.stuck for t in tuple(self._waiting))
+        return not self._has_work() and all(t.entry.written_off for t in tuple(self._waiting))
 
     def close(self) -> list[asyncio.Task[None]]:
         """End the tellers, abandoning observers that still wait, and the loop where it is our own.

@@ -64,6 +64,7 @@ class ObserverEntry:
         "queue_size",
         "removed",
         "scheduled",
+        "settled",
         "slow_call",
         "started",
         "stuck",
@@ -102,6 +103,7 @@ class ObserverEntry:
         self.scheduled = False
         self.started = 0.0
         self.stuck = False
+        self.settled = True
         self.removed = False
         self.counted = 0
         self.tallies: list[Tally] = []
@@ -122,6 +124,7 @@ class ObserverEntry:
         self.backlog.clear()
         self.now, self.started = None, 0.0
         self.stuck = self.scheduled = False
+        self.settled = True
         self.set_busy(busy=False)
 
     def sum_up(self) -> None:
@@ -217,10 +220,19 @@ class ObserverEntry:
 
     def overran(self) -> None:
         """The call under way takes too long: count it, and lose what waits behind it until it comes back."""
+        self.settled = False
         self.stuck = True
         self.timed_out += 1
-        self._manager.failed(self, self.now, TimeoutError(f"observer {self.id!r} did not return in time"))
-        self.drop_backlog("stuck")
+        try:
+            self._manager.failed(self, self.now, TimeoutError(f"observer {self.id!r} did not return in time"))
+            self.drop_backlog("stuck")
+        finally:
+            self.settled = True
+
+    @property
+    def written_off(self) -> bool:
+        """Whether it is stuck, and what there was to say and to drop because of it was said and dropped."""
+        return self.stuck and self.settled
 
     def run(self, event: Event) -> None:
         """Call a sync observer, in a thread of the crew."""

@@ -155,17 +155,25 @@ def _lanes(info: pd.DataFrame) -> np.ndarray[Any, Any]:
 
 
 def _name_nodes(figure: go.Figure, nodes: pd.DataFrame) -> None:
-    """Write the names of the nodes; where there are too many, the wave at its first row, as far as there is room."""
+    """Write the names of the nodes; where there are too many, the wave in the middle of its rows, if there is room."""
     name_rows(figure, nodes["node"], most=_MOST_NAMES)
     if len(nodes) > _MOST_NAMES:
         apart = _LINE_PX * len(nodes) / (height_of(len(nodes)) - _FRAME_PX)
-        kept: list[int] = []
-        first = nodes.drop_duplicates("wave")
-        for row in first["row"]:
-            if not kept or row - kept[-1] >= apart:
-                kept.append(row)
-        waves = first[first["row"].isin(kept)]["wave"].astype(str)
-        figure.update_yaxes(title={"text": "wave"}, tickvals=kept, ticktext=waves.tolist())
+        middles = nodes.groupby("wave", sort=False)["row"].mean()
+        named = _apart(middles.tolist(), apart)
+        waves = [str(wave) for wave, middle in middles.items() if middle in named]
+        figure.update_yaxes(title={"text": "wave"}, tickvals=named, ticktext=waves)
+
+
+def _apart(places: list[float], least: float) -> list[float]:
+    """Those of the rising ``places`` that lie at least so far apart, the last one among them."""
+    kept: list[float] = []
+    for place in places:
+        if not kept or place - kept[-1] >= least:
+            kept.append(place)
+    if kept[-1] != places[-1]:
+        kept[-1] = places[-1]  # further on than the one that stood there, so as far as that from those before
+    return kept
 
 
 def _name_workers(figure: go.Figure, workers: pd.Series[Any]) -> None:

@@ -130,8 +130,9 @@ class Copier:
 
     def grown(self, run_id: str, recording: Recording) -> None:
         """A run that goes on has got long: a copy of what a recorder has heard of it is due at once."""
+        count = len(recording)  # which may tell of more growth
         with self._lock:
-            self._grown[run_id] = recording, len(recording)
+            self._grown[run_id] = recording, count
             self._begin()
 
     def _begin(self) -> None:
@@ -153,6 +154,8 @@ class Copier:
         thread = self._thread
         if thread is not None and thread is not threading.current_thread():
             thread.join(timeout + 1.0)
+        with self._lock:
+            self._grown.clear()  # lets go of what a recorder keeps
 
     def _run(self) -> None:
         while (run_id := self._next()) is not None:

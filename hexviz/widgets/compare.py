@@ -14,7 +14,7 @@ from hexviz.recording.state import RunState
 from hexviz.widgets import front_end
 from hexviz.widgets.cells import adopt
 from hexviz.widgets.recorded import RecordedView
-from hexviz.widgets.snapshot import format_ms, frozen_html, plain_text
+from hexviz.widgets.snapshot import format_ms, frozen_html, plain_text, shown_ms
 from hexviz.widgets.text import xml_text
 
 if TYPE_CHECKING:
@@ -51,10 +51,11 @@ class CompareView:
         """The table of what differs most, escaped, with inline styles only."""
         facts = self.differences
         shown = facts[~facts["verdict"].isin(["same", "noise"])].head(self._most)
+        rows = [{**row, **self._took()} if row["measure"] == "run_ms" else row for row in shown.to_dict("records")]
         head = "".join(f'<th style="{_CELL};font-weight:600">{word}</th>' for word in _HEADS)
         body = "".join(
             "<tr>" + "".join(f'<td style="{_CELL}">{xml_text(cell, 80)}</td>' for cell in _cells(row)) + "</tr>"
-            for row in shown.to_dict("records")
+            for row in rows
         )
         return (
             f'<div style="margin:10px 0 4px"><b>{xml_text(self._headline(), 300)}</b></div>'
@@ -64,15 +65,20 @@ class CompareView:
         )
 
     def _headline(self) -> str:
-        frame = self.differences
-        before_ms, after_ms = frame.attrs["run_ms_before"], frame.attrs["run_ms_after"]
+        frame, took = self.differences, self._took()
         structure = frame[frame["kind"] == "structure"]
         kinds = [(int((structure["verdict"] == word).sum()), word) for word in ("added", "removed", "rewired")]
         counts = [f"{count} nodes {word}" for count, word in kinds if count]
         changed = int(((frame["kind"] == "status") & ~frame["verdict"].isin(["same", "noise"])).sum())
         counts += [f"{changed} with another status"] if changed else []
         rest = f"; {', '.join(counts)}" if counts else ""
-        return f"{format_ms(before_ms)} before, {format_ms(after_ms)} after ({_signed(after_ms - before_ms)}){rest}"
+        before, after = took["before"], took["after"]
+        return f"{format_ms(before)} before, {format_ms(after)} after ({_change(before, after)}){rest}"
+
+    def _took(self) -> dict[Any, Any]:
+        """How long the runs took, as the heads of their views say: first and last words of the run included."""
+        before, after = (state.end_ms for state in self._states)
+        return {"before": before, "after": after}
 
     def close(self) -> None:
         """Let go of the widgets; closing twice is fine."""
@@ -111,13 +117,13 @@ class CompareView:
 
 def _cells(row: dict[Any, Any]) -> tuple[str, ...]:
     timed = row["kind"] == "timing"
-    change = row["delta"] if timed and not pd.isna(row["delta"]) else None
+    compared = timed and not pd.isna(row["delta"])
     return (
         str(row["kind"]),
         str(row["node"]) or "the run",
         str(row["measure"]),
         *(row[f"{side}_words"] or _number(row[side], timed=timed) for side in ("before", "after")),
-        "" if change is None else _signed(change),
+        _change(row["before"], row["after"]) if compared else "",
         str(row["verdict"]),
     )
 
@@ -126,5 +132,7 @@ def _number(value: float, *, timed: bool) -> str:
     return "-" if pd.isna(value) else format_ms(value) if timed else f"{value:.4g}"
 
 
-def _signed(ms: float) -> str:
+def _change(before_ms: float, after_ms: float) -> str:
+    """What lies between two times as they are shown, so that whoever subtracts them finds the same."""
+    ms = shown_ms(after_ms) - shown_ms(before_ms)
     return f"{'+' if ms >= 0 else '-'}{format_ms(abs(ms))}"

@@ -29,6 +29,9 @@ SHARE = 0.5
 LATE_SHARE = 0.9
 """As long as a view that came late takes in what was before it."""
 
+FIRST_S = 0.01
+"""A view that has just appeared is sent what so many seconds of taking in give, and all that is left afterwards."""
+
 FAR_BEHIND = 200_000
 """Where so many events wait (some 60 MB), taking them in goes before the run's own speed."""
 
@@ -173,7 +176,7 @@ class Pump:
             began_s = time.thread_time()
             try:
                 late = self.tap.late
-                self._fold(None if done or full else (LATE_SHARE if late else SHARE) * self._period_s)
+                self._fold(None if done or full else self._share_s(late=late))
                 if late and not self.tap.late:
                     self._resync.set()  # a sample of all of it at once, not what is new by and by
                 self._send(full=full, done=done)
@@ -194,6 +197,12 @@ class Pump:
         if whole or done or self.state.dirty or sink.news():
             sink.push(self.state, full=whole, done=done, asked=full or asked)
             self.sent += 1
+
+    def _share_s(self, *, late: bool) -> float:
+        """How long the next tick may take in events."""
+        if self._anew and self._sink is not None:
+            return FIRST_S
+        return (LATE_SHARE if late else SHARE) * self._period_s
 
     def _fold(self, within_s: float | None) -> None:
         """Take in what was heard; only so much as ``within_s`` seconds of work allow, if given, and in twice the time.
@@ -229,6 +238,8 @@ class Pump:
         """Wait for the next refresh, or until a view has appeared; True where there is none to come."""
         now_s = time.monotonic()
         self._due_s = max(now_s + _BREATH_S, self._due_s + self._period_s) if self._due_s else now_s + self._period_s
+        if self.tap.late and self._sink is not None and not self._anew:
+            self._due_s = now_s + _BREATH_S  # the next tick takes in more of the history, which fills the period
         self._wake.wait(self._due_s - now_s)
         self._wake.clear()
         return self._stop.is_set()

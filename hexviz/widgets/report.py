@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from hexviz.events.events import Event
 
 _UNSEEN_MS = 0.005
+_LONG = 40
+_WIDE = ' class="hx-wide"'
 _MOST_LINES = 20
 MOST_ROWS = 1_000
 MOST_BYTES = 400_000
@@ -283,7 +285,7 @@ def _fitting(rows: Iterable[Sequence[Any]]) -> list[str]:
     lines: list[str] = []
     left = MOST_BYTES
     for row in islice(rows, MOST_ROWS):
-        line = "<tr>" + "".join(f"<td>{_cell(cell)}</td>" for cell in row) + "</tr>"
+        line = "<tr>" + "".join(map(_cell, row)) + "</tr>"
         left -= len(line.encode())
         if left < 0:
             break
@@ -292,4 +294,6 @@ def _fitting(rows: Iterable[Sequence[Any]]) -> list[str]:
 
 
 def _cell(value: Any) -> str:
-    return value.html() if isinstance(value, (_Chip, _Folded)) else xml_text(value)
+    if isinstance(value, (_Chip, _Folded)):
+        return f"<td>{value.html()}</td>"
+    return f"<td{_WIDE if isinstance(value, str) and len(value) > _LONG else ''}>{xml_text(value)}</td>"

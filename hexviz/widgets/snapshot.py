@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from decimal import ROUND_HALF_UP, Decimal
 from typing import TYPE_CHECKING
 
 from hexviz.palette import STATUS_COLORS, signal_color, status_color
@@ -22,16 +23,34 @@ _PROGRESS_ORDER = (3, 6, 5, 7, 4, 2, 1)
 
 
 def format_ms(ms: float) -> str:
-    """A duration as people read it: ``412 ms``, ``3.20 s``, ``4 min 07 s``, ``2 h 05 min``."""
+    """A duration as people read it: ``412 ms``, ``3.20 s``, ``4 min 07 s``, ``2 h 05 min``.
+
+    To the letter what ``formatMs`` in ``static/format.mjs`` makes of a time that a page was sent.
+    """
     if not ms >= 0.0:
         return "-"
-    if ms < 1e3:  # noqa: PLR2004 - a second
-        return f"{ms:.2f} ms" if ms < 1 else f"{ms:.1f} ms" if ms < 10 else f"{ms:.0f} ms"  # noqa: PLR2004
-    if ms < 6e4:  # noqa: PLR2004 - a minute
-        return f"{ms / 1e3:.2f} s" if ms < 1e4 else f"{ms / 1e3:.1f} s"  # noqa: PLR2004
     minutes, seconds = divmod(int(ms / 1e3), 60)
+    if not minutes:
+        size, unit, places = _digits(ms)
+        return f"{shown_ms(ms) / size:.{places}f} {unit}"
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {seconds:02d} s"
+
+
+def shown_ms(ms: float) -> float:
+    """``ms`` as exactly as :func:`format_ms` tells it: halves are rounded up, as browsers do."""
+    if not 0.0 <= ms < 6e4:  # noqa: PLR2004 - a minute: whole seconds, of which none is made up
+        return ms
+    size, _, places = _digits(ms)
+    told = Decimal(round(ms, 3) / size)  # a page is told three places
+    return float(told.quantize(Decimal(1).scaleb(-places), ROUND_HALF_UP)) * size
+
+
+def _digits(ms: float) -> tuple[float, str, int]:
+    """In which unit a time below a minute is told (milliseconds), its name, and the number of decimal places."""
+    if ms < 1e3:  # noqa: PLR2004 - a second
+        return 1.0, "ms", 2 if ms < 1 else 1 if ms < 10 else 0  # noqa: PLR2004
+    return 1e3, "s", 2 if ms < 1e4 else 1  # noqa: PLR2004
 
 
 def frozen_html(state: RunState, *, title: str = "") -> str:
@@ -66,14 +85,14 @@ def summary_line(state: RunState) -> str:
     """Elapsed time, nodes ended, attempts, waves and decisions, in words."""
     ended = sum(state.counts[RETRYING + 1 :])
     return (
-        f"{format_ms(state.end_ms)} · {ended} of {_some(state.total_nodes, 'node')} · "
+        f"{format_ms(state.end_ms)} · {ended:,} of {_some(state.total_nodes, 'node')} · "
         f"{_some(len(state.attempts), 'attempt')} · {_some(len(state.waves), 'wave')} · "
         f"{_some(len(state.decisions), 'decision')}"
     )
 
 
 def _some(count: int, word: str) -> str:
-    return f"{count} {word}{'' if count == 1 else 's'}"
+    return f"{count:,} {word}{'' if count == 1 else 's'}"
 
 
 def workers_table(workers: list[WorkerRow], *, limit: int) -> str:
@@ -172,7 +191,7 @@ def _counts(state: RunState) -> str:
     shown = [(word, count) for word, count in state.counts_by_status.items() if count]
     items = "".join(
         f'<span style="margin-right:16px"><span style="color:{STATUS_COLORS[word]}">&#9632;</span> '
-        f"{count} {word.replace('_', ' ')}</span>"
+        f"{count:,} {word.replace('_', ' ')}</span>"
         for word, count in shown
     )
     return f'<div style="font-size:12px;margin-bottom:6px">{items}</div>'

@@ -1,5 +1,6 @@
 """The view on a bare page: at every size, in every state, in both themes, and what the hand can do with it."""
 
+import re
 from functools import cache
 from itertools import combinations
 
@@ -180,6 +181,38 @@ def test_nothing_overlaps_and_nothing_moves_while_a_run_goes_on(stage, shots, wi
     if width > 1000:  # where it is narrow the counts themselves may take one more line
         assert len(tops) == 1
     view.screenshot(path=shots / f"picture_{width}_pixels.png")
+
+
+def test_a_search_in_a_player_tells_what_has_not_begun_and_enter_goes_there(stage, shots):
+    view = stage.show(told(60), player=True)
+    view.locator(".hx-slider").fill("1")
+    view.locator(".hx-search").fill("train")
+    found = view.locator(".hx-found")
+    sync_api.expect(found).to_have_text(re.compile(r"^0 found, \d+ nodes not begun$"))
+    view.screenshot(path=shots / "picture_search_later.png")
+    view.locator(".hx-search").press("Enter")
+    sync_api.expect(found).to_have_text(re.compile(r"^[1-9]\d* found"))
+    first, cut = stage.page.evaluate(
+        "() => [Math.min(...[...handle.view.lit].map((row) => handle.view.store.start[row])), handle.view.cut]"
+    )
+    assert cut == first
+
+
+@pytest.mark.parametrize(("width", "tops"), [(1280, 1), (1100, 2), (600, 3)])
+def test_three_lists_leave_no_part_of_a_row_empty(stage, width, tops):
+    stage.page.set_viewport_size({"width": width, "height": 900})
+    view = stage.show(told(60), panels=["progress", "decisions", "calls", "failures"])
+    boxes = view.locator(".hx-list").evaluate_all(
+        "lists => lists.map((list) => list.getBoundingClientRect()).map(({ top, left, right }) => [top, left, right])"
+    )
+    inside = view.locator(".hx-lists").evaluate(
+        "e => [e.getBoundingClientRect().left, e.getBoundingClientRect().right]"
+    )
+    rows = {round(top) for top, _, _ in boxes}
+    assert len(rows) == tops
+    for row in rows:
+        mine = [(left, right) for top, left, right in boxes if round(top) == row]
+        assert [min(left for left, _ in mine), max(right for _, right in mine)] == pytest.approx(inside, abs=1)
 
 
 def test_search_lights_what_it_finds_and_enter_selects_it(stage, shots):

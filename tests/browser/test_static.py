@@ -5,6 +5,7 @@ import sys
 import time
 from pathlib import Path
 
+import msgspec
 import nbformat
 import pytest
 
@@ -112,6 +113,27 @@ def test_the_report_of_ten_thousand_attempts_opens_from_disk(chromium, tmp_path,
     page.screenshot(path=shots / "report_10000.png", full_page=True)
     assert len(re.findall(rb"/Type ?/Page\b", page.pdf())) <= 12
     assert complaints == []
+    context.close()
+
+
+def test_on_a_narrow_page_a_long_reason_takes_a_few_lines_and_not_one_for_each_word(chromium, tmp_path, shots):
+    reason = (
+        "the index closed the connection before the answer came; it is asked again after a pause, three times at most"
+    )
+    events = [msgspec.structs.replace(event, reason=reason) if hasattr(event, "reason") else event for event in EVENTS]
+    path = write_report(Recording(events), tmp_path / "report.html")
+    context = chromium.new_context(viewport={"width": 600, "height": 900})
+    page = context.new_page()
+    page.goto(path.as_uri())
+    sync_api.expect(page.locator(".hexviz-timeline")).to_have_attribute("data-rows", "8")
+    rows = page.locator(".hx-tall").first.locator("tbody tr")
+    lines = rows.evaluate_all(
+        "rows => rows.map((row) => row.offsetHeight / parseFloat(getComputedStyle(row).lineHeight))"
+    )
+    assert len(lines) == 8
+    assert max(lines) < 8
+    assert page.evaluate("() => document.documentElement.scrollWidth <= window.innerWidth")
+    page.screenshot(path=shots / "report_600_pixels.png", full_page=True)
     context.close()
 
 

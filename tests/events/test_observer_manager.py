@@ -408,6 +408,22 @@ def test_what_cannot_take_an_event_is_refused_at_once(handler):
         ObserverManager().register(handler)
 
 
+def test_flush_waits_until_what_waited_behind_a_stuck_observer_was_dropped_and_told():
+    class Slow(Quiet):
+        def handle_error(self, error, context):
+            time.sleep(0.3)  # meanwhile the observer is stuck, and its events wait
+
+    free, lost = threading.Event(), []
+    manager = ObserverManager(observer_timeout=0.1, error_handler=Slow())
+    manager.register(lambda event: free.wait(10), observer_id="stuck", event_types=NodeStarted)
+    manager.register(lost.append, event_types=EventsDropped, lossless=True)
+    tell(manager, numbered(4))
+    statistics = manager.statistics()["stuck"]
+    assert (statistics["timed_out"], statistics["dropped"], statistics["queued"]) == (1, {"stuck": 3}, 0)
+    assert sum(event.count for event in lost) == 3
+    free.set()
+
+
 @pytest.mark.parametrize("option", ["max_concurrent_observers", "observer_timeout", "max_sync_workers"])
 def test_settings_that_make_no_sense_are_refused(option):
     with pytest.raises(HexvizError, match=option):
@@ -569,6 +585,23 @@ def test_what_observers_lost_of_runs_that_are_long_over_is_not_kept(monkeypatch)
 
 async def _hears_and_waits(event):
     await asyncio.sleep(0)
+
+
+def test_a_thread_that_comes_only_after_the_crew_was_sent_home_does_its_work_and_goes():
+    def crew():
+        return {thread for thread in threading.enumerate() if thread.name.startswith("hexviz-observer")}
+
+    before, heard = crew(), []
+    manager = ObserverManager()
+    manager.register(lambda event: heard.append(event), observer_id="hear")
+    with manager._entries["hear"]._lock:  # nobody can be hired for it yet
+        manager.notify_nowait(NodeStarted("a", 1))
+        manager._crew.close()
+    end_s = time.monotonic() + 10.0
+    while (not heard or crew() - before) and time.monotonic() < end_s:
+        time.sleep(0.01)
+    assert len(heard) == 1
+    assert crew() <= before
 
 
 @pytest.mark.parametrize("hear", [lambda event: None, _hears_and_waits], ids=["sync", "async"])

@@ -204,6 +204,17 @@ def test_the_names_of_crowded_waves_are_left_out_where_they_would_meet():
     assert min(np.diff(ticks)) >= 3
 
 
+def test_the_last_wave_is_named_however_small_the_one_before_it_is():
+    frames = diamond()
+    sizes = [60, 40, 1, 1]
+    names = [(wave, f"{wave}-{i}") for wave, size in enumerate(sizes, 1) for i in range(size)]
+    several = pd.concat([frames.attempts.head(1).assign(node=node, wave=wave) for wave, node in names])
+    frames.attempts = several.reset_index(drop=True)
+    axis = figures.plot_timeline(frames).layout.yaxis
+    assert axis.ticktext == ("1", "2", "4")
+    assert axis.tickvals == (29.5, 79.5, 101.0)
+
+
 # --- graph
 
 

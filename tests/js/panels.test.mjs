@@ -6,7 +6,7 @@ import { createLink } from "../../hexviz/widgets/static/link.mjs";
 import { listed } from "../../hexviz/widgets/static/lists.mjs";
 import { applyMessage, createStore } from "../../hexviz/widgets/static/store.mjs";
 import { decisionLines, tipLines } from "../../hexviz/widgets/static/tip.mjs";
-import { cellsOf, searchFor, tabled } from "../../hexviz/widgets/static/tools.mjs";
+import { cellsOf, countFound, searchFor, tabled } from "../../hexviz/widgets/static/tools.mjs";
 import { RUNNING_ROW, TWO_NODES, message } from "./made.mjs";
 
 function storeOf(more) {
@@ -47,6 +47,14 @@ test("search lights the attempts whose node's name holds the words, whatever the
   view.selected.add(1);
   assert.deepEqual(tabled(view), [1]);
   assert.deepEqual(cellsOf(store, 1, 10), ["clean", 2, 1, "running", "-", "5.0 ms", "5.0 ms", "-"]);
+});
+
+test("of what a search finds, those that have not begun at the moment shown are counted apart", () => {
+  const store = storeOf({ names: [["load a", 1], ["load b", 2], ["load c", 2]], fresh: [RUNNING_ROW, [1, 1, 1, 0, 1, 0, 5, -1]] });
+  const view = { store, kick() {}, shownByPython: null, parts: {}, selected: new Set(), shownTo: 10 };
+  searchFor(view, "load");
+  assert.deepEqual(countFound(view, 10), { attempts: 2, later: 1 });
+  assert.deepEqual(countFound(view, 4), { attempts: 1, later: 2 });
 });
 
 test("the order of layers takes crossings away and does not depend on chance", () => {

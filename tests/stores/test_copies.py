@@ -7,6 +7,7 @@ import subprocess
 import sys
 import textwrap
 import time
+import weakref
 from datetime import timedelta
 from pathlib import Path
 
@@ -407,6 +408,18 @@ def test_no_beginning_is_copied_of_what_the_store_has_refused_or_does_not_have_y
             other.flush()
         assert other.keep_beginning("run-1", mine, 30) is True
     assert count(store) == 0
+
+
+@pytest.mark.usefixtures("_soon")
+def test_a_store_that_is_closed_holds_nothing_of_a_recorder_that_goes_on(tmp_path):
+    store = hexviz.open_store(tmp_path / "runs.db")
+    recorder = recorded(store, contract_run(nodes=20)[:30])
+    store.columns_grew("run-1", recorder.recording)
+    columns = weakref.ref(recorder.recording.columns.strings)
+    store.close()
+    store.columns_grew("run-1", recorder.recording)
+    del recorder
+    assert columns() is None
 
 
 def test_after_a_kill_the_beginning_is_there_and_the_first_reader_copies_all(tmp_path, monkeypatch):

@@ -1,6 +1,11 @@
 """Two runs on one time axis."""
 
+import re
+
+import msgspec
+
 import hexviz
+from hexviz.events import events as ev
 from hexviz.recording.recording import Recording
 
 
@@ -16,6 +21,24 @@ def test_both_runs_share_one_axis_and_the_differences_are_listed(runs):
     assert html.count("data:image/svg+xml;base64,") == 2
     for widget in (one, other):
         widget.close_channel()
+
+
+def told(at_ms):
+    """The events of a run that ends ``at_ms`` ms after its start; its node begins later and ends sooner."""
+    info = ev.NodeInfo("load", 1)
+    events = [(0, ev.PipelineStarted("etl", 1, 1, (info,))), (0.4, ev.NodeStarted("load", 1))]
+    events += [(at_ms - 0.4, ev.NodeCompleted("load", 1, None, at_ms)), (at_ms, ev.PipelineCompleted("etl", at_ms))]
+    for seq, (ms, event) in enumerate(events, 1):
+        yield msgspec.structs.replace(event, run_id=f"r{at_ms}", seq=seq, monotonic_ns=1 + round(ms * 1e6))
+
+
+def test_heads_headline_and_table_tell_one_time_for_a_run_and_its_change():
+    view = hexviz.compare_view(Recording(told(152.5)), Recording(told(303.4)))
+    heads, headline = repr(view).rsplit("\n", 1)
+    assert re.findall(r"succeeded, (\d+ ms)", heads) == ["153 ms", "303 ms"]
+    assert headline == "153 ms before, 303 ms after (+150 ms)"
+    row = re.search(r"<tr>(?:(?!</tr>).)*run_ms.*?</tr>", view.differences_html()).group()
+    assert re.findall(r">([+-]?\d+ ms)<", row) == ["153 ms", "303 ms", "+150 ms"]
 
 
 def test_nothing_in_it_is_markup_from_the_data(runs):

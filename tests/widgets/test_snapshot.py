@@ -1,8 +1,10 @@
 """The picture that stays."""
 
 import base64
+import json
 import re
 from itertools import pairwise
+from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import html5lib
@@ -102,21 +104,11 @@ def test_an_unfinished_run_says_so(runs):
     assert "not started" in plain_text(RunState())
 
 
-@pytest.mark.parametrize(
-    ("ms", "text"),
-    [
-        (0.123, "0.12 ms"),
-        (3.14, "3.1 ms"),
-        (412, "412 ms"),
-        (3200, "3.20 s"),
-        (59_000, "59.0 s"),
-        (247_000, "4 min 07 s"),
-        (7_500_000, "2 h 05 min"),
-        (float("nan"), "-"),
-        (-1, "-"),
-    ],
-)
-def test_durations_are_written_for_people(ms, text):
+DURATIONS = json.loads((Path(__file__).parents[1] / "js" / "durations.json").read_text())
+
+
+@pytest.mark.parametrize(("ms", "text"), [*DURATIONS, (float("nan"), "-")])
+def test_a_duration_is_written_for_people_as_the_page_writes_it(ms, text):
     assert format_ms(ms) == text
 
 
@@ -135,3 +127,11 @@ def test_the_picture_of_an_ended_run_marks_its_critical_path(runs):
     (places,) = line.findall(timeline_svg(whole))
     assert len(places.split("L")) == 6  # three nodes, each with its beginning and its end
     assert line.findall(timeline_svg(part)) == []
+
+
+def test_thousands_are_set_apart_in_the_picture_that_stays_as_in_the_live_one():
+    state = RunState.from_events(told(2_000))
+    nodes = f"{len(state.nodes):,}"
+    assert "," in nodes
+    assert f"{nodes} of {nodes} nodes" in plain_text(state)
+    assert f"{state.counts_by_status['succeeded']:,} succeeded" in frozen_html(state)

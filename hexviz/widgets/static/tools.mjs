@@ -2,6 +2,7 @@
 
 import { put, scroller, select, toggle, write } from "./dom.mjs";
 import { formatCount, formatMs } from "./format.mjs";
+import { seek } from "./player.mjs";
 import { statusWord } from "./palette.mjs";
 import { nameOf, statusAt } from "./store.mjs";
 import { hasWorkers, workerOf } from "./workers.mjs";
@@ -20,7 +21,7 @@ export function buildTools(view, parent, { live }) {
   tools.search.addEventListener("input", () => searchFor(view, tools.search.value));
   tools.search.addEventListener("keydown", (event) => {
     event.stopPropagation();
-    if (event.key === "Enter" && view.lit) view.choose([...view.lit]);
+    if (event.key === "Enter") takeFound(view);
     if (event.key === "Escape") { tools.search.value = ""; searchFor(view, ""); view.canvas.focus(); }
   });
   tools.pack = toggle(bar, "pack", "Packed", "Lanes by wave, or packed whatever the wave (p)", (on) => arrange(view, on ? "packed" : "wave"));
@@ -54,25 +55,59 @@ export function showTools(view) {
   const some = hasWorkers(view.store);
   if (view.lanesBy === "worker" && !some) view.lanesBy = "wave";
   if (!tools) return;
+  tellFound(view);
   tools.workers.hidden = !some;
   for (const [button, lanesBy] of [[tools.pack, "packed"], [tools.workers, "worker"]]) button.setAttribute("aria-pressed", String(view.lanesBy === lanesBy));
 }
 
-/** Light the attempts of all nodes in whose name the words appear; everything where there is none. */
+/** Light the attempts of all nodes in whose name the words appear, also of those that begin later than the moment shown; everything where there are no words. */
 export function searchFor(view, words) {
   view.words = words;
   const wanted = words.trim().toLowerCase();
   const { store } = view;
   if (!wanted) view.lit = view.shownByPython;
   else {
-    const hit = Uint8Array.from({ length: store.nodes }, (_, node) => (nameOf(store, node).toLowerCase().includes(wanted) ? 1 : 0));
+    const hit = (view.hit = Uint8Array.from({ length: store.nodes }, (_, node) => (nameOf(store, node).toLowerCase().includes(wanted) ? 1 : 0)));
     view.lit = new Set();
     for (let row = 0; row < store.rows; row++) if (store.start[row] >= 0 && hit[store.node[row]]) view.lit.add(row);
   }
   view.searched = store.seq;
-  const found = view.parts.tools?.found;
-  if (found) write(found, wanted ? `${formatCount(view.lit.size)} found` : "");
+  view.foundKey = "";
+  tellFound(view);
   view.kick();
+}
+
+/** How many attempts were found that have begun at the moment shown, and of how many nodes none has. */
+export function countFound(view, t) {
+  const { store } = view;
+  const begun = new Set();
+  let attempts = 0;
+  for (const row of view.lit) {
+    if (store.start[row] > t) continue;
+    attempts += 1;
+    begun.add(store.node[row]);
+  }
+  return { attempts, later: view.hit.reduce((sum, hit) => sum + hit, 0) - begun.size };
+}
+
+/** Told anew when the words, the data or the moment shown have changed. */
+function tellFound(view) {
+  const found = view.parts.tools?.found;
+  const key = `${view.words.trim()}/${view.searched}/${view.cut}`;
+  if (!found || view.foundKey === key) return;
+  view.foundKey = key;
+  if (!view.words.trim()) return void write(found, "");
+  const { attempts, later } = countFound(view, view.cut ?? Infinity);
+  write(found, `${formatCount(attempts)} found${later ? `, ${formatCount(later)} ${later === 1 ? "node" : "nodes"} not begun` : ""}`);
+}
+
+/** Select what was found; where a player shows none of it yet, go to the moment at which the first of it begins. */
+function takeFound(view) {
+  if (!view.lit) return;
+  const rows = [...view.lit];
+  const first = rows.reduce((least, row) => Math.min(least, view.store.start[row]), Infinity);
+  if (view.cut !== null && !view.frozen && first > view.cut && first < Infinity) seek(view, first);
+  view.choose(rows);
 }
 
 export function buildAttempts(parent) {

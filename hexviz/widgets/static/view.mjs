@@ -24,7 +24,7 @@ export function mount(root, { title = "", controllable = false, player = false, 
   root.setAttribute("role", "region");
   const view = {
     root, title, store: createStore(), parts: null, panels, group, axisMs, onDrawn, alive: true, controls: "none", paused: false, live: false,
-    hover: -1, hoverDecision: null, selected: new Set(), lit: null, shownByPython: null, words: "", searched: -1, focus: null, folded: new Set(),
+    hover: -1, hoverDecision: null, selected: new Set(), lit: null, shownByPython: null, words: "", searched: -1, hit: null, foundKey: "", focus: null, folded: new Set(),
     cut: null, frozen: false, lanesBy: "wave", packedAt: "", lanes: null, counts: new Map(), contrast: false, width: 0, height: 200, domain: [0, 1000], zoom: null,
     plan: null, moving: false, draws: 0, waiting: false, timer: 0, last: 0, offset: 0, shownTo: 0, drawMs: 0, theme: null, hatches: hatches(), send: () => {},
     eased: false, started: 0, toldState: "", toldAt: -Infinity, echo: false, level: "bars", note: "",
@@ -83,6 +83,7 @@ function build(view, { controllable, player, live }) {
     else if (panel === "graph") parts.graph = buildGraph(lists);
   }
   lists.hidden = !lists.children.length;
+  lists.dataset.half = lists.querySelectorAll(".hx-list:not(.hx-graph, .hx-workers)").length;
   return parts;
 }
 
