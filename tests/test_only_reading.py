@@ -130,7 +130,7 @@ def test_a_store_that_may_not_be_read_or_written_is_a_named_error_of_every_reade
         SQLiteStore(path.with_name(name)).close()
         path.with_name(name).chmod(mode)
     for found in (path.parent, *path.parents[1:]):
-        if found.stat().st_uid == 0 and found.name.startswith(("pytest", "test", "kept")):
+        if found.stat().st_uid == 0 and found.name.startswith(("pytest", "popen", "test", "kept")):
             found.chmod(0o755)
     before = state_of(path)
     program = """

@@ -19,6 +19,9 @@ OPTIONS = {
 }  # fmt: skip
 _WITH_PARENT = ["setpriv", "--pdeathsig", "INT"] if shutil.which("setpriv") else []
 """Ends the server with the tests, even where those are killed."""
+_STILL_THERE = "pre-existing shared memory block"
+"""Said where the server was killed, and one of its processes has not noticed yet: it will in a moment."""
+_END = 400
 _schemas = itertools.count(1)
 
 
@@ -82,6 +85,19 @@ class Server:
             return cursor.fetchall() if cursor.description else None
 
     def start(self):
+        self._launch()
+        for _ in range(600):
+            with contextlib.suppress(Exception):
+                self.execute("SELECT 1")
+                return self
+            if self.process.poll() is not None:
+                said = self.log.read_text()
+                assert _STILL_THERE in said[-_END:], said
+                self._launch()
+            time.sleep(0.05)
+        raise AssertionError(f"PostgreSQL did not start: {self.log.read_text()}")
+
+    def _launch(self):
         settings = {**self.options, "port": self.port, "unix_socket_directories": self.home}
         flags = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
         with self.log.open("ab") as log:
@@ -92,13 +108,6 @@ class Server:
                 cwd=self.home,
                 **unprivileged(),
             )
-        for _ in range(600):
-            with contextlib.suppress(Exception):
-                self.execute("SELECT 1")
-                return self
-            assert self.process.poll() is None, self.log.read_text()
-            time.sleep(0.05)
-        raise AssertionError(f"PostgreSQL did not start: {self.log.read_text()}")
 
     def processes(self):
         """The ids of all its processes."""

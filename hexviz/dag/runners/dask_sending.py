@@ -98,7 +98,7 @@ class Sender:
             self._bytes = self._turns = self._seen = 0
             self._loop.call_soon(self._turn)
         self._waiting.append(_Packed(task, key, head, call, [future for _, future in parents.values()]))
-        parents.clear()  # a class of cloudpickle knows of ``brought`` until it is collected
+        parents.clear()  # where functions go by value, a class knows of ``brought`` until it is collected
         self._bytes += len(call)
         if len(self._waiting) >= _MOST_TASKS or self._bytes >= _MOST_BYTES:
             self._flush()
