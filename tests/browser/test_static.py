@@ -116,7 +116,7 @@ def test_the_report_of_ten_thousand_attempts_opens_from_disk(chromium, tmp_path,
     context.close()
 
 
-def test_on_a_narrow_page_a_long_reason_takes_a_few_lines_and_not_one_for_each_word(chromium, tmp_path, shots):
+def test_on_a_narrow_page_a_long_text_takes_a_few_lines_and_is_written_over_no_other(chromium, tmp_path, shots):
     reason = (
         "the index closed the connection before the answer came; it is asked again after a pause, three times at most"
     )
@@ -133,6 +133,10 @@ def test_on_a_narrow_page_a_long_reason_takes_a_few_lines_and_not_one_for_each_w
     assert len(lines) == 8
     assert max(lines) < 8
     assert page.evaluate("() => document.documentElement.scrollWidth <= window.innerWidth")
+    over = page.evaluate(
+        "() => [...document.querySelectorAll('td')].filter((cell) => cell.scrollWidth > cell.clientWidth + 1).length"
+    )
+    assert over == 0  # no cell is written over its neighbour
     page.screenshot(path=shots / "report_600_pixels.png", full_page=True)
     context.close()
 
